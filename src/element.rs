@@ -1,0 +1,41 @@
+//! [`Element`]: what may be shared.
+
+/// A type whose values may lie in shared memory: plain bytes, any of which are a valid value, with
+/// no padding, no pointer and no lifetime.
+///
+/// Implemented for every [`bytemuck::Pod`] type: integers, floats, arrays of such, and your own
+/// `#[repr(C)]` structs that derive it. A process can be killed, or run other code, at any moment,
+/// so a `bool` that is neither 0 nor 1 must be impossible by type, not by good behaviour.
+///
+/// ```
+/// use shmkit::bytemuck::{Pod, Zeroable};
+///
+/// #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+/// #[bytemuck(crate = "shmkit::bytemuck")]
+/// #[repr(C)]
+/// struct Job {
+///     id: u64,
+///     size: u32,
+///     priority: u32,
+/// }
+///
+/// # fn main() -> shmkit::Result<()> {
+/// let jobs = shmkit::Queue::<Job>::new(16)?;
+/// jobs.put(Job { id: 1, size: 2, priority: 3 })?;
+/// assert_eq!(jobs.get()?.size, 2);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Types of size 0 or with an alignment above 4096 bytes are refused at compile time.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be shared between processes",
+    label = "not plain bytes",
+    note = "shared elements are integers, floats, arrays of them, and `#[repr(C)]` structs that derive `bytemuck::Pod`",
+    note = "instead of a `bool` or an `enum` use a `u8`; instead of a tuple a `#[repr(C)]` struct",
+    note = "instead of a `String` or a `Vec` use a fixed-size array such as `[u8; 64]` and a length"
+)]
+pub trait Element: bytemuck::Pod {}
+
+#[diagnostic::do_not_recommend]
+impl<T: bytemuck::Pod> Element for T {}

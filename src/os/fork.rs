@@ -1,0 +1,20 @@
+//! Being told of forks.
+
+use std::io;
+
+/// Has `prepare` called in the parent before each fork, then `parent` or `child` on either side.
+///
+/// The handlers run in the forking thread; in the child no other thread exists. They must not
+/// unwind (`extern "C"` makes that an abort).
+pub(crate) fn on_fork(
+    prepare: extern "C" fn(),
+    parent: extern "C" fn(),
+    child: extern "C" fn(),
+) -> io::Result<()> {
+    // SAFETY: the three are plain functions that live as long as the program's code.
+    let failed = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+    match failed {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}

@@ -1,0 +1,502 @@
+//! [`Queue`]: a bounded queue of plain elements between processes.
+
+use crate::element::Element;
+use crate::error::{GetError, PutAllError, PutError, Result};
+use crate::layout::Kind;
+use crate::memory::Memory;
+use crate::place::Place;
+use crate::region::{Body, Region};
+use crate::ring::{Refusal, Ring, RingWords, Span};
+use crate::sync::{Deadline, Patience};
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+// SAFETY: `repr(C)`, atomics alone, every one of them valid when zero.
+unsafe impl Body for RingWords {
+    const KIND: Kind = Kind::Queue;
+
+    fn stride(size: u64) -> u64 {
+        size
+    }
+
+    fn strides(capacity: u64) -> u64 {
+        capacity
+    }
+}
+
+/// A bounded first-in, first-out queue in shared memory, for any number of producers and consumers
+/// in any number of processes.
+///
+/// Capacity is exact. An item whose `put` returned is taken exactly once, whole, and after the
+/// items its producer put before; a process that is killed at any instruction loses none, tears none
+/// and blocks nobody for longer than 100 ms plus scheduling.
+///
+/// ```
+/// use shmkit::Queue;
+///
+/// # fn main() -> shmkit::Result<()> {
+/// # let name = format!("doc-queue-{}", std::process::id());
+/// let jobs = Queue::create(&name, 64)?;
+/// let worker = Queue::<u32>::open(&name)?; // in another program, as a rule
+/// jobs.put(7)?;
+/// jobs.close();
+/// assert_eq!(worker.iter().collect::<Vec<_>>(), [7]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Verbs come in three forms: plain waits, `try_` does not (except for locks that are held for
+/// nanoseconds), `_timeout` waits for at most that long.
+///
+/// # Panics
+/// A call on the same queue from inside [`get_with`](Self::get_with) that would wait for that very
+/// thread panics, and so does any call in a forked child that could not open the segment for itself
+/// (`EMFILE`; no permission after a change of user).
+pub struct Queue<T> {
+    region: Region<T, RingWords>,
+    /// `capacity - 1` where the capacity is a power of two, so that a slot is found without a
+    /// division; else 0.
+    mask: u64,
+}
+
+const FOREVER: Patience = Patience::Until(Deadline::NEVER);
+
+fn within(timeout: Duration) -> Patience {
+    Patience::Until(Deadline::after(timeout))
+}
+
+impl<T: Element> Queue<T> {
+    fn of(region: Region<T, RingWords>) -> Self {
+        let capacity = region.capacity();
+        let mask = if capacity.is_power_of_two() {
+            capacity - 1
+        } else {
+            0
+        };
+        Self { region, mask }
+    }
+
+    /// An anonymous queue of `capacity` items: for forked children.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSize`](crate::Error::InvalidSize), [`NoSpace`](crate::Error::NoSpace),
+    /// [`Os`](crate::Error::Os).
+    pub fn new(capacity: usize) -> Result<Self> {
+        Self::create(Place::anonymous(), capacity)
+    }
+
+    /// Creates a queue of `capacity` items, and publishes it once it is complete. Its memory is
+    /// reserved here and now.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) if the name is taken (what a crash of
+    /// all holders left is replaced); [`InvalidSize`](crate::Error::InvalidSize) for a capacity of 0
+    /// or one that no address space holds; [`NoSpace`](crate::Error::NoSpace),
+    /// [`InvalidName`](crate::Error::InvalidName),
+    /// [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled),
+    /// [`Os`](crate::Error::Os).
+    pub fn create(place: impl Into<Place>, capacity: usize) -> Result<Self> {
+        Region::create(&place.into(), capacity, &[]).map(Self::of)
+    }
+
+    /// Opens a queue that somebody created, whatever its capacity.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound); [`Foreign`](crate::Error::Foreign),
+    /// [`Corrupt`](crate::Error::Corrupt) or [`Mismatch`](crate::Error::Mismatch) for anything that
+    /// is not a sound queue of this type, which is left as it was;
+    /// [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled),
+    /// [`Os`](crate::Error::Os).
+    pub fn open(place: impl Into<Place>) -> Result<Self> {
+        Region::open(&place.into(), None).map(Self::of)
+    }
+
+    /// Opens the queue, or creates it where there is none. Of several that race, one creates, and
+    /// all end with the same queue.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open) and [`create`](Self::create); another capacity is a
+    /// [`Mismatch`](crate::Error::Mismatch).
+    pub fn open_or_create(place: impl Into<Place>, capacity: usize) -> Result<Self> {
+        Region::open_or_create(&place.into(), capacity, &[]).map(Self::of)
+    }
+
+    /// Lays a queue out in memory of your own, which must be all zeros and in nobody's use.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSize`](crate::Error::InvalidSize); [`NoSpace`](crate::Error::NoSpace) if it
+    /// does not fit.
+    pub fn create_in(memory: Arc<dyn Memory>, capacity: usize) -> Result<Self> {
+        Region::create_in(memory, capacity, &[]).map(Self::of)
+    }
+
+    /// Finds the queue in memory of your own.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt),
+    /// [`Mismatch`](crate::Error::Mismatch).
+    pub fn open_in(memory: Arc<dyn Memory>) -> Result<Self> {
+        Region::open_in(memory).map(Self::of)
+    }
+
+    #[inline]
+    fn ring(&self) -> Ring<'_> {
+        Ring::new(
+            self.region.body(),
+            self.region.capacity(),
+            self.region.holder(),
+        )
+    }
+
+    /// Where the item of a position lies; inside the slots for every position.
+    #[inline]
+    fn slot(&self, position: u64) -> *mut T {
+        let index = if self.mask != 0 {
+            position & self.mask
+        } else {
+            position % self.region.capacity()
+        };
+        #[allow(clippy::cast_possible_truncation)] // less than the capacity, which was mapped
+        self.region
+            .data()
+            .as_ptr()
+            .cast::<T>()
+            .wrapping_add(index as usize)
+    }
+
+    /// Writes items to positions that are this side's alone (ring, invariant 2).
+    #[inline]
+    fn write(&self, span: Span, items: &[T]) {
+        for (item, position) in items.iter().zip(span.start..span.start + span.len) {
+            // SAFETY: a slot is inside the region and aligned for `T` (region, invariant 1), and
+            // nobody else touches this one until the commit (ring, invariant 2).
+            unsafe { self.slot(position).write(*item) };
+        }
+    }
+
+    /// Reads the item at a position that is this side's alone (ring, invariant 2).
+    #[inline]
+    fn read(&self, position: u64) -> T {
+        // SAFETY: a slot is inside the region and aligned for `T` (region, invariant 1), any bytes
+        // are a valid `T`, and nobody writes this one until the commit (ring, invariant 2).
+        unsafe { self.slot(position).read() }
+    }
+
+    #[inline]
+    fn put_with(&self, items: &[T], patience: Patience) -> Result<usize, PutError> {
+        let put = self
+            .ring()
+            .put(items.len() as u64, patience, |span| self.write(span, items));
+        match put {
+            #[allow(clippy::cast_possible_truncation)] // at most `items.len()`
+            Ok(put) => Ok(put as usize),
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Puts an item; waits while the queue is full.
+    ///
+    /// # Errors
+    /// [`PutError::Closed`], [`PutError::Corrupt`].
+    #[inline]
+    pub fn put(&self, item: T) -> Result<(), PutError> {
+        self.put_with(&[item], FOREVER).map(drop)
+    }
+
+    /// Puts an item if there is room now.
+    ///
+    /// # Errors
+    /// [`PutError::Full`], [`PutError::Busy`], [`PutError::Closed`], [`PutError::Corrupt`].
+    #[inline]
+    pub fn try_put(&self, item: T) -> Result<(), PutError> {
+        self.put_with(&[item], Patience::Try).map(drop)
+    }
+
+    /// Puts an item; waits for room for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
+    pub fn put_timeout(&self, item: T, timeout: Duration) -> Result<(), PutError> {
+        self.put_with(&[item], within(timeout)).map(drop)
+    }
+
+    /// Puts as many of the items as fit, in one commit: all of them are seen at once, in order.
+    /// Waits for room for one. Returns how many were put: 0 only for no items.
+    ///
+    /// # Errors
+    /// [`PutError::Closed`], [`PutError::Corrupt`]: none of the items was put.
+    pub fn put_many(&self, items: &[T]) -> Result<usize, PutError> {
+        if items.is_empty() {
+            return Ok(0);
+        }
+        self.put_with(items, FOREVER)
+    }
+
+    /// Puts all the items, in as many commits as it takes. Other producers' items may come in
+    /// between.
+    ///
+    /// # Errors
+    /// [`PutAllError`] tells how many were put before the queue was closed.
+    pub fn put_all(&self, items: &[T]) -> Result<(), PutAllError> {
+        let mut put = 0;
+        while put < items.len() {
+            put += self
+                .put_many(&items[put..])
+                .map_err(|source| PutAllError { put, source })?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn get_by(&self, patience: Patience) -> Result<T, GetError> {
+        let got = self.ring().get(1, patience, |span| self.read(span.start));
+        got.map_err(GetError::from)
+    }
+
+    /// Takes an item; waits while the queue is empty.
+    ///
+    /// # Errors
+    /// [`GetError::Closed`] once the queue is closed and drained; [`GetError::Corrupt`].
+    #[inline]
+    pub fn get(&self) -> Result<T, GetError> {
+        self.get_by(FOREVER)
+    }
+
+    /// Takes an item if there is one now.
+    ///
+    /// # Errors
+    /// [`GetError::Empty`], [`GetError::Busy`] (somebody is in [`get_with`](Self::get_with)),
+    /// [`GetError::Closed`], [`GetError::Corrupt`].
+    #[inline]
+    pub fn try_get(&self) -> Result<T, GetError> {
+        self.get_by(Patience::Try)
+    }
+
+    /// Takes an item; waits for one for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`GetError::TimedOut`], [`GetError::Closed`], [`GetError::Corrupt`].
+    pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
+        self.get_by(within(timeout))
+    }
+
+    /// Runs `f` on the next item, and takes it when `f` has returned: a taker that is killed in `f`,
+    /// or panics in it, leaves the item for the next. So an item is seen at least once, and its
+    /// effects should bear a repetition. Waits while the queue is empty.
+    ///
+    /// The consumers' side is held meanwhile: others' gets wait, and their tries are
+    /// [`GetError::Busy`].
+    ///
+    /// # Errors
+    /// [`GetError::Closed`], [`GetError::Corrupt`].
+    ///
+    /// # Panics
+    /// In a child that `f` forked, when `f` returns there: the item is the parent's.
+    pub fn get_with<R>(&self, f: impl FnOnce(&T) -> R) -> Result<R, GetError> {
+        let got = self
+            .ring()
+            .get_with(FOREVER, |span| f(&self.read(span.start)));
+        got.map_err(GetError::from)
+    }
+
+    /// Takes as many items as there are, up to `out.len()`, in one commit; waits for one. Returns
+    /// how many it wrote to the front of `out`: 0 only for an empty `out`.
+    ///
+    /// # Errors
+    /// [`GetError::Closed`], [`GetError::Corrupt`].
+    pub fn get_many(&self, out: &mut [T]) -> Result<usize, GetError> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        let got = self.ring().get(out.len() as u64, FOREVER, |span| {
+            let positions = span.start..span.start + span.len;
+            out.iter_mut()
+                .zip(positions)
+                .map(|(out, position)| *out = self.read(position))
+                .count()
+        });
+        got.map_err(GetError::from)
+    }
+
+    /// The items as they come, until the queue is closed and drained.
+    ///
+    /// # Panics
+    /// The iterator panics where the shared indices are corrupt.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter { queue: self }
+    }
+
+    /// The items that are there, until there is none, or another holds the consumers' side.
+    ///
+    /// # Panics
+    /// The iterator panics where the shared indices are corrupt.
+    #[must_use]
+    pub fn try_iter(&self) -> TryIter<'_, T> {
+        TryIter { queue: self }
+    }
+
+    /// How many items there are. Others may have changed that by the time you look:
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u8>::new(2)?;
+    /// queue.put(1)?;
+    /// // Right only while nobody else gets: what `len` saw, another may take.
+    /// assert_eq!(queue.len(), 1);
+    /// // Right always: ask for the item itself.
+    /// if let Ok(item) = queue.try_get() {
+    ///     assert_eq!(item, 1);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        usize::try_from(self.ring().len()).expect("at most the capacity, which was a usize")
+    }
+
+    /// Whether there is no item, with the same caution as for [`len`](Self::len).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether there is no room, with the same caution as for [`len`](Self::len).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len() == self.capacity()
+    }
+
+    /// How many items fit.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        usize::try_from(self.region.capacity()).expect("it was a usize when it was checked")
+    }
+
+    /// Closes the queue: puts fail from here on, gets drain what is there and then fail, sleepers
+    /// wake. Takes no lock, so it works whoever is stuck; closing twice does nothing more.
+    pub fn close(&self) {
+        self.ring().close();
+    }
+
+    /// Whether somebody closed the queue.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.ring().is_closed()
+    }
+
+    /// The place's name or path, if it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.region.name()
+    }
+
+    /// Whether this handle, or the one it was cloned from, created the queue.
+    #[must_use]
+    pub fn was_created(&self) -> bool {
+        self.region.was_created()
+    }
+
+    /// A fresh open of the segment's file, to be passed to another process, which opens it with
+    /// [`Place::fd`]. It is no hold: whoever passes it on keeps the handle until it has arrived.
+    ///
+    /// # Errors
+    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
+    /// [`Os`](crate::Error::Os); [`Unsupported`](crate::Error::Unsupported) where the memory is no
+    /// file.
+    pub fn try_clone_fd(&self) -> Result<OwnedFd> {
+        self.region.try_clone_fd()
+    }
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self {
+            region: self.region.clone(),
+            mask: self.mask,
+        }
+    }
+}
+
+impl<T: Element> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("name", &self.name())
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .field("closed", &self.is_closed())
+            .finish()
+    }
+}
+
+/// The items of a [`Queue`] as they come: see [`Queue::iter`].
+#[derive(Debug)]
+pub struct Iter<'a, T: Element> {
+    queue: &'a Queue<T>,
+}
+
+impl<T: Element> Iterator for Iter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        item_or_end(self.queue.get())
+    }
+}
+
+/// The items that a [`Queue`] has: see [`Queue::try_iter`].
+#[derive(Debug)]
+pub struct TryIter<'a, T: Element> {
+    queue: &'a Queue<T>,
+}
+
+impl<T: Element> Iterator for TryIter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        item_or_end(self.queue.try_get())
+    }
+}
+
+fn item_or_end<T>(got: Result<T, GetError>) -> Option<T> {
+    match got {
+        Ok(item) => Some(item),
+        Err(GetError::Corrupt) => panic!("{}", GetError::Corrupt),
+        Err(_) => None,
+    }
+}
+
+impl<'a, T: Element> IntoIterator for &'a Queue<T> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+impl From<Refusal> for PutError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotNow => Self::Full,
+            Refusal::TimedOut => Self::TimedOut,
+            Refusal::Busy => Self::Busy,
+            Refusal::Closed => Self::Closed,
+            Refusal::Corrupt => Self::Corrupt,
+        }
+    }
+}
+
+impl From<Refusal> for GetError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotNow => Self::Empty,
+            Refusal::TimedOut => Self::TimedOut,
+            Refusal::Busy => Self::Busy,
+            Refusal::Closed => Self::Closed,
+            Refusal::Corrupt => Self::Corrupt,
+        }
+    }
+}

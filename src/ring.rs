@@ -1,0 +1,375 @@
+//! [`Ring`]: positions, space, waiting and closing of a bounded queue. It knows no item type.
+//!
+//! Two locks: producers share one, consumers the other. `tail` counts what was ever put, `head`
+//! what was ever taken; slot `p % capacity` belongs to position `p`.
+//!
+//! | step | put (producers' lock) | get (consumers' lock) |
+//! |---|---|---|
+//! | 1 | room? `tail - head < capacity` | anything? `head < tail` |
+//! | 2 | write slot `tail` | copy slot `head` out |
+//! | 3 | **CAS tail → tail + n: the commit** | **store head + n: the commit** |
+//! | 4 | unlock, wake consumers | unlock, wake producers |
+//!
+//! Invariants:
+//! 1. `head <= tail <= head + capacity`, and both only grow. Read from shared memory they are
+//!    checked, and anything else is `Corrupt`; no index leaves the slots in any case.
+//! 2. *Slots from `head` to `tail` belong to the consumers' side, all others to the producers'.*
+//!    Within a side they belong to the owner of its lock. So nobody reads what is being written.
+//! 3. *`tail`'s top bit says closed, and nothing is put after it*: the one word says both, and a
+//!    commit is a CAS on it. Who sees closed and empty may say so: no put will succeed any more.
+//! 4. *`head_seen` and `tail_seen` never run ahead of what they copy*; they are re-read when
+//!    the ring looks full or empty, and after a take-over.
+//!
+//! Orderings: the commit CAS is Release and pairs with the consumers' Acquire load of tail, so that
+//! an item is whole when it is seen; the commit store of head is Release and pairs with the
+//! producers' Acquire load of head, so that a slot is written only after it was copied out. A copy
+//! of the other side's counter is handed on by the lock's own release and acquire. Then the
+//! unlocking swap and a full fence come before the look at the sleepers' flag (see `sync::event`).
+//!
+//! If a process dies: before its commit nothing has happened, whatever the slot holds; after
+//! it, the item is in, or out. There is nothing to repair: recovery is reading two counters
+//! again and checking them. A wake-up that dies with it is slept through for at most a nap.
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{
+    Deadline, Event, Holder, Lock, LockError, LockGuard, LockWord, Patience, full_fence_after_rmw,
+};
+
+/// The bit of `tail` that says closed.
+const CLOSED: u64 = 1 << 63;
+
+/// One side's words, on a line of their own. Zeroed memory is a valid one.
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+struct Side {
+    lock: LockWord,
+    /// Positions committed by this side; the producers' has the top bit for closed. Written under
+    /// `lock`, except for that bit.
+    count: AtomicU64,
+    /// A copy of the other side's count, at most that. Read and written under `lock`.
+    seen: AtomicU64,
+}
+
+/// An event on a line of its own, which is written only when somebody sleeps.
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+struct Bell(Event);
+
+/// A ring's words in shared memory. Zeroed memory is a valid one, and empty.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct RingWords {
+    producers: Side,
+    consumers: Side,
+    not_empty: Bell,
+    not_full: Bell,
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    use crate::layout::LINE;
+    use std::mem::{offset_of, size_of};
+    assert!(offset_of!(Side, lock) == 0);
+    assert!(offset_of!(Side, count) == 8);
+    assert!(offset_of!(Side, seen) == 16);
+    assert!(offset_of!(RingWords, consumers) == LINE);
+    assert!(offset_of!(RingWords, not_empty) == 2 * LINE);
+    assert!(offset_of!(RingWords, not_full) == 3 * LINE);
+    assert!(size_of::<RingWords>() == 4 * LINE);
+};
+
+/// Why a side could not go on. Each queue type says it in its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Full or empty, and the caller was not to wait.
+    NotNow,
+    /// Full or empty, or the lock was held, until the deadline.
+    TimedOut,
+    /// The lock is held, and the caller was not to wait.
+    Busy,
+    /// Closed; for a consumer, and empty.
+    Closed,
+    /// The shared words contradict each other.
+    Corrupt,
+}
+
+impl From<LockError> for Refusal {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Busy => Self::Busy,
+            LockError::TimedOut => Self::TimedOut,
+            LockError::Corrupt => Self::Corrupt,
+        }
+    }
+}
+
+/// Positions `start` to `start + len - 1`, this side's to write or to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first position, modulo nothing: the caller maps it to a slot.
+    pub start: u64,
+    /// How many; at least 1.
+    pub len: u64,
+}
+
+/// A ring, seen by one of its holders.
+#[derive(Clone, Copy, Debug)]
+pub struct Ring<'a> {
+    words: &'a RingWords,
+    capacity: u64,
+    holder: Holder<'a>,
+}
+
+const PRODUCERS: u32 = 0;
+const CONSUMERS: u32 = 1;
+
+impl<'a> Ring<'a> {
+    /// The ring at `words`; `capacity` is this process's own copy, checked when it opened.
+    #[inline]
+    #[must_use]
+    pub fn new(words: &'a RingWords, capacity: u64, holder: Holder<'a>) -> Self {
+        Self {
+            words,
+            capacity,
+            holder,
+        }
+    }
+
+    /// Puts up to `most` items (at least 1) in one commit: waits for room for one, has `write` fill
+    /// the slots of the span it is given, commits. Returns how many.
+    #[inline]
+    pub fn put(
+        self,
+        most: u64,
+        patience: Patience,
+        write: impl FnOnce(Span),
+    ) -> Result<u64, Refusal> {
+        let (guard, span) = loop {
+            let guard = self.lock(PRODUCERS, patience)?;
+            match self.room(&guard)? {
+                0 => {
+                    drop(guard);
+                    self.await_room(patience)?;
+                }
+                room => {
+                    let start = self.words.producers.count.load(Ordering::Relaxed);
+                    let len = room.min(most);
+                    break (guard, Span { start, len });
+                }
+            }
+        };
+        write(span);
+        self.commit_put(&guard, span)?;
+        drop(guard);
+        full_fence_after_rmw();
+        self.words.not_empty.0.notify(count(span.len));
+        Ok(span.len)
+    }
+
+    /// Takes up to `most` items (at least 1) in one commit: waits for one, has `read` copy them out,
+    /// commits. What `read` does not return from is not taken.
+    #[inline]
+    pub fn get<R>(
+        self,
+        most: u64,
+        patience: Patience,
+        read: impl FnOnce(Span) -> R,
+    ) -> Result<R, Refusal> {
+        let (guard, span) = self.claim_items(most, patience)?;
+        let result = read(span);
+        self.commit_get(guard, span);
+        Ok(result)
+    }
+
+    /// As [`get`](Self::get) of one item, for a `read` that is the user's: it may panic, fork, or
+    /// come back for the lock.
+    ///
+    /// # Panics
+    /// In a child that `read` forked, when it returns there: the item is the parent's.
+    pub fn get_with<R>(
+        self,
+        patience: Patience,
+        read: impl FnOnce(Span) -> R,
+    ) -> Result<R, Refusal> {
+        let (guard, span) = self.claim_items(1, patience)?;
+        let guard = guard.announced();
+        let result = read(span);
+        self.commit_get(guard, span);
+        Ok(result)
+    }
+
+    #[inline]
+    fn lock(self, side: u32, patience: Patience) -> Result<LockGuard<'a>, LockError> {
+        let word = match side {
+            PRODUCERS => &self.words.producers.lock,
+            _ => &self.words.consumers.lock,
+        };
+        Lock::new(word, self.holder, side).lock(patience)
+    }
+
+    /// How many items fit; under the producers' lock.
+    #[inline]
+    fn room(self, guard: &LockGuard<'_>) -> Result<u64, Refusal> {
+        let side = &self.words.producers;
+        let tail = side.count.load(Ordering::Relaxed);
+        if tail & CLOSED != 0 {
+            return Err(Refusal::Closed);
+        }
+        let used = tail.wrapping_sub(side.seen.load(Ordering::Relaxed));
+        if used < self.capacity && !guard.owner_died() {
+            return Ok(self.capacity - used);
+        }
+        // Acquire: pairs with the consumers' commit; what they copied out may be overwritten.
+        let head = self.words.consumers.count.load(Ordering::Acquire);
+        let used = tail.wrapping_sub(head);
+        if used > self.capacity {
+            return Err(Refusal::Corrupt);
+        }
+        side.seen.store(head, Ordering::Relaxed);
+        Ok(self.capacity - used)
+    }
+
+    #[inline]
+    fn commit_put(self, guard: &LockGuard<'_>, span: Span) -> Result<(), Refusal> {
+        debug_assert!(!guard.is_stale(), "`write` is never the user's");
+        // Release: pairs with the consumers' Acquire load of tail. Only `close` can have changed it.
+        let tail = &self.words.producers.count;
+        tail.compare_exchange(
+            span.start,
+            span.start + span.len,
+            Ordering::Release,
+            Ordering::Relaxed,
+        )
+        .map(drop)
+        .map_err(|now| match now & CLOSED {
+            0 => Refusal::Corrupt,
+            _ => Refusal::Closed,
+        })
+    }
+
+    #[inline]
+    fn claim_items(self, most: u64, patience: Patience) -> Result<(LockGuard<'a>, Span), Refusal> {
+        loop {
+            let guard = self.lock(CONSUMERS, patience)?;
+            match self.items(&guard)? {
+                0 => {
+                    drop(guard);
+                    self.await_item(patience)?;
+                }
+                items => {
+                    let start = self.words.consumers.count.load(Ordering::Relaxed);
+                    let len = items.min(most);
+                    return Ok((guard, Span { start, len }));
+                }
+            }
+        }
+    }
+
+    /// How many items there are; under the consumers' lock.
+    #[inline]
+    fn items(self, guard: &LockGuard<'_>) -> Result<u64, Refusal> {
+        let side = &self.words.consumers;
+        let head = side.count.load(Ordering::Relaxed);
+        let items = side.seen.load(Ordering::Relaxed).wrapping_sub(head);
+        if (1..=self.capacity).contains(&items) && !guard.owner_died() {
+            return Ok(items);
+        }
+        // Acquire: pairs with the producers' commit; the items are whole.
+        let tail = self.words.producers.count.load(Ordering::Acquire);
+        let items = (tail & !CLOSED).wrapping_sub(head);
+        if items > self.capacity {
+            return Err(Refusal::Corrupt);
+        }
+        if items == 0 && tail & CLOSED != 0 {
+            return Err(Refusal::Closed);
+        }
+        side.seen.store(tail & !CLOSED, Ordering::Relaxed);
+        Ok(items)
+    }
+
+    #[inline]
+    fn commit_get(self, guard: LockGuard<'_>, span: Span) {
+        assert!(
+            !guard.is_stale(),
+            "this process is a fork made while the item was being read: the item is its parent's"
+        );
+        // Release: pairs with the producers' Acquire load of head.
+        let head = &self.words.consumers.count;
+        head.store(span.start + span.len, Ordering::Release);
+        drop(guard);
+        full_fence_after_rmw();
+        self.words.not_full.0.notify(count(span.len));
+    }
+
+    #[cold]
+    fn await_room(self, patience: Patience) -> Result<(), Refusal> {
+        let deadline = to_wait(patience)?;
+        // Anything but a full, open ring ends the wait; what it is, the next round finds.
+        let look = || {
+            let (head, tail) = self.counts();
+            (tail.wrapping_sub(head) != self.capacity).then_some(())
+        };
+        let found = self.words.not_full.0.wait(deadline, look);
+        found.ok_or(Refusal::TimedOut)
+    }
+
+    #[cold]
+    fn await_item(self, patience: Patience) -> Result<(), Refusal> {
+        let deadline = to_wait(patience)?;
+        let look = || {
+            let (head, tail) = self.counts();
+            (tail != head).then_some(())
+        };
+        let found = self.words.not_empty.0.wait(deadline, look);
+        found.ok_or(Refusal::TimedOut)
+    }
+
+    /// Head, then tail with its top bit: taken one after the other, so `tail - head` may be too
+    /// large by what was put and taken in between.
+    fn counts(self) -> (u64, u64) {
+        let head = self.words.consumers.count.load(Ordering::Acquire);
+        let tail = self.words.producers.count.load(Ordering::Acquire);
+        (head, tail)
+    }
+
+    /// Lets no more be put, and wakes everybody. Takes no lock; closing again does nothing more.
+    pub fn close(self) {
+        self.words
+            .producers
+            .count
+            .fetch_or(CLOSED, Ordering::AcqRel);
+        full_fence_after_rmw();
+        self.words.not_empty.0.notify_all();
+        self.words.not_full.0.notify_all();
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    #[must_use]
+    pub fn is_closed(self) -> bool {
+        self.words.producers.count.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    /// How many items there are, or were a moment ago; never more than the capacity.
+    #[must_use]
+    pub fn len(self) -> u64 {
+        let (head, tail) = self.counts();
+        (tail & !CLOSED).wrapping_sub(head).min(self.capacity)
+    }
+
+    /// Whether [`len`](Self::len) is 0.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn count(len: u64) -> u32 {
+    len.try_into().unwrap_or(u32::MAX)
+}
+
+fn to_wait(patience: Patience) -> Result<Deadline, Refusal> {
+    match patience {
+        Patience::Try => Err(Refusal::NotNow),
+        Patience::Until(deadline) => Ok(deadline),
+    }
+}

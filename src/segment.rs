@@ -1,0 +1,720 @@
+//! The life of a segment: built in private, published at once, opened with care, removed by the
+//! last one out.
+//!
+//! | stage | what happens | what a death here leaves |
+//! |---|---|---|
+//! | build | a file without a name: reserved, mapped, header and contents written, hold taken | nothing |
+//! | publish | `link` to the name, which fails if it is taken | nothing, or a whole segment: an orphan |
+//! | use | others open it, and hold it too | an orphan, once nobody holds it |
+//! | leave | unmap; in the gate: nobody else holds it → the name is removed | an orphan, or nothing |
+//!
+//! An *orphan* is a segment that is not persistent, has a name, and is held by nobody. The next
+//! create or open of that name removes it, and so does `sweep`.
+//!
+//! Invariants:
+//! 1. *A name leads to a complete segment or to none*: it is linked after everything is written.
+//! 2. *A published segment that is not an orphan is held*: the creator's hold is older than the
+//!    name; a hold is taken inside the gate, after a look that the name still leads there; and the
+//!    name is removed inside the gate, after a look that nobody holds.
+//! 3. *Nobody removes another's name*: every removal happens inside the gate of the very file that
+//!    the name leads to, after looking that it does. To put a successor there, somebody would have
+//!    to remove the name first, and so be in that same gate.
+//! 4. *A file whose first bytes are not a sound header of a layout we know is never written to,
+//!    mapped, or removed.*
+
+use crate::error::{Error, Result};
+use crate::hold::{self, Exclusive, GATE_PATIENCE, Gate, Hold};
+use crate::layout::{BODY, Flaw, Header, NEXT_HOLDER, SEALED, Shape};
+use crate::memory::Memory;
+use crate::os::{self, FileStatus};
+use crate::place::{Place, Target};
+use crate::sync::{Deadline, Liveness, Standing};
+use memmap2::MmapRaw;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// An open segment, mapped and held.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// `None` only while being dropped.
+    map: Option<MmapRaw>,
+    hold: Arc<Hold>,
+    label: String,
+    /// Where its name is, if it has one that ends with its last holder.
+    removable: Option<PathBuf>,
+    has_name: bool,
+}
+
+/// What a new segment is to be.
+#[derive(Debug)]
+pub(crate) struct Blueprint<'a> {
+    pub(crate) shape: Shape,
+    /// Bytes of the whole segment.
+    pub(crate) total_len: usize,
+    /// What stands in it from the start, and at which offset; the rest is zero.
+    pub(crate) contents: (usize, &'a [u8]),
+}
+
+impl Segment {
+    /// Builds a segment and publishes it under the place's name, if that has one.
+    pub(crate) fn create(place: &Place, blueprint: &Blueprint<'_>) -> Result<Self> {
+        let mut exclusive = hold::exclusive();
+        let label = place.label();
+        match place.target()? {
+            Target::Fd(_) => Err(Error::Unsupported {
+                place: label,
+                what: "a descriptor leads to a segment that exists; open it",
+            }),
+            Target::Anonymous => {
+                let file = os::create_in_memory()
+                    .map_err(|error| Error::from_os(&label, "create a file in memory", error))?;
+                let segment = Self::build(&mut exclusive, place, file, None, blueprint)?;
+                let sealed = segment.with_file(os::seal_size);
+                sealed.map_err(|error| Error::from_os(&label, "seal the size", error))?;
+                Ok(segment)
+            }
+            Target::Path(path) => {
+                let deadline = Deadline::after(GATE_PATIENCE);
+                // Looked at before the work of building, and again whenever publishing fails.
+                clear_name(&exclusive, &label, &path, deadline)?;
+                let draft = Draft::new(&exclusive, &label, &path, deadline)?;
+                let file = draft.open_file(&label)?;
+                let mut segment = Self::build(&mut exclusive, place, file, Some(&path), blueprint)?;
+                while let Err(error) = segment.with_file(|file| draft.publish(file, &path)) {
+                    if error.kind() != io::ErrorKind::AlreadyExists {
+                        return Err(Error::from_os(&label, "publish the segment", error));
+                    }
+                    if deadline.left().is_none() {
+                        return Err(stalled(&label));
+                    }
+                    clear_name(&exclusive, &label, &path, deadline)?;
+                }
+                segment.has_name = true;
+                segment.removable = (!place.is_persistent()).then(|| path.into_owned());
+                Ok(segment)
+            }
+        }
+    }
+
+    /// Everything up to, and without, the name.
+    fn build(
+        exclusive: &mut Exclusive,
+        place: &Place,
+        file: File,
+        path: Option<&Path>,
+        blueprint: &Blueprint<'_>,
+    ) -> Result<Self> {
+        let label = place.label();
+        let failed = |op| {
+            let label = label.clone();
+            move |error| Error::from_os(&label, op, error)
+        };
+        let len = blueprint.total_len as u64;
+        os::set_mode(&file, place.mode_bits()).map_err(failed("set the mode"))?;
+        reserve(&file, len, &label)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let header = Header::new(
+            &blueprint.shape,
+            len,
+            place.is_persistent() && path.is_some(),
+            std::process::id(),
+            now.map_or(0, |since| since.as_nanos().try_into().unwrap_or(u64::MAX)),
+        );
+        // Through the descriptor, before the mapping is there: no other process knows the file.
+        let (offset, contents) = blueprint.contents;
+        let pieces: [(usize, &[u8]); 3] = [
+            (0, bytemuck::bytes_of(&header)),
+            (NEXT_HOLDER, &hold::FIRST_COUNTER.to_le_bytes()),
+            (offset, contents),
+        ];
+        for (at, bytes) in pieces {
+            file.write_all_at(bytes, at as u64)
+                .map_err(failed("write the segment"))?;
+        }
+        Self::attach(exclusive, label, file, path, blueprint.total_len)
+    }
+
+    /// Maps a sound segment's file and becomes a holder.
+    fn attach(
+        exclusive: &mut Exclusive,
+        label: String,
+        file: File,
+        path: Option<&Path>,
+        len: usize,
+    ) -> Result<Self> {
+        let map = os::map(&file, len)
+            .map_err(|error| Error::from_os(&label, "map the segment", error))?;
+        let counter = counter_of(&map);
+        let path = path.map(Path::to_owned);
+        // SAFETY: `counter` lies in the mapping of this file, which `drop` unmaps after `leave`.
+        let held = unsafe { Hold::take(exclusive, file, counter, path) };
+        let hold = held.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => Error::Corrupt {
+                place: label.clone(),
+                what: "holder counter",
+                expected: "a number never drawn before, and its check".into(),
+                found: "another word".into(),
+            },
+            _ => Error::from_os(&label, "become a holder", error),
+        })?;
+        Ok(Self {
+            map: Some(map),
+            hold,
+            label,
+            removable: None,
+            has_name: false,
+        })
+    }
+
+    /// Opens what the place leads to, if it is a segment that `accept` finds right. Nothing of it is
+    /// touched before that.
+    pub(crate) fn open(
+        place: &Place,
+        accept: impl Fn(&Header) -> Result<(), Flaw>,
+    ) -> Result<(Self, Header)> {
+        let mut exclusive = hold::exclusive();
+        let label = place.label();
+        let deadline = Deadline::after(GATE_PATIENCE);
+        match place.target()? {
+            Target::Anonymous => Err(Error::Unsupported {
+                place: label,
+                what: "an anonymous segment has no name to open it by; pass on its descriptor",
+            }),
+            Target::Fd(fd) => {
+                let file = os::reopen(fd.as_fd(), None)
+                    .map_err(|error| Error::from_os(&label, "reopen the descriptor", error))?;
+                let header = read_header(&file, &label)?;
+                accept(&header).map_err(|flaw| flaw_error(&label, flaw))?;
+                // No gate: there is no name to decide about, and the sender may be gone.
+                let len = mappable(&header, &label)?;
+                let segment = Self::attach(&mut exclusive, label, file, None, len)?;
+                Ok((segment, header))
+            }
+            Target::Path(path) => loop {
+                let file = open_existing(&path, &label, true)?;
+                let header = read_header(&file, &label)?;
+                let gate = enter_gate(&exclusive, &file, &label, deadline)?;
+                match standing_of_name(&file, &path, &label, &header)? {
+                    Name::LeadsElsewhere if deadline.left().is_none() => {
+                        return Err(stalled(&label));
+                    }
+                    Name::LeadsElsewhere => continue,
+                    Name::Orphan => {
+                        remove(&path, &label)?;
+                        return Err(Error::NotFound { place: label });
+                    }
+                    Name::InUse => {}
+                }
+                accept(&header).map_err(|flaw| flaw_error(&label, flaw))?;
+                let len = mappable(&header, &label)?;
+                let mut segment = Self::attach(&mut exclusive, label, file, Some(&path), len)?;
+                drop(gate);
+                segment.has_name = true;
+                segment.removable = (!header.is_persistent()).then(|| path.into_owned());
+                return Ok((segment, header));
+            },
+        }
+    }
+
+    fn with_file<R>(&self, f: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+        f(self.hold.fd().ok_or(io::ErrorKind::NotFound)?)
+    }
+}
+
+/// The counter of holder numbers in a mapped segment.
+fn counter_of(map: &MmapRaw) -> NonNull<AtomicU64> {
+    assert!(map.len() >= BODY, "a sound header is at least this long");
+    let counter = map.as_mut_ptr().wrapping_add(NEXT_HOLDER);
+    NonNull::new(counter.cast()).expect("no mapping begins at address 0")
+}
+
+fn mappable(header: &Header, label: &str) -> Result<usize> {
+    usize::try_from(header.total_len()).map_err(|_| Error::InvalidSize {
+        place: label.to_owned(),
+        found: format!("{} bytes", header.total_len()),
+        expected: "a length that fits the address space",
+    })
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        let mut exclusive = hold::exclusive();
+        let file = self.hold.leave(&mut exclusive);
+        self.map = None;
+        let (Some(file), Some(path)) = (file, &self.removable) else {
+            return; // closing the file ends the hold
+        };
+        // What can't be decided now is an orphan, for the next create, open or sweep.
+        let deadline = Deadline::after(GATE_PATIENCE);
+        if let Ok(Some(_gate)) = Gate::enter(&exclusive, file.as_fd(), deadline)
+            && let Ok(Name::Orphan) = name_of(&file, path, false)
+        {
+            let _ = os::unlink(path);
+        }
+    }
+}
+
+impl Liveness for Segment {
+    fn standing(&self, number: u64) -> Standing {
+        self.hold.standing(number)
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        let id = self.hold.id();
+        (id.device, id.inode)
+    }
+}
+
+// SAFETY: a mapping is aligned to a page, stays until `drop`, and is reached through `base` alone;
+// numbers are drawn once (hold, invariant 1), and dead means that the kernel closed the holder's
+// file (hold, invariant 2).
+unsafe impl Memory for Segment {
+    fn base(&self) -> NonNull<u8> {
+        let map = self.map.as_ref().expect("mapped until dropped");
+        NonNull::new(map.as_mut_ptr()).expect("no mapping begins at address 0")
+    }
+
+    fn len(&self) -> usize {
+        self.map.as_ref().map_or(0, MmapRaw::len)
+    }
+
+    fn number(&self) -> &AtomicU64 {
+        self.hold.number()
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.has_name.then_some(self.label.as_str())
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.hold.fd()
+    }
+}
+
+// A new segment's file before it has its name.
+
+/// How a new file stays out of sight.
+#[derive(Debug)]
+enum Draft {
+    /// It has no name at all.
+    Unnamed(File),
+    /// For filesystems without such files, and systems without /proc: a name of its own, derived
+    /// from the target's so that the next create finds what a crash left.
+    Hidden(File, PathBuf),
+}
+
+impl Draft {
+    fn new(exclusive: &Exclusive, label: &str, path: &Path, deadline: Deadline) -> Result<Self> {
+        match os::open_unnamed(folder_of(path)) {
+            Ok(file) if os::can_link_unnamed() => Ok(Self::Unnamed(file)),
+            Err(error) if !os::is_unnamed_refusal(&error) => {
+                Err(Error::from_os(label, "create a file", error))
+            }
+            _ => Self::hidden(exclusive, label, path, deadline),
+        }
+    }
+
+    /// A file under a hidden name, held from inside its gate on: whoever finds one that nobody
+    /// holds may remove it.
+    fn hidden(exclusive: &Exclusive, label: &str, path: &Path, deadline: Deadline) -> Result<Self> {
+        let hidden = hidden_name(path);
+        let failed = |op| move |error| Error::from_os(label, op, error);
+        while deadline.left().is_some() {
+            match os::create_exclusive(&hidden) {
+                Ok(file) => {
+                    let _gate = enter_gate(exclusive, &file, label, deadline)?;
+                    hold::lock_first_number(file.as_fd()).map_err(failed("lock a new file"))?;
+                    if os::leads_to(&hidden, &file).map_err(failed("look at a new file"))? {
+                        return Ok(Self::Hidden(file, hidden));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    reclaim_hidden(exclusive, label, &hidden, deadline)?;
+                }
+                Err(error) => return Err(Error::from_os(label, "create a file", error)),
+            }
+        }
+        Err(stalled(label))
+    }
+
+    /// One more descriptor for the same open file, which the segment will own.
+    fn open_file(&self, label: &str) -> Result<File> {
+        let (Self::Unnamed(file) | Self::Hidden(file, _)) = self;
+        file.try_clone()
+            .map_err(|error| Error::from_os(label, "copy a descriptor", error))
+    }
+
+    fn publish(&self, file: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+        match self {
+            Self::Unnamed(_) => os::link_unnamed(file, path),
+            Self::Hidden(_, hidden) => os::link(hidden, path),
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Self::Hidden(_, hidden) = self {
+            let _ = os::unlink(hidden);
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// What hidden names begin with.
+const HIDDEN: &str = ".shmkit~";
+
+fn hidden_name(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(HIDDEN);
+    name.push(path.file_name().unwrap_or_default());
+    path.with_file_name(name)
+}
+
+/// Removes a hidden file that a crash left: one that nobody holds, or that is published already.
+fn reclaim_hidden(
+    exclusive: &Exclusive,
+    label: &str,
+    hidden: &Path,
+    deadline: Deadline,
+) -> Result<()> {
+    let Some(file) = ignore_absence(os::open(hidden, true))
+        .map_err(|error| Error::from_os(label, "open a hidden file", error))?
+    else {
+        return Ok(());
+    };
+    let failed = |error| Error::from_os(label, "look at a hidden file", error);
+    let _gate = enter_gate(exclusive, &file, label, deadline)?;
+    let published = FileStatus::of(&file).map_err(failed)?.links > 1;
+    if published || !hold::is_held_by_others(file.as_fd()).map_err(failed)? {
+        if os::leads_to(hidden, &file).map_err(failed)? {
+            remove(hidden, label)?;
+        }
+        return Ok(());
+    }
+    Err(Error::AlreadyExists {
+        place: label.to_owned(),
+        by: "another process that is creating it",
+    })
+}
+
+fn reserve(file: &File, len: u64, label: &str) -> Result<()> {
+    let no_space = |available| Error::NoSpace {
+        place: label.to_owned(),
+        needed: len,
+        available,
+    };
+    let failed = |error| Error::from_os(label, "reserve memory", error);
+    let free = os::free_space(file).map_err(failed)?;
+    // A hopeless request fails before it has filled what there is.
+    if free.is_some_and(|free| free < len) {
+        return Err(no_space(free));
+    }
+    match os::reserve(file, len) {
+        Err(error) if os::is_full(&error) => Err(no_space(free)),
+        reserved => reserved.map_err(failed),
+    }
+}
+
+// Looking at what stands under a name, and deciding about it.
+
+/// What stands under a name, seen from inside the gate of a file that was found there.
+#[derive(Debug, PartialEq, Eq)]
+enum Name {
+    /// The name leads to another file by now, or to none.
+    LeadsElsewhere,
+    /// It leads to this file, which nobody (else) holds, and which ends with its holders.
+    Orphan,
+    /// It leads to this file, which is held or persistent.
+    InUse,
+}
+
+fn name_of(file: &File, path: &Path, persistent: bool) -> io::Result<Name> {
+    Ok(if !os::leads_to(path, file)? {
+        Name::LeadsElsewhere
+    } else if persistent || hold::is_held_by_others(file.as_fd())? {
+        Name::InUse
+    } else {
+        Name::Orphan
+    })
+}
+
+fn standing_of_name(file: &File, path: &Path, label: &str, header: &Header) -> Result<Name> {
+    name_of(file, path, header.is_persistent())
+        .map_err(|error| Error::from_os(label, "look at the name", error))
+}
+
+fn enter_gate(exclusive: &Exclusive, file: &File, label: &str, deadline: Deadline) -> Result<Gate> {
+    Gate::enter(exclusive, file.as_fd(), deadline)
+        .map_err(|error| Error::from_os(label, "enter the gate", error))?
+        .ok_or_else(|| stalled(label))
+}
+
+fn stalled(label: &str) -> Error {
+    Error::Stalled {
+        place: label.to_owned(),
+        waited: GATE_PATIENCE,
+    }
+}
+
+/// Removes a name; somebody else's having done so is as good.
+fn remove(path: &Path, label: &str) -> Result<()> {
+    match os::unlink(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::from_os(label, "remove the name", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn ignore_absence<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes room for a new segment's name: removes an orphan, refuses everything else.
+fn clear_name(exclusive: &Exclusive, label: &str, path: &Path, deadline: Deadline) -> Result<()> {
+    let taken = |by| Error::AlreadyExists {
+        place: label.to_owned(),
+        by,
+    };
+    loop {
+        let file = match open_existing(path, label, true) {
+            Ok(file) => file,
+            Err(Error::NotFound { .. }) => return Ok(()),
+            Err(Error::Foreign { .. }) => return Err(taken("something that is not a segment")),
+            Err(Error::PermissionDenied { .. }) => {
+                return Err(taken("a file that this user can't open"));
+            }
+            Err(error) => return Err(error),
+        };
+        let header = read_header(&file, label).map_err(|error| match error {
+            Error::Foreign { .. } => taken("a file that is not a segment"),
+            Error::Mismatch { .. } => taken("a segment of another layout"),
+            Error::Corrupt { .. } => taken("a damaged segment"),
+            error => error,
+        })?;
+        let _gate = enter_gate(exclusive, &file, label, deadline)?;
+        match standing_of_name(&file, path, label, &header)? {
+            Name::InUse if header.is_persistent() => return Err(taken("a persistent segment")),
+            Name::InUse => return Err(taken("a segment in use")),
+            Name::Orphan => return remove(path, label),
+            Name::LeadsElsewhere if deadline.left().is_none() => return Err(stalled(label)),
+            Name::LeadsElsewhere => {}
+        }
+    }
+}
+
+/// Opens a file that may be a segment.
+pub(crate) fn open_existing(path: &Path, label: &str, write: bool) -> Result<File> {
+    let foreign = |found: &str| Error::Foreign {
+        place: label.to_owned(),
+        found: found.to_owned(),
+    };
+    let file = os::open(path, write).map_err(|error| match error.kind() {
+        _ if os::is_symlink_refusal(&error) => foreign("a symbolic link"),
+        io::ErrorKind::IsADirectory => foreign("a directory"),
+        _ if os::is_device_refusal(&error) => foreign("a socket or a device"),
+        _ => Error::from_os(label, "open", error),
+    })?;
+    let status = FileStatus::of(&file).map_err(|e| Error::from_os(label, "look at it", e))?;
+    if status.regular {
+        Ok(file)
+    } else {
+        Err(foreign("something that is not a regular file"))
+    }
+}
+
+/// Reads and judges the header, without touching anything.
+pub(crate) fn read_header(file: &File, label: &str) -> Result<Header> {
+    let failed = |error| Error::from_os(label, "read the header", error);
+    let status = FileStatus::of(file).map_err(failed)?;
+    let mut start = [0; SEALED];
+    let mut filled = 0;
+    while filled < SEALED {
+        match file.read_at(&mut start[filled..], filled as u64) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Header::parse(&start[..filled], status.len).map_err(|flaw| flaw_error(label, flaw))
+}
+
+/// Gives a header's flaw the place it was found in.
+pub(crate) fn flaw_error(label: &str, flaw: Flaw) -> Error {
+    let place = label.to_owned();
+    match flaw {
+        Flaw::Foreign(found) => Error::Foreign { place, found },
+        Flaw::Mismatch {
+            what,
+            expected,
+            found,
+        } => Error::Mismatch {
+            place,
+            what,
+            expected,
+            found,
+        },
+        Flaw::Corrupt {
+            what,
+            expected,
+            found,
+        } => Error::Corrupt {
+            place,
+            what,
+            expected,
+            found,
+        },
+    }
+}
+
+/// Removes the name at `path` if it leads to a segment nobody holds; the header it had, if so.
+pub(crate) fn remove_orphan(path: &Path, label: &str) -> Result<Option<Header>> {
+    let exclusive = hold::exclusive();
+    let file = open_existing(path, label, true)?;
+    let header = read_header(&file, label)?;
+    let _gate = enter_gate(&exclusive, &file, label, Deadline::after(GATE_PATIENCE))?;
+    match standing_of_name(&file, path, label, &header)? {
+        Name::Orphan => remove(path, label).map(|()| Some(header)),
+        Name::InUse | Name::LeadsElsewhere => Ok(None),
+    }
+}
+
+/// Removes what a crash left under a hidden name in the folder of named segments; whether `name`
+/// is such a name at all.
+pub(crate) fn sweep_hidden(path: &Path, label: &str) -> Result<bool> {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    if !name.starts_with(HIDDEN.as_bytes()) {
+        return Ok(false);
+    }
+    let exclusive = hold::exclusive();
+    let deadline = Deadline::after(GATE_PATIENCE);
+    reclaim_hidden(&exclusive, label, path, deadline).map(|()| true)
+}
+
+/// Removes a segment's name at once, whoever holds it: holders go on with what they have, and the
+/// name is free for a new segment. The memory ends with its last holder.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is none; [`Error::Foreign`], [`Error::Corrupt`] or
+/// [`Error::Mismatch`] for anything but a sound segment of a known layout, which is left as it was;
+/// [`Error::PermissionDenied`]; [`Error::Stalled`]; [`Error::Unsupported`] for a place without a
+/// name.
+pub fn unlink(place: impl Into<Place>) -> Result<()> {
+    let place = place.into();
+    let label = place.label();
+    let Target::Path(path) = place.target()? else {
+        return Err(Error::Unsupported {
+            place: label,
+            what: "it has no name to remove",
+        });
+    };
+    let exclusive = hold::exclusive();
+    let deadline = Deadline::after(GATE_PATIENCE);
+    loop {
+        let file = open_existing(&path, &label, true)?;
+        let header = read_header(&file, &label)?;
+        let _gate = enter_gate(&exclusive, &file, &label, deadline)?;
+        match standing_of_name(&file, &path, &label, &header)? {
+            Name::InUse | Name::Orphan => return remove(&path, &label),
+            Name::LeadsElsewhere if deadline.left().is_none() => return Err(stalled(&label)),
+            Name::LeadsElsewhere => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{Kind, Tag};
+
+    fn blueprint() -> Blueprint<'static> {
+        Blueprint {
+            shape: Shape {
+                kind: Kind::Value,
+                elem_size: 8,
+                elem_align: 8,
+                capacity: Some(1),
+                tag: Tag::of_text("u64"),
+            },
+            total_len: 1024,
+            contents: (1000, b"here"),
+        }
+    }
+
+    /// What systems without unnamed files do, on one that has them.
+    #[test]
+    fn a_hidden_draft_is_published_whole_and_reclaimed_after_a_crash() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("draft");
+        let hidden = hidden_name(&path);
+        let patience = || Deadline::after(GATE_PATIENCE);
+        let draft = || Draft::hidden(&hold::exclusive(), "draft", &path, patience());
+
+        // Two creators at once: the second is told, and the first one's file stays.
+        let first = draft().unwrap();
+        let refused = draft().unwrap_err();
+        assert!(matches!(refused, Error::AlreadyExists { .. }), "{refused}");
+        assert!(os::leads_to(&hidden, &first_file(&first)).unwrap());
+
+        // A creator that died: its descriptor is closed, its hidden file stays, and is reclaimed.
+        let Draft::Hidden(file, _) = &first else {
+            unreachable!()
+        };
+        let crashed = FileStatus::of(file).unwrap().id;
+        forget_but_close(first);
+        let second = draft().unwrap();
+        assert_ne!(FileStatus::of(&first_file(&second)).unwrap().id, crashed);
+
+        // Publishing gives it its name, and dropping the draft takes the hidden one away.
+        let place = Place::file(&path).persistent(false);
+        let segment = Segment::build(
+            &mut hold::exclusive(),
+            &place,
+            second.open_file("draft").unwrap(),
+            Some(&path),
+            &blueprint(),
+        )
+        .unwrap();
+        segment
+            .with_file(|file| second.publish(file, &path))
+            .unwrap();
+        drop(second);
+        assert!(!hidden.exists());
+        let (opened, _) = Segment::open(&place, |_| Ok(())).unwrap();
+        drop(segment);
+        drop(opened);
+        assert!(!path.exists());
+    }
+
+    fn first_file(draft: &Draft) -> File {
+        draft.open_file("draft").unwrap()
+    }
+
+    fn forget_but_close(draft: Draft) {
+        let mut draft = std::mem::ManuallyDrop::new(draft);
+        let Draft::Hidden(file, path) = &mut *draft else {
+            unreachable!()
+        };
+        // SAFETY: both are read once, and the draft itself is never dropped.
+        let (file, path) = unsafe { (std::ptr::read(file), std::ptr::read(path)) };
+        drop((file, path));
+    }
+}
