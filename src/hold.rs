@@ -278,6 +278,12 @@ pub(crate) fn lock_first_number(fd: BorrowedFd<'_>) -> io::Result<bool> {
     os::try_lock_byte(fd, GATE + 1)
 }
 
+/// What the death of that first holder does.
+#[cfg(test)]
+pub(crate) fn unlock_first_number(fd: BorrowedFd<'_>) -> io::Result<()> {
+    os::unlock_byte(fd, GATE + 1)
+}
+
 fn take_fd(cell: &AtomicI32) -> Option<File> {
     let fd = cell.swap(NO_FD, Ordering::Relaxed);
     // SAFETY: a descriptor in a hold's cell is open and the hold's own; the swap gave up the claim.

@@ -38,7 +38,7 @@ unsafe impl Body for RingWords {
 ///
 /// # fn main() -> shmkit::Result<()> {
 /// # let name = format!("doc-queue-{}", std::process::id());
-/// let jobs = Queue::create(&name, 64)?;
+/// let jobs = Queue::<u32>::create(&name, 64)?;
 /// let worker = Queue::<u32>::open(&name)?; // in another program, as a rule
 /// jobs.put(7)?;
 /// jobs.close();

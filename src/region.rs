@@ -195,7 +195,7 @@ impl<T: Pod, B: Body> Region<T, B> {
             memory
                 .base()
                 .as_ptr()
-                .copy_to_nonoverlapping(start.as_mut_ptr(), read)
+                .copy_to_nonoverlapping(start.as_mut_ptr(), read);
         };
         let shape = shape::<T, B>(Tag::of_type::<T>(), None);
         let header = Header::parse(&start[..read], memory.len() as u64)
@@ -216,7 +216,7 @@ impl<T: Pod, B: Body> Region<T, B> {
 
     /// `plan` is that of `capacity`, and lies within `memory`.
     fn new(memory: Arc<dyn Memory>, plan: Plan, capacity: u64, was_created: bool) -> Self {
-        const { assert!(align_of::<B>() <= BODY && BODY % align_of::<B>() == 0) };
+        const { assert!(align_of::<B>() <= BODY && BODY.is_multiple_of(align_of::<B>())) };
         assert!(
             plan.total_len <= memory.len() as u64,
             "checked by create and open"

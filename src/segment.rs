@@ -674,14 +674,16 @@ mod tests {
         assert!(matches!(refused, Error::AlreadyExists { .. }), "{refused}");
         assert!(os::leads_to(&hidden, &first_file(&first)).unwrap());
 
-        // A creator that died: its descriptor is closed, its hidden file stays, and is reclaimed.
+        // A creator that died: nobody holds its hidden file any more, and the next one removes it.
         let Draft::Hidden(file, _) = &first else {
             unreachable!()
         };
-        let crashed = FileStatus::of(file).unwrap().id;
-        forget_but_close(first);
+        let crashed = open_existing(&hidden, "draft", false).unwrap();
+        hold::unlock_first_number(file.as_fd()).unwrap();
         let second = draft().unwrap();
-        assert_ne!(FileStatus::of(&first_file(&second)).unwrap().id, crashed);
+        assert!(!os::leads_to(&hidden, &crashed).unwrap());
+        assert_eq!(FileStatus::of(&crashed).unwrap().links, 0);
+        std::mem::forget(first);
 
         // Publishing gives it its name, and dropping the draft takes the hidden one away.
         let place = Place::file(&path).persistent(false);
@@ -706,15 +708,5 @@ mod tests {
 
     fn first_file(draft: &Draft) -> File {
         draft.open_file("draft").unwrap()
-    }
-
-    fn forget_but_close(draft: Draft) {
-        let mut draft = std::mem::ManuallyDrop::new(draft);
-        let Draft::Hidden(file, path) = &mut *draft else {
-            unreachable!()
-        };
-        // SAFETY: both are read once, and the draft itself is never dropped.
-        let (file, path) = unsafe { (std::ptr::read(file), std::ptr::read(path)) };
-        drop((file, path));
     }
 }

@@ -310,7 +310,6 @@ impl LockGuard<'_> {
 
     /// To be called before user code runs under the lock: from here on this thread's coming back
     /// for it is a panic rather than a wait for itself.
-    #[must_use]
     pub fn announced(mut self) -> Self {
         self.announced = true;
         let entry = self.lock.held_entry(self.number);

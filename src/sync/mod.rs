@@ -16,9 +16,9 @@ pub use slots::Slots;
 /// Atomics, as the build has them.
 pub(crate) mod atomic {
     #[cfg(loom)]
-    pub use loom::sync::atomic::{AtomicU64, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
     #[cfg(not(loom))]
-    pub use std::sync::atomic::{AtomicU64, Ordering, fence};
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
 }
 
 /// A full fence whose caller has just done an atomic read-modify-write.
