@@ -48,6 +48,41 @@ struct Side {
     count: AtomicU64,
     /// A copy of the other side's count, at most that. Read and written under `lock`.
     seen: AtomicU64,
+    /// How many pauses this side lets go by when it next has to wait; 0 is none tried yet. A hint,
+    /// written under `lock`.
+    gap: AtomicU64,
+}
+
+impl Side {
+    /// How many pauses to let go by before the first look; under the lock.
+    #[cold]
+    fn gap(&self) -> u32 {
+        match self.gap.load(Ordering::Relaxed) {
+            0 => FIRST_GAP,
+            gap => u32::try_from(gap).map_or(LONGEST_GAP, |gap| gap.min(LONGEST_GAP)),
+        }
+    }
+
+    /// Learns from a wait that ended with `found` items, or room for as many; under the lock.
+    ///
+    /// A faster side that looked after every item would take the cache lines away from the slower
+    /// one each time, and both would go at the speed of those. So a stream is to be passed on in
+    /// batches, and a single item, as in a conversation, at once. Which of the two it is shows in
+    /// what a pause brings: more than one item, and it was worth it. Where pauses have become short
+    /// a stream would not show any more, so now and then a long one is tried.
+    #[cold]
+    fn tune(&self, found: u64, capacity: u64) {
+        let gap = u64::from(self.gap());
+        let most = u64::from(LONGEST_GAP).min(capacity / 2).max(1);
+        let next = if self.count.load(Ordering::Relaxed) & PROBE == 0 {
+            u64::from(FIRST_GAP)
+        } else if found > 1 {
+            gap * 2
+        } else {
+            gap / 2
+        };
+        self.gap.store(next.clamp(1, most), Ordering::Relaxed);
+    }
 }
 
 /// An event on a line of its own, which is written only when somebody sleeps.
@@ -72,6 +107,7 @@ const _: () = {
     assert!(offset_of!(Side, lock) == 0);
     assert!(offset_of!(Side, count) == 8);
     assert!(offset_of!(Side, seen) == 16);
+    assert!(offset_of!(Side, gap) == 24);
     assert!(offset_of!(RingWords, consumers) == LINE);
     assert!(offset_of!(RingWords, not_empty) == 2 * LINE);
     assert!(offset_of!(RingWords, not_full) == 3 * LINE);
@@ -110,6 +146,8 @@ pub struct Span {
     pub start: u64,
     /// How many; at least 1.
     pub len: u64,
+    /// How many positions behind these are this side's too: what may be fetched ahead.
+    pub ahead: u64,
 }
 
 /// A ring, seen by one of its holders.
@@ -119,6 +157,13 @@ pub struct Ring<'a> {
     capacity: u64,
     holder: Holder<'a>,
 }
+
+/// The longest time a side lets go by to have a batch pile up, in pauses (of some 10 to 40 ns).
+const LONGEST_GAP: u32 = 512;
+
+/// What a side begins with, and tries again where `count & PROBE` is 0.
+const FIRST_GAP: u32 = 64;
+const PROBE: u64 = 1023;
 
 const PRODUCERS: u32 = 0;
 const CONSUMERS: u32 = 1;
@@ -144,17 +189,24 @@ impl<'a> Ring<'a> {
         patience: Patience,
         write: impl FnOnce(Span),
     ) -> Result<u64, Refusal> {
+        let mut waited = false;
         let (guard, span) = loop {
             let guard = self.lock(PRODUCERS, patience)?;
-            match self.room(&guard)? {
+            match self.room(guard.owner_died())? {
                 0 => {
+                    let gap = self.words.producers.gap();
                     drop(guard);
-                    self.await_room(patience)?;
+                    self.await_room(patience, gap)?;
+                    waited = true;
                 }
                 room => {
+                    if waited {
+                        self.words.producers.tune(room, self.capacity);
+                    }
                     let start = self.words.producers.count.load(Ordering::Relaxed);
                     let len = room.min(most);
-                    break (guard, Span { start, len });
+                    let ahead = room - len;
+                    break (guard, Span { start, len, ahead });
                 }
             }
         };
@@ -192,8 +244,9 @@ impl<'a> Ring<'a> {
         read: impl FnOnce(Span) -> R,
     ) -> Result<R, Refusal> {
         let (guard, span) = self.claim_items(1, patience)?;
-        let guard = guard.announced();
+        let announced = guard.announce();
         let result = read(span);
+        drop(announced);
         self.commit_get(guard, span);
         Ok(result)
     }
@@ -209,14 +262,14 @@ impl<'a> Ring<'a> {
 
     /// How many items fit; under the producers' lock.
     #[inline]
-    fn room(self, guard: &LockGuard<'_>) -> Result<u64, Refusal> {
+    fn room(self, owner_died: bool) -> Result<u64, Refusal> {
         let side = &self.words.producers;
         let tail = side.count.load(Ordering::Relaxed);
         if tail & CLOSED != 0 {
             return Err(Refusal::Closed);
         }
         let used = tail.wrapping_sub(side.seen.load(Ordering::Relaxed));
-        if used < self.capacity && !guard.owner_died() {
+        if used < self.capacity && !owner_died {
             return Ok(self.capacity - used);
         }
         // Acquire: pairs with the consumers' commit; what they copied out may be overwritten.
@@ -249,17 +302,24 @@ impl<'a> Ring<'a> {
 
     #[inline]
     fn claim_items(self, most: u64, patience: Patience) -> Result<(LockGuard<'a>, Span), Refusal> {
+        let mut waited = false;
         loop {
             let guard = self.lock(CONSUMERS, patience)?;
-            match self.items(&guard)? {
+            match self.items(guard.owner_died())? {
                 0 => {
+                    let gap = self.words.consumers.gap();
                     drop(guard);
-                    self.await_item(patience)?;
+                    self.await_item(patience, gap)?;
+                    waited = true;
                 }
                 items => {
+                    if waited {
+                        self.words.consumers.tune(items, self.capacity);
+                    }
                     let start = self.words.consumers.count.load(Ordering::Relaxed);
                     let len = items.min(most);
-                    return Ok((guard, Span { start, len }));
+                    let ahead = items - len;
+                    return Ok((guard, Span { start, len, ahead }));
                 }
             }
         }
@@ -267,11 +327,11 @@ impl<'a> Ring<'a> {
 
     /// How many items there are; under the consumers' lock.
     #[inline]
-    fn items(self, guard: &LockGuard<'_>) -> Result<u64, Refusal> {
+    fn items(self, owner_died: bool) -> Result<u64, Refusal> {
         let side = &self.words.consumers;
         let head = side.count.load(Ordering::Relaxed);
         let items = side.seen.load(Ordering::Relaxed).wrapping_sub(head);
-        if (1..=self.capacity).contains(&items) && !guard.owner_died() {
+        if (1..=self.capacity).contains(&items) && !owner_died {
             return Ok(items);
         }
         // Acquire: pairs with the producers' commit; the items are whole.
@@ -302,25 +362,25 @@ impl<'a> Ring<'a> {
     }
 
     #[cold]
-    fn await_room(self, patience: Patience) -> Result<(), Refusal> {
+    fn await_room(self, patience: Patience, gap: u32) -> Result<(), Refusal> {
         let deadline = to_wait(patience)?;
         // Anything but a full, open ring ends the wait; what it is, the next round finds.
         let look = || {
             let (head, tail) = self.counts();
             (tail.wrapping_sub(head) != self.capacity).then_some(())
         };
-        let found = self.words.not_full.0.wait(deadline, look);
+        let found = self.words.not_full.0.wait(deadline, gap, look);
         found.ok_or(Refusal::TimedOut)
     }
 
     #[cold]
-    fn await_item(self, patience: Patience) -> Result<(), Refusal> {
+    fn await_item(self, patience: Patience, gap: u32) -> Result<(), Refusal> {
         let deadline = to_wait(patience)?;
         let look = || {
             let (head, tail) = self.counts();
             (tail != head).then_some(())
         };
-        let found = self.words.not_empty.0.wait(deadline, look);
+        let found = self.words.not_empty.0.wait(deadline, gap, look);
         found.ok_or(Refusal::TimedOut)
     }
 

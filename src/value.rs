@@ -226,13 +226,15 @@ impl<T: Element> Value<T> {
 
     fn wait(&self, deadline: Deadline, mut pred: impl FnMut(&T) -> bool) -> Option<T> {
         let changed = &self.region.body().changed;
-        changed.wait(deadline, || Some(self.get()).filter(&mut pred))
+        let mut look = || Some(self.get()).filter(&mut pred);
+        look().or_else(|| changed.wait(deadline, 1, look))
     }
 
     fn update_locked<R>(&self, guard: LockGuard<'_>, f: impl FnOnce(&mut T) -> R) -> R {
-        let guard = guard.announced();
+        let announced = guard.announce();
         let mut value = self.current();
         let result = f(&mut value);
+        drop(announced);
         self.commit(guard, &value);
         result
     }

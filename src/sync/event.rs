@@ -36,7 +36,7 @@ const NAP: Duration = Duration::from_millis(100);
 
 /// How long a waiter spins before it sleeps, in pauses: of the order of what a sleep and a wake-up
 /// cost (some 50 µs), so that waiting costs at most about twice what the better choice would have.
-const SPIN_PAUSES: u32 = 1024;
+const SPIN_PAUSES: u32 = 8192;
 
 const SLEEPERS: u32 = 1;
 const SEQUENCE: u32 = 2;
@@ -80,8 +80,15 @@ pub struct Event(Futex32);
 impl Event {
     /// Waits until `look` finds something: spinning first, then sleeping. `None` is a deadline that
     /// passed with nothing found, by a look that was taken after it had passed or just before.
-    pub fn wait<R>(&self, deadline: Deadline, mut look: impl FnMut() -> Option<R>) -> Option<R> {
-        if let found @ Some(_) = spin(SPIN_PAUSES, &mut look) {
+    ///
+    /// The first look comes after `gap` pauses: the caller has just looked.
+    pub fn wait<R>(
+        &self,
+        deadline: Deadline,
+        gap: u32,
+        mut look: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        if let found @ Some(_) = spin(SPIN_PAUSES, gap, &mut look) {
             return found;
         }
         loop {

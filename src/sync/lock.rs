@@ -140,10 +140,17 @@ impl<'a> Lock<'a> {
     #[inline]
     pub fn lock(self, patience: Patience) -> Result<LockGuard<'a>, LockError> {
         let me = self.holder.number();
-        if me != 0 && self.take(0, me << 1) {
-            return Ok(self.guard(me, false));
-        }
-        self.lock_contended(me, patience)
+        let owner_died = if me != 0 && self.take(0, me << 1) {
+            false
+        } else {
+            self.lock_contended(me, patience)?
+        };
+        Ok(LockGuard {
+            lock: self,
+            number: me,
+            owner_died,
+            not_send: PhantomData,
+        })
     }
 
     #[inline]
@@ -155,19 +162,10 @@ impl<'a> Lock<'a> {
             .is_ok()
     }
 
-    #[inline]
-    fn guard(self, number: u64, owner_died: bool) -> LockGuard<'a> {
-        LockGuard {
-            lock: self,
-            number,
-            owner_died,
-            announced: false,
-            not_send: PhantomData,
-        }
-    }
-
+    /// Takes the lock from whoever has it, once it is free or its owner is dead; says which.
     #[cold]
-    fn lock_contended(self, me: u64, patience: Patience) -> Result<LockGuard<'a>, LockError> {
+    #[inline(never)]
+    fn lock_contended(self, me: u64, patience: Patience) -> Result<bool, LockError> {
         assert!(
             me != 0,
             "this process is a fork that could not open the segment for itself \
@@ -180,14 +178,14 @@ impl<'a> Lock<'a> {
         // Once we have slept, others may be asleep behind us: the word we take must say so.
         let mut mark = 0;
         loop {
-            let word = super::spin(SPIN_PAUSES, || {
+            let word = super::spin(SPIN_PAUSES, 1, || {
                 let word = self.word.0.load(Ordering::Relaxed);
                 (word == 0).then_some(word)
             })
             .unwrap_or_else(|| self.word.0.load(Ordering::Relaxed));
             if word == 0 {
                 if self.take(0, me << 1 | mark) {
-                    return Ok(self.guard(me, false));
+                    return Ok(false);
                 }
                 continue;
             }
@@ -195,7 +193,7 @@ impl<'a> Lock<'a> {
             if self.owner_is_dead(owner, me)? {
                 if self.take(word, me << 1 | word & SLEEPERS | mark) {
                     fence(Ordering::SeqCst); // what the dead owner wrote is read from here on
-                    return Ok(self.guard(me, true));
+                    return Ok(true);
                 }
                 continue;
             }
@@ -290,12 +288,12 @@ pub struct LockGuard<'a> {
     lock: Lock<'a>,
     number: u64,
     owner_died: bool,
-    announced: bool,
     not_send: PhantomData<*const ()>,
 }
 
-impl LockGuard<'_> {
+impl<'a> LockGuard<'a> {
     /// Whether the lock was taken over from a dead owner: what it guards may be half done.
+    #[inline]
     #[must_use]
     pub fn owner_died(&self) -> bool {
         self.owner_died
@@ -308,31 +306,22 @@ impl LockGuard<'_> {
         self.number != self.lock.holder.number()
     }
 
-    /// To be called before user code runs under the lock: from here on this thread's coming back
-    /// for it is a panic rather than a wait for itself.
-    pub fn announced(mut self) -> Self {
-        self.announced = true;
+    /// To be called before user code runs under the lock: until the result is dropped, this
+    /// thread's coming back for the lock is a panic rather than a wait for itself.
+    pub fn announce(&self) -> Announced<'a> {
         let entry = self.lock.held_entry(self.number);
         HELD.with_borrow_mut(|held| held.push(entry));
-        self
-    }
-
-    fn withdraw(&self) {
-        let entry = self.lock.held_entry(self.number);
-        HELD.with_borrow_mut(|held| {
-            if let Some(mine) = held.iter().rposition(|other| *other == entry) {
-                held.swap_remove(mine);
-            }
-        });
+        Announced {
+            lock: self.lock,
+            number: self.number,
+            not_send: PhantomData,
+        }
     }
 }
 
 impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.announced {
-            self.withdraw();
-        }
         if self.is_stale() {
             return;
         }
@@ -341,6 +330,26 @@ impl Drop for LockGuard<'_> {
         if word & SLEEPERS != 0 {
             wake_one(self.lock.word);
         }
+    }
+}
+
+/// A thread's note that it holds a lock while user code runs; dropping it withdraws the note.
+#[must_use = "the note is withdrawn when this is dropped"]
+#[derive(Debug)]
+pub struct Announced<'a> {
+    lock: Lock<'a>,
+    number: u64,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        let entry = self.lock.held_entry(self.number);
+        HELD.with_borrow_mut(|held| {
+            if let Some(mine) = held.iter().rposition(|other| *other == entry) {
+                held.swap_remove(mine);
+            }
+        });
     }
 }
 

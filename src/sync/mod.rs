@@ -43,32 +43,37 @@ pub enum Patience {
     Until(Deadline),
 }
 
-/// Waits for `look` without sleeping, where another CPU may be at work for it: looks after 1, 2, 4
-/// … pauses, then after every 64, until about `pauses` have gone by.
-pub(crate) fn spin<R>(pauses: u32, mut look: impl FnMut() -> Option<R>) -> Option<R> {
+/// Waits for `look` without sleeping, where another CPU may be at work for it: looks after `gap`
+/// pauses, then after twice as many, and so on up to every [`LONGEST_GAP`], until about `pauses` have
+/// gone by. The caller has just looked.
+#[inline]
+pub(crate) fn spin<R>(pauses: u32, gap: u32, mut look: impl FnMut() -> Option<R>) -> Option<R> {
     #[cfg(loom)]
     {
-        let _ = pauses;
+        let _ = (pauses, gap);
         look()
     }
     #[cfg(not(loom))]
     {
         if !crate::os::spinning_pays() {
-            return look();
+            return None;
         }
-        let (mut left, mut gap) = (pauses, 1);
-        loop {
-            if let Some(found) = look() {
-                return Some(found);
-            }
-            if left == 0 {
-                return None;
-            }
+        let (mut left, mut gap) = (pauses, gap);
+        while left > 0 {
             for _ in 0..gap {
                 std::hint::spin_loop();
             }
+            if let found @ Some(_) = look() {
+                return found;
+            }
             left = left.saturating_sub(gap);
-            gap = (gap * 2).min(64);
+            gap = (gap * 2).min(LONGEST_GAP.max(gap));
         }
+        None
     }
 }
+
+/// The longest time between two looks of a spinning waiter, in pauses: every look takes the cache
+/// line from the side that is at work.
+#[cfg(not(loom))]
+pub(crate) const LONGEST_GAP: u32 = 64;
