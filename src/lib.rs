@@ -1,4 +1,74 @@
-//! placeholder
+//! Shared-memory IPC that keeps working when a participant is killed.
+//!
+//! [`Value<T>`] is one value that every process sees, whole. [`Queue<T>`] is a bounded queue for any
+//! number of producers and consumers. Both live in named shared-memory segments that any process
+//! opens by name, or in anonymous ones that forked children inherit.
+//!
+//! ```
+//! use shmkit::{Queue, Value};
+//!
+//! # fn main() -> shmkit::Result<()> {
+//! # let pid = std::process::id();
+//! # let (jobs_name, done_name) = (format!("doc-jobs-{pid}"), format!("doc-done-{pid}"));
+//! // One program creates ...
+//! let jobs = Queue::<u64>::create(&jobs_name, 1024)?;
+//! let done = Value::create(&done_name, 0u64)?;
+//! jobs.put_all(&[20, 22]).expect("nobody closed it");
+//! jobs.close();
+//!
+//! // ... and any other opens by name.
+//! let (todo, sum) = (Queue::<u64>::open(&jobs_name)?, Value::<u64>::open(&done_name)?);
+//! for job in &todo {
+//!     sum.update(|sum| *sum += job);
+//! }
+//! assert_eq!(done.get(), 42);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Promises
+//!
+//! 1. **Nothing wedges.** A process killed with `SIGKILL` at any instruction, holding any lock, blocks
+//!    no survivor for longer than 100 ms plus scheduling. (Dead means that the kernel has let go of
+//!    its files: while it writes a core dump it is not.)
+//! 2. **Nothing acknowledged is lost, nothing is torn.** An item whose `put` returned is taken exactly
+//!    once, whole, in its producer's order. A half-done `put` never shows. A `Value` is always one
+//!    that somebody stored. (Power failure excepted.)
+//! 3. **Nothing leaks.** A segment lives as long as some process holds it, however those processes
+//!    end. What a crash of *all* holders leaves is reclaimed by the next create or open of that
+//!    name, or by [`sweep`].
+//! 4. **No half-built segment is ever visible.**
+//! 5. **Wrong openers are told so**: a typed [`Error`], and nothing is touched.
+//! 6. **No surprise `SIGBUS`.** Memory is reserved at creation: a full filesystem is
+//!    [`Error::NoSpace`] there and then.
+//!
+//! # Trust
+//!
+//! Peers who can write a segment are trusted not to be malicious, but not to be free of bugs or
+//! crashes; permissions (`0o600` unless [`Place::mode`] says otherwise) draw that border. Indices that
+//! a buggy peer has overwritten are typed errors, never undefined behaviour. A peer of the same user
+//! can truncate a named segment's file under us, which is a `SIGBUS`; anonymous segments are sealed
+//! against it. No addresses are kept in shared memory.
+//!
+//! # Forks
+//!
+//! A forked child inherits every handle and is a holder of its own from its first instruction: a
+//! daemon whose parent exits keeps the name, and a parent that dies never looks alive through its
+//! child. A fork inside a closure that runs under a lock copies the closure, not the lock: the copy
+//! commits nothing, and panics when it returns. If the child can't have a segment opened for itself
+//! (`EMFILE`, or no permission after a change of user), its handle panics at the first use that takes
+//! a lock. Raw `clone` without `exec` is not supported: it skips the handlers that this rests on.
+//!
+//! # Limits
+//!
+//! - No handle is to be used in a signal handler that may have interrupted a call on it.
+//! - A handle's drop may wait for up to a second where a *stopped* process sits in the segment's gate
+//!   (it would have to be stopped within some microseconds); then the name is left for [`sweep`].
+//! - Another user's leftovers in the sticky /dev/shm can't be removed:
+//!   [`Error::PermissionDenied`].
+
+#![cfg_attr(loom, allow(dead_code, unused_imports))]
+
 #[cfg(not(all(
     target_os = "linux",
     target_pointer_width = "64",
@@ -66,3 +136,8 @@ pub mod internals {
         Standing,
     };
 }
+
+/// The README's example is compiled and run with the other doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
