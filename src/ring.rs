@@ -330,6 +330,9 @@ impl<'a> Ring<'a> {
     fn items(self, owner_died: bool) -> Result<u64, Refusal> {
         let side = &self.words.consumers;
         let head = side.count.load(Ordering::Relaxed);
+        if head & CLOSED != 0 {
+            return Err(Refusal::Corrupt); // only a tail has that bit
+        }
         let items = side.seen.load(Ordering::Relaxed).wrapping_sub(head);
         if (1..=self.capacity).contains(&items) && !owner_died {
             return Ok(items);
