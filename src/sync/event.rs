@@ -34,9 +34,10 @@ use std::time::Duration;
 /// The longest sleep without another look.
 const NAP: Duration = Duration::from_millis(100);
 
-/// How long a waiter spins before it sleeps, in pauses: of the order of what a sleep and a wake-up
-/// cost (some 50 µs), so that waiting costs at most about twice what the better choice would have.
-const SPIN_PAUSES: u32 = 8192;
+/// How long a waiter spins before it sleeps, in pauses of 10 to 40 ns: of the order of what a sleep
+/// and a wake-up cost (some 50 µs on a virtual machine), so that waiting costs at most a few times
+/// what the better choice would have.
+const SPIN_PAUSES: u32 = 4096;
 
 const SLEEPERS: u32 = 1;
 const SEQUENCE: u32 = 2;
