@@ -192,7 +192,10 @@ impl<'a> Ring<'a> {
         let mut waited = false;
         let (guard, span) = loop {
             let guard = self.lock(PRODUCERS, patience)?;
-            match self.room(guard.owner_died())? {
+            // Once: `close` may set the top bit between two loads, and with the second one as its
+            // start a put would commit after it.
+            let start = self.words.producers.count.load(Ordering::Relaxed);
+            match self.room(start, guard.owner_died())? {
                 0 => {
                     let gap = self.words.producers.gap();
                     drop(guard);
@@ -203,7 +206,6 @@ impl<'a> Ring<'a> {
                     if waited {
                         self.words.producers.tune(room, self.capacity);
                     }
-                    let start = self.words.producers.count.load(Ordering::Relaxed);
                     let len = room.min(most);
                     let ahead = room - len;
                     break (guard, Span { start, len, ahead });
@@ -260,11 +262,10 @@ impl<'a> Ring<'a> {
         Lock::new(word, self.holder, side).lock(patience)
     }
 
-    /// How many items fit; under the producers' lock.
+    /// How many items fit behind `tail`; under the producers' lock.
     #[inline]
-    fn room(self, owner_died: bool) -> Result<u64, Refusal> {
+    fn room(self, tail: u64, owner_died: bool) -> Result<u64, Refusal> {
         let side = &self.words.producers;
-        let tail = side.count.load(Ordering::Relaxed);
         if tail & CLOSED != 0 {
             return Err(Refusal::Closed);
         }
