@@ -1,0 +1,251 @@
+//! `Queue<u64>` between processes against crossbeam-channel between threads: items per second of
+//! each, by turns, and their ratio. Same capacity, same CPUs, and every item is checked on arrival.
+//!
+//! `cargo bench --bench queue` measures; `-- --test` runs everything once, briefly. In the
+//! environment: `SHMKIT_BENCH_ITEMS` items per run, `SHMKIT_BENCH_CAPACITY`, `SHMKIT_BENCH_ROUNDS`.
+//!
+//! A run: the consumers' clocks start at a barrier that everybody has reached, and stop when their
+//! last item has arrived; the slowest counts. Criterion's loop of equal iterations does not fit
+//! that, so the loop is our own.
+
+mod support;
+
+use crossbeam_channel as channel;
+use shmkit::{Queue, Value};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+use support::{Spread, describe, in_turns, is_brief, pin, two_cpus};
+
+/// An item is its producer's number, in the bits from here on, and a count that begins at 0.
+const PRODUCER_SHIFT: u32 = 48;
+
+/// Ends a run that hangs.
+const LIMIT_SECONDS: u32 = 600;
+
+/// Who runs where, and how much.
+#[derive(Clone, Copy)]
+struct Setup {
+    capacity: usize,
+    items: u64,
+    producers: &'static [usize],
+    consumers: &'static [usize],
+}
+
+fn main() {
+    describe("queue");
+    // SAFETY: without a handler for it, the signal just ends this process.
+    unsafe { libc::alarm(LIMIT_SECONDS) };
+    let setting = |name: &str, default: u64| match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}: a number")),
+        Err(_) => default,
+    };
+    let brief = is_brief();
+    let items = setting("SHMKIT_BENCH_ITEMS", if brief { 20_000 } else { 8_000_000 });
+    let rounds = setting("SHMKIT_BENCH_ROUNDS", if brief { 1 } else { 9 });
+    let capacity = setting("SHMKIT_BENCH_CAPACITY", 1024) as usize;
+    let cpus = two_cpus();
+    println!("capacity {capacity}, {items} items a run, CPUs {cpus:?}");
+
+    // Sides of the machine, as indices of `cpus`.
+    let lines: [(&str, f64, &'static [usize], &'static [usize]); 3] = [
+        ("1P1C", 2.0, &[0], &[1]),
+        ("2P2C, a side a CPU", 1.0, &[0, 0], &[1, 1]),
+        ("2P2C, a pair a CPU", 1.0, &[0, 1], &[1, 0]),
+    ];
+    for (name, goal, producers, consumers) in lines {
+        let setup = Setup {
+            capacity,
+            items,
+            producers,
+            consumers,
+        };
+        // Checks the answers of both, and warms up.
+        let check = Setup {
+            items: items.min(200_000),
+            ..setup
+        };
+        between_processes(check, cpus);
+        between_threads(check, cpus);
+
+        let (ours, theirs) = in_turns(
+            rounds as usize,
+            || items as f64 / between_processes(setup, cpus).as_secs_f64() / 1e6,
+            || items as f64 / between_threads(setup, cpus).as_secs_f64() / 1e6,
+        );
+        let ratio = Spread::of(ours.iter().zip(&theirs).map(|(a, b)| a / b).collect());
+        println!(
+            "{name}: queue between processes: {} M items/s",
+            Spread::of(ours)
+        );
+        println!(
+            "{name}: crossbeam between threads: {} M items/s",
+            Spread::of(theirs)
+        );
+        let of = if name == "1P1C" {
+            String::new()
+        } else {
+            format!(" {name}")
+        };
+        println!("ratio queue/crossbeam{of}: {ratio}, goal {goal:.1}");
+    }
+}
+
+/// How many of `items` the one of `sides` with this index has to do.
+fn share(items: u64, index: usize, sides: usize) -> u64 {
+    let (index, sides) = (index as u64, sides as u64);
+    items / sides + u64::from(index < items % sides)
+}
+
+/// Sends producer `index`'s share.
+fn produce(setup: Setup, index: usize, mut send: impl FnMut(u64)) {
+    let base = (index as u64) << PRODUCER_SHIFT;
+    for count in 0..share(setup.items, index, setup.producers.len()) {
+        send(base | count);
+    }
+}
+
+/// Takes items until there are no more, checks that each producer's come in order (and, from a
+/// single one, without a gap), and returns how many there were and the sum of their counts.
+fn consume(setup: Setup, mut next: impl FnMut() -> Option<u64>) -> [u64; 2] {
+    let gaps = setup.consumers.len() > 1;
+    let mut expected = [0; 4];
+    let (mut taken, mut sum) = (0, 0);
+    while let Some(item) = next() {
+        let count = item & ((1 << PRODUCER_SHIFT) - 1);
+        let expected = &mut expected[(item >> PRODUCER_SHIFT) as usize];
+        assert!(
+            count == *expected || gaps && count > *expected,
+            "item {item:#x} came when {expected} was due"
+        );
+        *expected = count + 1;
+        taken += 1;
+        sum += count;
+    }
+    [taken, sum]
+}
+
+/// Each item arrived once, if the numbers are right: order is checked as they come.
+fn check_totals(setup: Setup, totals: &[[u64; 2]]) {
+    let due = (0..setup.producers.len()).map(|i| share(setup.items, i, setup.producers.len()));
+    let due_sum: u64 = due.map(|n| n * n.saturating_sub(1) / 2).sum();
+    assert_eq!(totals.iter().map(|t| t[0]).sum::<u64>(), setup.items);
+    assert_eq!(totals.iter().map(|t| t[1]).sum::<u64>(), due_sum);
+}
+
+/// Everybody is a process of its own; the time is that of the slowest consumer.
+fn between_processes(setup: Setup, cpus: [usize; 2]) -> Duration {
+    let queue = Queue::<u64>::new(setup.capacity).expect("an anonymous queue");
+    let results = Queue::<[u64; 3]>::new(setup.consumers.len()).expect("an anonymous queue");
+    let arrived = Value::new(0).expect("an anonymous value");
+    let finished = Value::new(0).expect("an anonymous value");
+    let all = setup.producers.len() + setup.consumers.len();
+    let meet = || {
+        arrived.update(|n| *n += 1);
+        while arrived.get() < all {
+            thread::yield_now(); // not every side has a CPU of its own
+        }
+    };
+    let mut children = Vec::new();
+    for (index, &cpu) in setup.producers.iter().enumerate() {
+        children.push(fork(&queue, || {
+            pin(cpus[cpu]);
+            meet();
+            produce(setup, index, |item| queue.put(item).expect("an open queue"));
+            let done = finished.update(|n| {
+                *n += 1;
+                *n
+            });
+            if done == setup.producers.len() {
+                queue.close();
+            }
+        }));
+    }
+    for &cpu in setup.consumers {
+        children.push(fork(&queue, || {
+            pin(cpus[cpu]);
+            meet();
+            let start = Instant::now();
+            let [taken, sum] = consume(setup, || queue.get().ok());
+            let nanoseconds = start.elapsed().as_nanos() as u64;
+            results
+                .put([taken, sum, nanoseconds])
+                .expect("an open queue");
+        }));
+    }
+    let failed = children.into_iter().map(wait).filter(|ok| !ok).count();
+    assert_eq!(failed, 0, "children failed");
+    let results: Vec<_> = results.try_iter().collect();
+    let totals: Vec<_> = results.iter().map(|r| [r[0], r[1]]).collect();
+    check_totals(setup, &totals);
+    Duration::from_nanos(results.iter().map(|r| r[2]).max().expect("a consumer"))
+}
+
+/// The same between threads, through crossbeam-channel.
+fn between_threads(setup: Setup, cpus: [usize; 2]) -> Duration {
+    let (sender, receiver) = channel::bounded::<u64>(setup.capacity);
+    let meet = Barrier::new(setup.producers.len() + setup.consumers.len());
+    let meet = &meet;
+    let results: Vec<_> = thread::scope(|scope| {
+        for (index, &cpu) in setup.producers.iter().enumerate() {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                pin(cpus[cpu]);
+                meet.wait();
+                produce(setup, index, |item| sender.send(item).expect("a receiver"));
+            });
+        }
+        drop(sender); // the last producer's end is the channel's
+        let consumers: Vec<_> = setup
+            .consumers
+            .iter()
+            .map(|&cpu| {
+                let receiver = receiver.clone();
+                scope.spawn(move || {
+                    pin(cpus[cpu]);
+                    meet.wait();
+                    let start = Instant::now();
+                    (consume(setup, || receiver.recv().ok()), start.elapsed())
+                })
+            })
+            .collect();
+        let joined = consumers.into_iter().map(|thread| thread.join());
+        joined.map(|result| result.expect("a consumer")).collect()
+    });
+    let totals: Vec<_> = results.iter().map(|(totals, _)| *totals).collect();
+    check_totals(setup, &totals);
+    results
+        .iter()
+        .map(|(_, took)| *took)
+        .max()
+        .expect("a consumer")
+}
+
+/// Runs `f` in a forked child, which dies with its parent; a child that fails closes the queue, so
+/// that nobody waits for it.
+fn fork(queue: &Queue<u64>, f: impl FnOnce()) -> libc::pid_t {
+    // SAFETY: only the main thread is left of this process; the child returns from nothing, it
+    // ends below.
+    let pid = unsafe { libc::fork() };
+    assert_ne!(pid, -1, "fork");
+    if pid != 0 {
+        return pid;
+    }
+    // SAFETY: asks the kernel for a signal at the parent's end, which touches no memory.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    let result = catch_unwind(AssertUnwindSafe(f));
+    if result.is_err() {
+        queue.close();
+    }
+    // SAFETY: ends the child on the spot, without the destructors that are the parent's to run.
+    unsafe { libc::_exit(i32::from(result.is_err())) }
+}
+
+/// Waits for a child; says whether it ended well.
+fn wait(pid: libc::pid_t) -> bool {
+    let mut status = 0;
+    // SAFETY: `status` is alive; `pid` is a child of ours that nobody has waited for.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    waited == pid && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+}
