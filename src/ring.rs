@@ -195,7 +195,7 @@ impl<'a> Ring<'a> {
             // Once: `close` may set the top bit between two loads, and with the second one as its
             // start a put would commit after it.
             let start = self.words.producers.count.load(Ordering::Relaxed);
-            match self.room(start, guard.owner_died())? {
+            match self.room(start, most, guard.owner_died())? {
                 0 => {
                     let gap = self.words.producers.gap();
                     drop(guard);
@@ -262,16 +262,18 @@ impl<'a> Ring<'a> {
         Lock::new(word, self.holder, side).lock(patience)
     }
 
-    /// How many items fit behind `tail`; under the producers' lock.
+    /// How many items fit behind `tail`; under the producers' lock. Where the copy of head shows room
+    /// for fewer than `most`, head itself is asked.
     #[inline]
-    fn room(self, tail: u64, owner_died: bool) -> Result<u64, Refusal> {
+    fn room(self, tail: u64, most: u64, owner_died: bool) -> Result<u64, Refusal> {
         let side = &self.words.producers;
         if tail & CLOSED != 0 {
             return Err(Refusal::Closed);
         }
         let used = tail.wrapping_sub(side.seen.load(Ordering::Relaxed));
-        if used < self.capacity && !owner_died {
-            return Ok(self.capacity - used);
+        let room = self.capacity.wrapping_sub(used);
+        if used < self.capacity && room >= most.min(self.capacity) && !owner_died {
+            return Ok(room);
         }
         // Acquire: pairs with the consumers' commit; what they copied out may be overwritten.
         let head = self.words.consumers.count.load(Ordering::Acquire);
@@ -306,7 +308,7 @@ impl<'a> Ring<'a> {
         let mut waited = false;
         loop {
             let guard = self.lock(CONSUMERS, patience)?;
-            match self.items(guard.owner_died())? {
+            match self.items(most, guard.owner_died())? {
                 0 => {
                     let gap = self.words.consumers.gap();
                     drop(guard);
@@ -326,16 +328,18 @@ impl<'a> Ring<'a> {
         }
     }
 
-    /// How many items there are; under the consumers' lock.
+    /// How many items there are; under the consumers' lock. Where the copy of tail shows fewer than
+    /// `most`, tail itself is asked.
     #[inline]
-    fn items(self, owner_died: bool) -> Result<u64, Refusal> {
+    fn items(self, most: u64, owner_died: bool) -> Result<u64, Refusal> {
         let side = &self.words.consumers;
         let head = side.count.load(Ordering::Relaxed);
         if head & CLOSED != 0 {
             return Err(Refusal::Corrupt); // only a tail has that bit
         }
         let items = side.seen.load(Ordering::Relaxed).wrapping_sub(head);
-        if (1..=self.capacity).contains(&items) && !owner_died {
+        let enough = most.clamp(1, self.capacity);
+        if (enough..=self.capacity).contains(&items) && !owner_died {
             return Ok(items);
         }
         // Acquire: pairs with the producers' commit; the items are whole.
