@@ -1,0 +1,102 @@
+//! What handles are: shared between threads, cloned, shown.
+
+use crate::support::Name;
+use crate::watchdog;
+use shmkit::{Iter, Place, Queue, SegmentInfo, TryIter, Value};
+use std::fmt::Debug;
+use std::thread;
+
+fn is_handle<T: Send + Sync + Clone + Debug>() {}
+
+#[test]
+fn handles_go_to_any_thread_and_can_be_shown() {
+    is_handle::<Value<f64>>();
+    is_handle::<Queue<[u8; 7]>>();
+    is_handle::<Place>();
+    fn is_shown<T: Send + Sync + Debug>() {}
+    is_shown::<Iter<'static, u64>>();
+    is_shown::<TryIter<'static, u64>>();
+    is_shown::<SegmentInfo>();
+    is_shown::<shmkit::Error>();
+}
+
+#[test]
+fn debug_tells_the_name_and_the_state() {
+    let name = Name::new("debug");
+    let value = Value::create(&*name, 41u8).unwrap();
+    let text = format!("{value:?}");
+    assert!(text.starts_with("Value"), "{text}");
+    assert!(text.contains(&*name) && text.contains("41"), "{text}");
+
+    let name = Name::new("debug");
+    let queue = Queue::<u8>::create(&*name, 3).unwrap();
+    queue.put(1).unwrap();
+    let text = format!("{queue:?}");
+    assert!(text.starts_with("Queue"), "{text}");
+    assert!(text.contains(&*name), "{text}");
+    for field in ["len: 1", "capacity: 3", "closed: false"] {
+        assert!(text.contains(field), "{text}");
+    }
+}
+
+#[test]
+fn a_clone_is_the_same_segment_and_keeps_it() {
+    let _watchdog = watchdog("clone");
+    let name = Name::new("clone");
+    let queue = Queue::<u64>::create(&*name, 4).unwrap();
+    let clone = queue.clone();
+    queue.put(1).unwrap();
+    drop(queue);
+    // The name is there as long as some handle is.
+    let other = Queue::<u64>::open(&*name).unwrap();
+    other.put(2).unwrap();
+    assert_eq!((clone.get(), clone.get()), (Ok(1), Ok(2)));
+    assert_eq!(clone.name(), Some(&*name));
+    assert!(clone.was_created());
+    drop((clone, other));
+    assert!(Queue::<u64>::open(&*name).is_err());
+
+    let value = Value::new(1u64).unwrap();
+    let clone = value.clone();
+    drop(value);
+    clone.set(2);
+    assert_eq!(clone.get(), 2);
+}
+
+#[test]
+fn was_created_tells_the_creator_from_openers() {
+    let name = Name::new("created");
+    let created = Value::open_or_create(&*name, 1u32).unwrap();
+    let opened = Value::open_or_create(&*name, 2u32).unwrap();
+    assert!(created.was_created() && created.clone().was_created());
+    assert!(!opened.was_created() && !opened.clone().was_created());
+    assert!(!Value::<u32>::open(&*name).unwrap().was_created());
+    assert_eq!(opened.get(), 1, "who opens does not set");
+
+    let name = Name::new("created");
+    let created = Queue::<u8>::open_or_create(&*name, 2).unwrap();
+    let opened = Queue::<u8>::open_or_create(&*name, 2).unwrap();
+    assert!(created.was_created() && !opened.was_created());
+}
+
+#[test]
+fn one_handle_serves_many_threads() {
+    const THREADS: u64 = 4;
+    const EACH: u64 = 20_000;
+    let _watchdog = watchdog("threads");
+    let sum = Value::new(0u64).unwrap();
+    let queue = Queue::<u64>::new(16).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| (1..=EACH).for_each(|n| queue.put(n).unwrap()));
+            scope.spawn(|| {
+                for _ in 0..EACH {
+                    let n = queue.get().unwrap();
+                    sum.update(|sum| *sum += n);
+                }
+            });
+        }
+    });
+    assert!(queue.is_empty());
+    assert_eq!(sum.get(), THREADS * EACH * (EACH + 1) / 2);
+}
