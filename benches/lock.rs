@@ -1,2 +1,152 @@
-//! Soon.
-fn main() {}
+//! `Lock`, uncontended: lock and unlock, against a bare CAS and swap, and against a robust,
+//! process-shared pthread mutex.
+//!
+//! Criterion gives the figures of each; the ratios are taken from rounds in turns.
+
+mod support;
+
+use criterion::{Criterion, criterion_group};
+use shmkit::internals::{Deadline, Holder, Lock, LockWord, Patience};
+use shmkit::{HeapMemory, Memory};
+use std::cell::UnsafeCell;
+use std::hint::black_box;
+use std::mem::{MaybeUninit, zeroed};
+use std::sync::atomic::{AtomicU64, Ordering};
+use support::{compare, describe, pin, two_cpus};
+
+const FOREVER: Patience = Patience::Until(Deadline::NEVER);
+
+/// What the lock protects: each critical section adds 1, without an atomic of its own.
+#[derive(Default)]
+struct Count(UnsafeCell<u64>);
+
+impl Count {
+    /// # Safety
+    /// The caller is alone here.
+    unsafe fn add(&self) {
+        // SAFETY: nobody else has a reference, by the contract.
+        unsafe { *black_box(self.0.get()) += 1 };
+    }
+}
+
+/// The lock's algorithm in memory of this process alone: where the word lies makes no difference to
+/// an uncontended pair.
+struct Ours {
+    word: LockWord,
+    memory: HeapMemory,
+    count: Count,
+}
+
+impl Ours {
+    fn new() -> Self {
+        Self {
+            word: LockWord::default(),
+            memory: HeapMemory::new(4096),
+            count: Count::default(),
+        }
+    }
+
+    #[inline]
+    fn pair(&self) {
+        let holder = Holder {
+            number: self.memory.number(),
+            others: &self.memory,
+        };
+        let lock = Lock::new(black_box(&self.word), holder, 0);
+        let _guard = lock.lock(FOREVER).expect("nobody else is here");
+        // SAFETY: one thread.
+        unsafe { self.count.add() };
+    }
+}
+
+/// The least that a lock can do: one CAS to take it, one swap to see on release who waits.
+#[derive(Default)]
+struct Bare {
+    word: AtomicU64,
+    count: Count,
+}
+
+impl Bare {
+    #[inline]
+    fn pair(&self) {
+        let word = black_box(&self.word);
+        word.compare_exchange(0, 2, Ordering::Acquire, Ordering::Relaxed)
+            .expect("nobody else is here");
+        // SAFETY: one thread.
+        unsafe { self.count.add() };
+        assert_eq!(word.swap(0, Ordering::Release), 2);
+    }
+}
+
+/// A raw pthread mutex, robust and process-shared.
+struct Pthread {
+    mutex: Box<UnsafeCell<libc::pthread_mutex_t>>,
+    count: Count,
+}
+
+impl Pthread {
+    fn new() -> Self {
+        // SAFETY: only a place, which the init below fills.
+        let mutex = Box::new(UnsafeCell::new(unsafe { zeroed() }));
+        let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+        let attributes = attributes.as_mut_ptr();
+        // SAFETY: `attributes` is alive.
+        let init = unsafe { libc::pthread_mutexattr_init(attributes) };
+        // SAFETY: `attributes` was initialised.
+        let robust =
+            unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) };
+        // SAFETY: likewise.
+        let shared =
+            unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) };
+        // SAFETY: both are alive, and the mutex stays where it is.
+        let made = unsafe { libc::pthread_mutex_init(mutex.get(), attributes) };
+        assert_eq!([init, robust, shared, made], [0; 4]);
+        Self {
+            mutex,
+            count: Count::default(),
+        }
+    }
+
+    #[inline]
+    fn pair(&self) {
+        let mutex = black_box(self.mutex.get());
+        // SAFETY: initialised in `new`.
+        assert_eq!(unsafe { libc::pthread_mutex_lock(mutex) }, 0);
+        // SAFETY: one thread.
+        unsafe { self.count.add() };
+        // SAFETY: locked just now, by this thread.
+        assert_eq!(unsafe { libc::pthread_mutex_unlock(mutex) }, 0);
+    }
+}
+
+fn uncontended(c: &mut Criterion) {
+    let (ours, bare, pthread) = (Ours::new(), Bare::default(), Pthread::new());
+    let mut group = c.benchmark_group("uncontended lock and unlock");
+    group.bench_function("shmkit Lock", |b| b.iter(|| ours.pair()));
+    group.bench_function("bare CAS and swap", |b| b.iter(|| bare.pair()));
+    group.bench_function("pthread robust", |b| b.iter(|| pthread.pair()));
+    group.finish();
+}
+
+criterion_group!(benches, uncontended);
+
+fn main() {
+    describe("lock");
+    pin(two_cpus()[0]);
+    let (mut ours, mut bare, mut pthread) = (Ours::new(), Bare::default(), Pthread::new());
+    for _ in 0..1000 {
+        ours.pair();
+        bare.pair();
+        pthread.pair();
+    }
+    let counts = [&mut ours.count, &mut bare.count, &mut pthread.count];
+    assert_eq!(counts.map(|count| *count.0.get_mut()), [1000; 3]);
+
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+
+    let names = ["Lock", "CAS and swap"];
+    compare(names, Some(1.2), || ours.pair(), || bare.pair());
+    let names = ["Lock", "pthread robust"];
+    compare(names, Some(0.6), || ours.pair(), || pthread.pair());
+}

@@ -28,7 +28,7 @@ const LIMIT_SECONDS: u32 = 600;
 #[derive(Clone, Copy)]
 struct Setup {
     capacity: usize,
-    items: u64,
+    items: usize,
     producers: &'static [usize],
     consumers: &'static [usize],
 }
@@ -37,14 +37,14 @@ fn main() {
     describe("queue");
     // SAFETY: without a handler for it, the signal just ends this process.
     unsafe { libc::alarm(LIMIT_SECONDS) };
-    let setting = |name: &str, default: u64| match std::env::var(name) {
+    let setting = |name: &str, default: usize| match std::env::var(name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}: a number")),
         Err(_) => default,
     };
     let brief = is_brief();
     let items = setting("SHMKIT_BENCH_ITEMS", if brief { 20_000 } else { 8_000_000 });
     let rounds = setting("SHMKIT_BENCH_ROUNDS", if brief { 1 } else { 9 });
-    let capacity = setting("SHMKIT_BENCH_CAPACITY", 1024) as usize;
+    let capacity = setting("SHMKIT_BENCH_CAPACITY", 1024);
     let cpus = two_cpus();
     println!("capacity {capacity}, {items} items a run, CPUs {cpus:?}");
 
@@ -70,7 +70,7 @@ fn main() {
         between_threads(check, cpus);
 
         let (ours, theirs) = in_turns(
-            rounds as usize,
+            rounds,
             || items as f64 / between_processes(setup, cpus).as_secs_f64() / 1e6,
             || items as f64 / between_threads(setup, cpus).as_secs_f64() / 1e6,
         );
@@ -93,9 +93,8 @@ fn main() {
 }
 
 /// How many of `items` the one of `sides` with this index has to do.
-fn share(items: u64, index: usize, sides: usize) -> u64 {
-    let (index, sides) = (index as u64, sides as u64);
-    items / sides + u64::from(index < items % sides)
+fn share(items: usize, index: usize, sides: usize) -> u64 {
+    (items / sides + usize::from(index < items % sides)) as u64
 }
 
 /// Sends producer `index`'s share.
@@ -130,7 +129,7 @@ fn consume(setup: Setup, mut next: impl FnMut() -> Option<u64>) -> [u64; 2] {
 fn check_totals(setup: Setup, totals: &[[u64; 2]]) {
     let due = (0..setup.producers.len()).map(|i| share(setup.items, i, setup.producers.len()));
     let due_sum: u64 = due.map(|n| n * n.saturating_sub(1) / 2).sum();
-    assert_eq!(totals.iter().map(|t| t[0]).sum::<u64>(), setup.items);
+    assert_eq!(totals.iter().map(|t| t[0]).sum::<u64>(), setup.items as u64);
     assert_eq!(totals.iter().map(|t| t[1]).sum::<u64>(), due_sum);
 }
 
@@ -168,10 +167,9 @@ fn between_processes(setup: Setup, cpus: [usize; 2]) -> Duration {
             meet();
             let start = Instant::now();
             let [taken, sum] = consume(setup, || queue.get().ok());
-            let nanoseconds = start.elapsed().as_nanos() as u64;
-            results
-                .put([taken, sum, nanoseconds])
-                .expect("an open queue");
+            let took = start.elapsed().as_secs_f64();
+            let result = [taken, sum, took.to_bits()];
+            results.put(result).expect("an open queue");
         }));
     }
     let failed = children.into_iter().map(wait).filter(|ok| !ok).count();
@@ -179,7 +177,8 @@ fn between_processes(setup: Setup, cpus: [usize; 2]) -> Duration {
     let results: Vec<_> = results.try_iter().collect();
     let totals: Vec<_> = results.iter().map(|r| [r[0], r[1]]).collect();
     check_totals(setup, &totals);
-    Duration::from_nanos(results.iter().map(|r| r[2]).max().expect("a consumer"))
+    let took = results.iter().map(|r| f64::from_bits(r[2]));
+    Duration::from_secs_f64(took.fold(0.0, f64::max))
 }
 
 /// The same between threads, through crossbeam-channel.

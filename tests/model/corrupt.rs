@@ -5,8 +5,6 @@ use crate::{Aligned, BODY, HOLDERS, STEPS, Sample, config, holders, until_panic,
 use proptest::collection::vec;
 use proptest::prelude::*;
 use shmkit::{GetError, HeapMemory, Memory, PutError, Queue};
-use std::slice;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The ring's control words: four lines of 128 bytes.
@@ -57,16 +55,22 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn words(memory: &HeapMemory) -> &[AtomicU64] {
-    let first = memory.base().as_ptr().wrapping_add(BODY).cast();
-    // SAFETY: inside the memory, aligned, and atomics to everybody.
-    unsafe { slice::from_raw_parts(first, WORDS) }
+/// Overwrites one of the ring's words.
+fn scribble(memory: &HeapMemory, word: usize, value: u64) {
+    assert!(word < WORDS);
+    let word = memory.base().as_ptr().wrapping_add(BODY + 8 * word);
+    // SAFETY: inside the memory, aligned, and this is the only thread.
+    unsafe { word.cast::<u64>().write(value) };
 }
 
-fn bytes(memory: &HeapMemory, from: usize, to: usize) -> &[AtomicU8] {
-    let first = memory.base().as_ptr().wrapping_add(from).cast();
-    // SAFETY: inside the memory; the header and what is beyond the slots are nobody's to write.
-    unsafe { slice::from_raw_parts(first, to - from) }
+/// A copy of the bytes from `from` up to `to`.
+fn bytes(memory: &HeapMemory, from: usize, to: usize) -> Vec<u8> {
+    let first = memory.base().as_ptr().wrapping_add(from);
+    let mut copy = vec![0; to - from];
+    assert!(to <= memory.len());
+    // SAFETY: inside the memory, and this is the only thread.
+    unsafe { first.copy_to_nonoverlapping(copy.as_mut_ptr(), copy.len()) };
+    copy
 }
 
 fn run<T: Sample>(capacity: usize, steps: &[(usize, Step)]) {
@@ -80,19 +84,18 @@ fn run<T: Sample>(capacity: usize, steps: &[(usize, Step)]) {
         .chain([queue])
         .collect();
     let end = BODY + 8 * WORDS + capacity * size_of::<T>();
-    let behind = bytes(memory, end, memory.len());
-    assert!(behind.len() >= 256, "room to notice strays");
-    behind
-        .iter()
-        .for_each(|b| b.store(CANARY, Ordering::Relaxed));
-    let load = |b: &AtomicU8| b.load(Ordering::Relaxed);
-    let header: Vec<u8> = bytes(memory, 0, BODY).iter().map(load).collect();
+    let len = memory.len() - end;
+    assert!(len >= 256, "room to notice strays");
+    let behind = memory.base().as_ptr().wrapping_add(end);
+    // SAFETY: inside the memory, behind the slots, where nothing of the queue's is.
+    unsafe { behind.write_bytes(CANARY, len) };
+    let header = bytes(memory, 0, BODY);
 
     for (who, step) in steps {
         let queue = &queues[*who];
         let item = T::sample(*who as u64);
         match *step {
-            Step::Garbage(word, value) => words(memory)[word].store(value, Ordering::Relaxed),
+            Step::Garbage(word, value) => scribble(memory, word, value),
             Step::TryPut => {
                 let put = queue.try_put(item);
                 assert_ne!(put, Err(PutError::TimedOut));
@@ -129,7 +132,7 @@ fn run<T: Sample>(capacity: usize, steps: &[(usize, Step)]) {
             }
             Step::CloseAndDrain(many) => {
                 for lock in [0, 16] {
-                    words(memory)[lock].store(0, Ordering::Relaxed);
+                    scribble(memory, lock, 0);
                 }
                 queue.close();
                 assert!(queue.is_closed());
@@ -147,14 +150,9 @@ fn run<T: Sample>(capacity: usize, steps: &[(usize, Step)]) {
             }
         }
     }
-    assert!(
-        behind.iter().all(|b| load(b) == CANARY),
-        "written behind the slots"
-    );
-    assert!(
-        bytes(memory, 0, BODY).iter().map(load).eq(header),
-        "written to the header"
-    );
+    let behind = bytes(memory, end, memory.len());
+    assert_eq!(behind, vec![CANARY; len], "written behind the slots");
+    assert_eq!(bytes(memory, 0, BODY), header, "written to the header");
 }
 
 /// Runs `f` up to its end, or to the panic with `Corrupt`'s text.
