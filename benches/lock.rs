@@ -6,7 +6,7 @@
 mod support;
 
 use criterion::{Criterion, criterion_group};
-use shmkit::internals::{Deadline, Holder, Lock, LockWord, Patience};
+use shmkit::internals::{Deadline, Holder, Lock, LockError, LockWord, Patience};
 use shmkit::{HeapMemory, Memory};
 use std::cell::UnsafeCell;
 use std::hint::black_box;
@@ -16,25 +16,11 @@ use support::{compare, describe, pin, two_cpus};
 
 const FOREVER: Patience = Patience::Until(Deadline::NEVER);
 
-/// What the lock protects: each critical section adds 1, without an atomic of its own.
-#[derive(Default)]
-struct Count(UnsafeCell<u64>);
-
-impl Count {
-    /// # Safety
-    /// The caller is alone here.
-    unsafe fn add(&self) {
-        // SAFETY: nobody else has a reference, by the contract.
-        unsafe { *black_box(self.0.get()) += 1 };
-    }
-}
-
 /// The lock's algorithm in memory of this process alone: where the word lies makes no difference to
 /// an uncontended pair.
 struct Ours {
     word: LockWord,
     memory: HeapMemory,
-    count: Count,
 }
 
 impl Ours {
@@ -42,20 +28,33 @@ impl Ours {
         Self {
             word: LockWord::default(),
             memory: HeapMemory::new(4096),
-            count: Count::default(),
         }
     }
 
     #[inline]
-    fn pair(&self) {
+    fn lock<'a>(&'a self, memory: &'a HeapMemory) -> Lock<'a> {
         let holder = Holder {
-            number: self.memory.number(),
-            others: &self.memory,
+            number: memory.number(),
+            others: memory,
         };
-        let lock = Lock::new(black_box(&self.word), holder, 0);
-        let _guard = lock.lock(FOREVER).expect("nobody else is here");
-        // SAFETY: one thread.
-        unsafe { self.count.add() };
+        Lock::new(black_box(&self.word), holder, 0)
+    }
+
+    #[inline]
+    fn pair(&self) {
+        let lock = self.lock(&self.memory);
+        drop(lock.lock(FOREVER).expect("nobody else is here"));
+    }
+
+    /// It shuts others out, and lets them in again.
+    fn check(&self) {
+        let other = self.memory.attach();
+        let guard = self.lock(&self.memory).lock(FOREVER).expect("it is free");
+        let refused = self.lock(&other).lock(Patience::Try).map(drop);
+        assert_eq!(refused, Err(LockError::Busy));
+        drop(guard);
+        let again = self.lock(&other).lock(Patience::Try);
+        drop(again.expect("it is free again"));
     }
 }
 
@@ -63,7 +62,6 @@ impl Ours {
 #[derive(Default)]
 struct Bare {
     word: AtomicU64,
-    count: Count,
 }
 
 impl Bare {
@@ -72,8 +70,6 @@ impl Bare {
         let word = black_box(&self.word);
         word.compare_exchange(0, 2, Ordering::Acquire, Ordering::Relaxed)
             .expect("nobody else is here");
-        // SAFETY: one thread.
-        unsafe { self.count.add() };
         assert_eq!(word.swap(0, Ordering::Release), 2);
     }
 }
@@ -81,7 +77,6 @@ impl Bare {
 /// A raw pthread mutex, robust and process-shared.
 struct Pthread {
     mutex: Box<UnsafeCell<libc::pthread_mutex_t>>,
-    count: Count,
 }
 
 impl Pthread {
@@ -101,10 +96,7 @@ impl Pthread {
         // SAFETY: both are alive, and the mutex stays where it is.
         let made = unsafe { libc::pthread_mutex_init(mutex.get(), attributes) };
         assert_eq!([init, robust, shared, made], [0; 4]);
-        Self {
-            mutex,
-            count: Count::default(),
-        }
+        Self { mutex }
     }
 
     #[inline]
@@ -112,8 +104,6 @@ impl Pthread {
         let mutex = black_box(self.mutex.get());
         // SAFETY: initialised in `new`.
         assert_eq!(unsafe { libc::pthread_mutex_lock(mutex) }, 0);
-        // SAFETY: one thread.
-        unsafe { self.count.add() };
         // SAFETY: locked just now, by this thread.
         assert_eq!(unsafe { libc::pthread_mutex_unlock(mutex) }, 0);
     }
@@ -133,14 +123,13 @@ criterion_group!(benches, uncontended);
 fn main() {
     describe("lock");
     pin(two_cpus()[0]);
-    let (mut ours, mut bare, mut pthread) = (Ours::new(), Bare::default(), Pthread::new());
+    let (ours, bare, pthread) = (Ours::new(), Bare::default(), Pthread::new());
+    ours.check();
     for _ in 0..1000 {
         ours.pair();
         bare.pair();
         pthread.pair();
     }
-    let counts = [&mut ours.count, &mut bare.count, &mut pthread.count];
-    assert_eq!(counts.map(|count| *count.0.get_mut()), [1000; 3]);
 
     benches();
     Criterion::default().configure_from_args().final_summary();

@@ -6,9 +6,11 @@ mod support;
 use criterion::{Criterion, criterion_group};
 use shmkit::Queue;
 use std::ffi::{CStr, CString};
+use std::fs::{File, metadata, symlink_metadata};
 use std::io::{Error, ErrorKind};
 use std::mem::zeroed;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::ptr::null_mut;
 use support::{compare, describe};
@@ -35,20 +37,12 @@ fn checked(result: libc::c_int) -> libc::c_int {
     result
 }
 
-fn adopt(fd: libc::c_int) -> OwnedFd {
+fn adopt(fd: libc::c_int) -> File {
     // SAFETY: what a call just returned is open, and nobody else's.
-    unsafe { OwnedFd::from_raw_fd(checked(fd)) }
+    unsafe { File::from_raw_fd(checked(fd)) }
 }
 
-fn status(fd: &OwnedFd) -> libc::stat {
-    // SAFETY: integers alone, for which zeros are valid.
-    let mut status: libc::stat = unsafe { zeroed() };
-    // SAFETY: both are alive.
-    checked(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut status) });
-    status
-}
-
-fn set_lock(fd: &OwnedFd, command: libc::c_int, kind: libc::c_int, start: i64, len: i64) -> bool {
+fn set_lock(fd: &File, command: libc::c_int, kind: libc::c_int, start: i64, len: i64) -> bool {
     // SAFETY: integers alone, for which zeros are valid.
     let mut lock: libc::flock = unsafe { zeroed() };
     lock.l_type = i16::try_from(kind).expect("a small constant");
@@ -59,7 +53,7 @@ fn set_lock(fd: &OwnedFd, command: libc::c_int, kind: libc::c_int, start: i64, l
     i32::from(lock.l_type) == libc::F_UNLCK
 }
 
-fn write_at(fd: &OwnedFd, bytes: &[u8], offset: i64) {
+fn write_at(fd: &File, bytes: &[u8], offset: i64) {
     // SAFETY: the buffer is alive and of the length that is passed.
     let written =
         unsafe { libc::pwrite(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), offset) };
@@ -73,6 +67,7 @@ fn write_at(fd: &OwnedFd, bytes: &[u8], offset: i64) {
 
 /// The same by hand.
 fn by_hand(path: &CStr, size: usize) {
+    let file_path = Path::new(path.to_str().expect("ASCII"));
     let length = i64::try_from(size).expect("a small size");
     let flags = libc::O_RDWR | libc::O_CLOEXEC;
     // SAFETY: strings end in NUL, and everything passed is alive.
@@ -84,7 +79,7 @@ fn by_hand(path: &CStr, size: usize) {
     // SAFETY: as above.
     let file = unsafe { libc::open(c"/dev/shm".as_ptr(), flags | libc::O_TMPFILE, 0o600) };
     let draft = adopt(file);
-    assert!(Path::new("/proc/self/fd").exists());
+    metadata("/proc/self/fd").expect("/proc");
     // SAFETY: as above.
     let file = adopt(unsafe { libc::fcntl(draft.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) });
     // SAFETY: as above.
@@ -103,7 +98,9 @@ fn by_hand(path: &CStr, size: usize) {
     // SAFETY: a new mapping, at a place of the kernel's choice.
     let map = unsafe { libc::mmap(null_mut(), size, access, libc::MAP_SHARED, fd, 0) };
     assert_ne!(map, libc::MAP_FAILED);
-    let _ = status(&file);
+    // SAFETY: a page that was reserved and mapped; drawing a holder's number touches it too.
+    unsafe { map.cast::<u64>().write_volatile(1) };
+    file.metadata().expect("its metadata");
     set_lock(&file, libc::F_OFD_SETLK, libc::F_WRLCK, GATE + 1, 1);
     let by_fd = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("no NUL");
     let here = libc::AT_FDCWD;
@@ -117,12 +114,9 @@ fn by_hand(path: &CStr, size: usize) {
     // SAFETY: as above.
     let gate = adopt(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) });
     set_lock(&gate, libc::F_OFD_SETLK, libc::F_WRLCK, GATE, 1);
-    let mine = status(&file);
-    // SAFETY: integers alone, for which zeros are valid.
-    let mut there: libc::stat = unsafe { zeroed() };
-    // SAFETY: as above.
-    checked(unsafe { libc::lstat(path.as_ptr(), &raw mut there) });
-    assert_eq!((mine.st_dev, mine.st_ino), (there.st_dev, there.st_ino));
+    let mine = file.metadata().expect("its metadata");
+    let there = symlink_metadata(file_path).expect("the name's metadata");
+    assert_eq!((mine.dev(), mine.ino()), (there.dev(), there.ino()));
     assert!(set_lock(
         &file,
         libc::F_OFD_GETLK,
@@ -159,10 +153,7 @@ fn main() {
     let file = Path::new("/dev/shm").join(&name);
     for (_, size) in SIZES {
         let queue = Queue::<u8>::create(&name, size - OVERHEAD).expect("a new segment");
-        assert_eq!(
-            std::fs::metadata(&file).expect("its file").len(),
-            size as u64
-        );
+        assert_eq!(metadata(&file).expect("its file").len(), size as u64);
         drop(queue);
         assert!(!file.exists());
         by_hand(&path, size);
