@@ -54,7 +54,7 @@ unsafe impl Body for RingWords {
 /// A call on the same queue from inside [`get_with`](Self::get_with) that would wait for that very
 /// thread panics, and so does any call in a forked child that could not open the segment for itself
 /// (`EMFILE`; no permission after a change of user).
-pub struct Queue<T> {
+pub struct Queue<T: Element> {
     region: Region<T, RingWords>,
     /// `capacity - 1` where the capacity is a power of two, so that a slot is found without a
     /// division; else 0.
@@ -444,7 +444,7 @@ impl<T: Element> Queue<T> {
     }
 }
 
-impl<T> Clone for Queue<T> {
+impl<T: Element> Clone for Queue<T> {
     fn clone(&self) -> Self {
         Self {
             region: self.region.clone(),

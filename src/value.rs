@@ -74,7 +74,7 @@ unsafe impl Body for ValueWords {
 /// writes (a peer's stray write), where the thread waits for itself (a call from inside a closure
 /// of [`update`](Self::update) on the same value), and in a forked child that could not open the
 /// segment for itself (`EMFILE`; no permission after a change of user).
-pub struct Value<T> {
+pub struct Value<T: Element> {
     region: Region<T, ValueWords>,
 }
 
@@ -302,7 +302,7 @@ impl<T: Element> Value<T> {
     }
 }
 
-impl<T> Clone for Value<T> {
+impl<T: Element> Clone for Value<T> {
     fn clone(&self) -> Self {
         Self {
             region: self.region.clone(),
