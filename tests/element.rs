@@ -1,0 +1,90 @@
+//! What the compiler says to somebody who wants to share what can't be shared: `tests/element` has
+//! one program a case, and beside it the text that it must get.
+//!
+//! The texts are compared to the letter, with their layout, which rustc changes from one version
+//! to the next; so they hold for one version alone. Under any other this test says that it was not
+//! run, and with `SHMKIT_REQUIRE_ALL` set (as CI does) it fails. To move to a new version: change
+//! `WRITTEN_WITH`, run `TRYBUILD=overwrite cargo test --test element`, and read the difference. The
+//! same goes for a change of the lines that a text quotes from `src/value.rs`, `src/queue.rs` and
+//! `src/region.rs` (line numbers are not compared).
+
+use std::process::Command;
+
+/// The rustc whose layout the `.stderr` files have.
+const WRITTEN_WITH: &str = "rustc 1.95.";
+
+/// What a user must be told in any case, whatever the layout.
+const MUST_SAY: [(&str, &[&str]); 6] = [
+    (
+        "bool",
+        &["`bool` can't be shared between processes", "use a `u8`"],
+    ),
+    (
+        "tuple",
+        &[
+            "`(u32, f64)` can't be shared between processes",
+            "instead of a tuple a `#[repr(C)]` struct",
+        ],
+    ),
+    (
+        "string_in_value",
+        &[
+            "`String` can't be shared between processes",
+            "a fixed-size array such as `[u8; 64]` and a length",
+        ],
+    ),
+    (
+        "string_in_queue",
+        &[
+            "`String` can't be shared between processes",
+            "a fixed-size array such as `[u8; 64]` and a length",
+        ],
+    ),
+    (
+        "size_zero",
+        &["shared elements need a size of at least 1 byte"],
+    ),
+    (
+        "alignment_above_4096",
+        &["shared elements are aligned to at most 4096 bytes"],
+    ),
+];
+
+fn rustc_version() -> String {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let output = Command::new(rustc)
+        .arg("--version")
+        .output()
+        .expect("rustc built this test");
+    String::from_utf8(output.stdout).expect("a version is text")
+}
+
+#[test]
+fn the_compiler_says_what_to_do_instead() {
+    let version = rustc_version();
+    if !version.starts_with(WRITTEN_WITH) {
+        let why = format!("the texts are those of {WRITTEN_WITH}x, this is {version}");
+        assert!(std::env::var_os("SHMKIT_REQUIRE_ALL").is_none(), "{why}");
+        eprintln!("not run: {why}");
+        return;
+    }
+    let cases = trybuild::TestCases::new();
+    // A size and an alignment are looked at when code is generated; trybuild does that only where
+    // one of the programs is to run.
+    cases.pass("tests/element/may_be_shared.rs");
+    for (case, _) in MUST_SAY {
+        cases.compile_fail(format!("tests/element/{case}.rs"));
+    }
+}
+
+/// So that nobody overwrites the texts with ones that say nothing.
+#[test]
+fn the_expected_texts_say_it() {
+    for (case, phrases) in MUST_SAY {
+        let path = format!("{}/tests/element/{case}.stderr", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        for phrase in phrases {
+            assert!(text.contains(phrase), "{case}: no {phrase:?} in\n{text}");
+        }
+    }
+}

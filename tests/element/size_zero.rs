@@ -1,0 +1,3 @@
+fn main() {
+    let _ = shmkit::Value::new([0u64; 0]);
+}

@@ -1,0 +1,3 @@
+fn main() {
+    let _ = shmkit::Queue::<String>::create("lines", 8);
+}

@@ -1,0 +1,3 @@
+fn main() {
+    let _ = shmkit::Value::create("greeting", String::from("hello"));
+}
