@@ -1,0 +1,274 @@
+//! Headers with one flipped byte, and headers that are whole and contradict themselves.
+
+use crate::foreign::{refuse_ours, segment_bytes};
+use crate::life::sweep_alone;
+use crate::snapshot::Snapshot;
+use crate::support::{Name, Watchdog};
+use crate::{LIMIT, refused};
+use shmkit::{Error, Kind, Place, Queue, Value, inspect, unlink};
+use std::fs;
+use std::ops::Range;
+
+/// The fields of layout 1, by their bytes.
+const FIELDS: [(&str, Range<usize>); 13] = [
+    ("magic", 0..8),
+    ("layout", 8..12),
+    ("kind", 12..16),
+    ("total_len", 16..24),
+    ("elem_size", 24..32),
+    ("elem_align", 32..40),
+    ("capacity", 40..48),
+    ("flags", 48..56),
+    ("creator_pid", 56..60),
+    ("reserved", 60..64),
+    ("created", 64..72),
+    ("tag", 72..136),
+    ("checksum", 136..144),
+];
+/// And the one that changes: the next holder's number.
+const NEXT_HOLDER: Range<usize> = 256..264;
+
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn number(bytes: &[u8], field: Range<usize>) -> u64 {
+    let mut number = [0; 8];
+    number[..field.len()].copy_from_slice(&bytes[field]);
+    u64::from_le_bytes(number)
+}
+
+fn shm(name: &str) -> String {
+    format!("/dev/shm/{name}")
+}
+
+#[test]
+fn the_table_of_fields_is_the_whole_sealed_header() {
+    let mut end = 0;
+    for (field, bytes) in FIELDS {
+        assert_eq!(bytes.start, end, "{field}");
+        end = bytes.end;
+    }
+    assert_eq!(end, 144);
+    let sound = segment_bytes();
+    assert_eq!(number(&sound, 136..144), fnv1a(&sound[..136]));
+    assert_eq!(number(&sound, 16..24), sound.len() as u64);
+}
+
+#[test]
+fn one_flipped_byte_in_any_field_is_refused_and_left() {
+    let _watchdog = Watchdog::new("flipped bytes", LIMIT);
+    let sound = segment_bytes();
+    for (field, bytes) in FIELDS {
+        // Every byte of a short field; of the tag the first, one within and the last.
+        let offsets: Vec<usize> = match field {
+            "tag" => vec![bytes.start, bytes.start + 3, bytes.end - 1],
+            _ => bytes.collect(),
+        };
+        for (offset, mask) in offsets
+            .into_iter()
+            .zip([0x01, 0xff, 0x80].into_iter().cycle())
+        {
+            let mut flipped = sound.clone();
+            flipped[offset] ^= mask;
+            let name = Name::new("flip");
+            fs::write(shm(&name), &flipped).unwrap();
+            refuse_flipped(&name, field, &flipped);
+        }
+    }
+}
+
+fn refuse_flipped(name: &str, field: &str, flipped: &[u8]) {
+    let taken = |by: &str| format!("{name}: name is taken by {by}");
+    match field {
+        "magic" => refuse_ours(
+            name,
+            &format!(
+                "{name}: expected a shmkit segment, found a file that begins with \"{}\"",
+                flipped[..8].escape_ascii()
+            ),
+            &taken("a file that is not a segment"),
+            |error| matches!(error, Error::Foreign { .. }),
+        ),
+        "layout" => refuse_ours(
+            name,
+            &format!(
+                "{name}: other layout: expected 1, found {}",
+                number(flipped, 8..12)
+            ),
+            &taken("a segment of another layout"),
+            |error| matches!(error, Error::Mismatch { what: "layout", .. }),
+        ),
+        _ => refuse_ours(
+            name,
+            &format!(
+                "{name}: corrupt header: expected checksum {:016x}, found {:016x}",
+                fnv1a(&flipped[..136]),
+                number(flipped, 136..144)
+            ),
+            &taken("a damaged segment"),
+            |error| matches!(error, Error::Corrupt { what: "header", .. }),
+        ),
+    }
+}
+
+/// Whoever opens draws a number before anything else, so a damaged counter lets nobody in. The name
+/// is still that of a sound segment, and can be listed and unlinked.
+#[test]
+fn one_flipped_byte_in_the_holder_counter_is_refused_and_left() {
+    let _watchdog = Watchdog::new("a flipped counter", LIMIT);
+    let sound = segment_bytes();
+    for offset in NEXT_HOLDER {
+        for mask in [0x01, 0x80, 0xff] {
+            let name = Name::new("counter");
+            let mut flipped = sound.clone();
+            flipped[offset] ^= mask;
+            fs::write(shm(&name), &flipped).unwrap();
+            let before = Snapshot::of(shm(&name));
+            let text = format!(
+                "{}: corrupt holder counter: expected a number never drawn before, and its check, \
+                 found another word",
+                &*name
+            );
+            let corrupt = |error: Error| {
+                let is_it = matches!(
+                    error,
+                    Error::Corrupt {
+                        what: "holder counter",
+                        ..
+                    }
+                );
+                assert!(is_it, "{error:?}");
+                assert_eq!(error.to_string(), text);
+            };
+            corrupt(Value::<u64>::open(&*name).unwrap_err());
+            corrupt(Value::open_or_create(&*name, 1u64).unwrap_err());
+            refused!(
+                Value::create(&*name, 1u64),
+                Error::AlreadyExists { .. },
+                format!("{}: name is taken by a persistent segment", &*name)
+            );
+            let info = inspect(&*name).unwrap();
+            assert_eq!(
+                (info.kind, info.holders, info.persistent),
+                (Kind::Value, 0, true)
+            );
+            sweep_alone();
+            assert_eq!(
+                Snapshot::of(shm(&name)),
+                before,
+                "byte {offset} ^ {mask:#x}"
+            );
+            unlink(&*name).unwrap();
+        }
+    }
+}
+
+/// A counter set back to a number that somebody holds must not make two holders one.
+#[test]
+fn a_holder_counter_that_was_set_back_is_refused() {
+    let _watchdog = Watchdog::new("a counter set back", LIMIT);
+    let name = Name::new("set-back");
+    let value = Value::create(&*name, 7u64).unwrap();
+    let sound = fs::read(shm(&name)).unwrap();
+    // The word of a new segment: 1 is the next number, the check above it.
+    let first = (1u64 ^ 0x5a5a) << 48 | 1;
+    assert_ne!(
+        number(&sound, NEXT_HOLDER),
+        first,
+        "the creator drew number 1"
+    );
+    let mut bytes = sound;
+    bytes[NEXT_HOLDER].copy_from_slice(&first.to_le_bytes());
+    fs::write(shm(&name), &bytes).unwrap(); // same inode, same length
+    assert!(matches!(
+        Value::<u64>::open(&*name),
+        Err(Error::Corrupt {
+            what: "holder counter",
+            ..
+        })
+    ));
+    assert_eq!(value.get(), 7);
+}
+
+/// Changes a field of a sound segment and makes the checksum right again: what a stray tool, or a
+/// future version with a mistake, might leave.
+fn forged(field: &str, to: u64) -> (Name, Vec<u8>) {
+    let mut bytes = segment_bytes();
+    let (_, range) = FIELDS
+        .into_iter()
+        .find(|(name, _)| *name == field)
+        .expect("a field of the table");
+    let width = range.len();
+    bytes[range].copy_from_slice(&to.to_le_bytes()[..width]);
+    let sum = fnv1a(&bytes[..136]);
+    bytes[136..144].copy_from_slice(&sum.to_le_bytes());
+    let name = Name::new("forged");
+    fs::write(shm(&name), &bytes).unwrap();
+    (name, bytes)
+}
+
+#[test]
+fn a_header_that_contradicts_itself_is_refused_and_left() {
+    let _watchdog = Watchdog::new("forged headers", LIMIT);
+    let len = segment_bytes().len();
+    for (field, to, text) in [
+        (
+            "kind",
+            9,
+            "other kind: expected Value, found kind 9".to_owned(),
+        ),
+        ("elem_size", 0, "other size: expected 8, found 0".into()),
+        (
+            "elem_align",
+            0,
+            "other alignment: expected 8, found 0".into(),
+        ),
+        (
+            "capacity",
+            0,
+            format!(
+                "corrupt capacity: expected what fits into {len} bytes, found 0 elements of 8 bytes"
+            ),
+        ),
+        (
+            "capacity",
+            1 << 60,
+            format!(
+                "corrupt capacity: expected what fits into {len} bytes, \
+                 found 1152921504606846976 elements of 8 bytes"
+            ),
+        ),
+        (
+            "capacity",
+            u64::MAX,
+            format!(
+                "corrupt capacity: expected what fits into {len} bytes, \
+                 found 18446744073709551615 elements of 8 bytes"
+            ),
+        ),
+        (
+            "total_len",
+            1 << 40,
+            format!("corrupt length: expected 1099511627776 bytes, found {len} bytes"),
+        ),
+    ] {
+        let (name, _) = forged(field, to);
+        let before = Snapshot::of(shm(&name));
+        let error = Value::<u64>::open(&*name).unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: {text}", &*name));
+        assert!(
+            matches!(error, Error::Mismatch { .. } | Error::Corrupt { .. }),
+            "{error:?}"
+        );
+        assert!(Value::create(&*name, 1u64).is_err());
+        assert!(Queue::<u64>::open(&*name).is_err());
+        sweep_alone();
+        assert_eq!(Snapshot::of(shm(&name)), before, "{field}");
+    }
+    // The same way of forging, without a change: it is the field that was refused.
+    let (name, _) = forged("capacity", 1);
+    assert_eq!(Value::<u64>::open(Place::named(&*name)).unwrap().get(), 7);
+}

@@ -1,0 +1,338 @@
+//! What a segment's life looks like from outside: modes, names that stay and names that go, what is
+//! listed, and segments passed on by their descriptor.
+
+use crate::LIMIT;
+use crate::support::{Kid, Name, Watchdog, command, start};
+use shmkit::{Error, Kind, Place, Queue, SegmentInfo, Value, inspect, list, sweep, unlink};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// Tests that sweep, and tests that leave an orphan and look at it, keep out of each other's way.
+static ORPHANS: Mutex<()> = Mutex::new(());
+
+/// Sweeps while no other test here has an orphan that it wants to find.
+pub fn sweep_alone() -> Vec<SegmentInfo> {
+    let _lock = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
+    sweep().unwrap()
+}
+
+fn shm(name: &str) -> String {
+    format!("/dev/shm/{name}")
+}
+
+fn exists(name: &str) -> bool {
+    Path::new(&shm(name)).exists()
+}
+
+#[test]
+fn modes_are_exact_whatever_the_umask() {
+    let _watchdog = Watchdog::new("modes", LIMIT);
+    let dir = tempfile::tempdir().unwrap();
+    let name = Name::new("mode");
+    start("modes-under-umask", &[&name, dir.path().to_str().unwrap()]).finish();
+}
+
+/// A role, because the umask is the whole process's.
+pub fn modes_under_umask(args: &[&str]) {
+    let [name, dir] = args else {
+        panic!("{args:?}")
+    };
+    let mode_of = |path: &str| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    for umask in [0, 0o022, 0o077, 0o777] {
+        // SAFETY: touches no memory.
+        unsafe { libc::umask(umask) };
+        let file = format!("{dir}/value");
+        for (place, path) in [
+            (Place::named(*name), shm(name)),
+            (Place::file(&file).persistent(false), file),
+        ] {
+            let value = Value::create(place.clone(), 1u64).unwrap();
+            assert_eq!(mode_of(&path), 0o600, "the default, under {umask:o}");
+            drop(value);
+            for (asked, exact) in [
+                (0o666, 0o666),
+                (0o640, 0o640),
+                (0o777, 0o777),
+                (0, 0),
+                (0o6755, 0o755), // set-uid and the like mean nothing here
+            ] {
+                let value = Value::create(place.clone().mode(asked), 1u64).unwrap();
+                assert_eq!(mode_of(&path), exact, "{asked:o} under {umask:o}");
+                drop(value);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_name_ends_with_its_last_holder() {
+    let _watchdog = Watchdog::new("the last holder", LIMIT);
+    let name = Name::new("last");
+    let first = Value::create(&*name, 1u64).unwrap();
+    let clone = first.clone();
+    let second = Value::<u64>::open(&*name).unwrap();
+    assert!(first.was_created() && clone.was_created() && !second.was_created());
+    drop(first);
+    assert!(exists(&name), "a clone holds it");
+    drop(clone);
+    assert!(exists(&name), "another holds it");
+    drop(second);
+    assert!(!exists(&name));
+
+    // A file is persistent unless told otherwise.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("value");
+    drop(Value::create(Place::file(&path).persistent(false), 1u64).unwrap());
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_persistent_name_outlives_its_holders() {
+    let _watchdog = Watchdog::new("persistent names", LIMIT);
+    let name = Name::new("persistent");
+    let dir = tempfile::tempdir().unwrap();
+    for (place, path) in [
+        (Place::named(&*name).persistent(true), shm(&name).into()),
+        (
+            Place::file(dir.path().join("value")),
+            dir.path().join("value"),
+        ),
+    ] {
+        drop(Value::create(&place, 1u64).unwrap());
+        for round in 1..4 {
+            let value = Value::<u64>::open(&place).unwrap();
+            assert_eq!(value.swap(round + 1), round);
+            assert!(!value.was_created());
+        }
+        let swept = sweep_alone();
+        assert!(swept.iter().all(|info| info.name != *name), "{swept:?}");
+        let info = inspect(&place).unwrap();
+        assert!(
+            info.persistent && info.holders == 0 && !info.is_orphan(),
+            "{info:?}"
+        );
+        // What the opener asks for does not make it less persistent.
+        drop(Value::<u64>::open(place.clone().persistent(false)).unwrap());
+        assert!(path.exists());
+        unlink(&place).unwrap();
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn what_is_listed() {
+    let _watchdog = Watchdog::new("listing", LIMIT);
+    let (queue_name, value_name) = (Name::new("b-queue"), Name::new("a-value"));
+    let before = SystemTime::now();
+    let _queue = Queue::<[u16; 3]>::create(&*queue_name, 5).unwrap();
+    let _again = Queue::<[u16; 3]>::open(&*queue_name).unwrap();
+    let _clone = _again.clone();
+    let place = Place::named(&*value_name).persistent(true).schema("pi/v1");
+    let _value = Value::create(place, 2.5f64).unwrap();
+    let after = SystemTime::now();
+
+    let queue = inspect(&*queue_name).unwrap();
+    assert_eq!(queue.name, *queue_name);
+    assert_eq!(
+        (queue.kind, queue.element.as_str()),
+        (Kind::Queue, "[u16; 3]")
+    );
+    assert_eq!((queue.element_size, queue.capacity), (6, 5));
+    assert_eq!(queue.size, fs::metadata(shm(&queue_name)).unwrap().len());
+    assert_eq!((queue.holders, queue.persistent), (2, false));
+    assert_eq!(queue.creator_pid, std::process::id());
+    assert!((before..=after).contains(&queue.created), "{queue:?}");
+
+    let value = inspect(&*value_name).unwrap();
+    assert_eq!((value.kind, value.element.as_str()), (Kind::Value, "pi/v1"));
+    assert_eq!((value.element_size, value.capacity), (8, 1));
+    assert_eq!((value.holders, value.persistent), (1, true));
+    assert!(!value.is_orphan() && !queue.is_orphan());
+
+    let listed = list().unwrap();
+    assert!(listed.is_sorted_by_key(|info| info.name.clone()));
+    assert!(
+        listed.contains(&queue) && listed.contains(&value),
+        "{listed:?}"
+    );
+    // By descriptor it is the same segment under another name.
+    let by_fd = inspect(Place::fd(_queue.try_clone_fd().unwrap())).unwrap();
+    assert_eq!(
+        (by_fd.kind, by_fd.holders, by_fd.size),
+        (queue.kind, 2, queue.size)
+    );
+}
+
+#[test]
+fn unlink_takes_the_name_and_leaves_the_holders() {
+    let _watchdog = Watchdog::new("unlink", LIMIT);
+    let name = Name::new("unlink");
+    let old = Value::create(&*name, 1u64).unwrap();
+    let old_too = Value::<u64>::open(&*name).unwrap();
+    unlink(&*name).unwrap();
+    assert!(!exists(&name));
+    old.set(2);
+    assert_eq!(old_too.get(), 2);
+
+    // The name is free; and the old one's last holder does not take its successor's name away.
+    let new = Value::create(&*name, 10u64).unwrap();
+    drop((old, old_too));
+    assert_eq!(Value::<u64>::open(&*name).unwrap().get(), 10);
+    drop(new);
+}
+
+/// Holds a new value until it is killed.
+pub fn hold(args: &[&str]) {
+    let [name, ready] = args else {
+        panic!("{args:?}")
+    };
+    // SAFETY: touches no memory; ends this process if the test can't.
+    unsafe { libc::alarm(120) };
+    let _held = Value::create(*name, 7u64).unwrap();
+    let ready = Value::<u32>::open(*ready).unwrap();
+    ready.set(1);
+    ready.wait_until(|word| *word == 2); // never: the test kills us
+}
+
+/// A process that holds a new segment called `name`, alone.
+fn start_holder(name: &str) -> Kid {
+    let ready_name = Name::new("ready");
+    let ready = Value::create(&*ready_name, 0u32).unwrap();
+    let kid = start("hold", &[name, &ready_name]);
+    let is_ready = ready.wait_until_timeout(LIMIT, |word| *word == 1);
+    assert_eq!(is_ready, Some(1), "the child holds it");
+    kid
+}
+
+/// A killed holder's segment. Run with `ORPHANS` locked.
+fn leave_orphan(name: &str) {
+    let kid = start_holder(name);
+    assert_eq!(inspect(name).unwrap().holders, 1);
+    let status = kid.kill_and_reap();
+    assert!(!status.success());
+}
+
+#[test]
+fn what_a_killed_holder_left_is_not_found_and_gone() {
+    let _watchdog = Watchdog::new("opening an orphan", LIMIT);
+    let _lock = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = Name::new("orphan");
+    leave_orphan(&name);
+    let error = Value::<u64>::open(&*name).unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
+    assert_eq!(error.to_string(), format!("{}: no such segment", &*name));
+    assert!(!exists(&name));
+}
+
+#[test]
+fn what_a_killed_holder_left_is_replaced_by_create() {
+    let _watchdog = Watchdog::new("replacing an orphan", LIMIT);
+    let _lock = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = Name::new("orphan");
+    leave_orphan(&name);
+    let left = fs::metadata(shm(&name)).map(|status| status.ino());
+    let queue = Queue::<u8>::create(&*name, 4).unwrap();
+    let inode = fs::metadata(shm(&name)).unwrap().ino();
+    assert!(queue.is_empty() && left.is_ok_and(|left| left != inode));
+
+    drop(queue);
+    leave_orphan(&name);
+    let value = Value::open_or_create(&*name, 1u64).unwrap();
+    assert!(value.was_created());
+    assert_eq!(value.get(), 1);
+}
+
+#[test]
+fn what_a_killed_holder_left_is_listed_and_swept() {
+    let _watchdog = Watchdog::new("sweeping an orphan", LIMIT);
+    let _lock = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
+    let held_name = Name::new("held");
+    let held = start_holder(&held_name);
+    // Another program on this machine may sweep between our kill and our look: then once more.
+    let swept = (0..20).find_map(|_| {
+        let name = Name::new("orphan");
+        leave_orphan(&name);
+        let listed = list().unwrap().into_iter().find(|info| info.name == *name);
+        let swept = sweep().unwrap().into_iter().find(|info| info.name == *name);
+        assert!(!exists(&name), "swept by whomever");
+        Some((listed?, swept?))
+    });
+    let (listed, swept) = swept.expect("of 20 orphans we found one ourselves");
+    assert!(listed.is_orphan(), "{listed:?}");
+    assert_eq!(swept, listed);
+    assert_eq!(
+        (swept.kind, swept.element.as_str(), swept.holders),
+        (Kind::Value, "u64", 0)
+    );
+
+    // What a live process holds stays.
+    assert_eq!(inspect(&*held_name).unwrap().holders, 1);
+    assert_eq!(Value::<u64>::open(&*held_name).unwrap().get(), 7);
+    drop(held);
+}
+
+/// Opens what came as standard input.
+pub fn open_fd(_: &[&str]) {
+    let fd = io::stdin().as_fd().try_clone_to_owned().unwrap();
+    let value = Value::<u64>::open(Place::fd(fd)).unwrap();
+    assert_eq!((value.name(), value.was_created()), (None, false));
+    assert_eq!(value.swap(8), 7);
+    let done = value.wait_until_timeout(Duration::from_secs(60), |v| *v == 9);
+    assert_eq!(done, Some(9));
+    value.set(10);
+}
+
+#[test]
+fn a_descriptor_passes_a_segment_on() {
+    let _watchdog = Watchdog::new("passing a descriptor", LIMIT);
+    let name = Name::new("by-fd");
+    for value in [
+        Value::new(7u64).unwrap(),
+        Value::create(&*name, 7u64).unwrap(),
+    ] {
+        let fd = value.try_clone_fd().unwrap();
+        let kid = command("open-fd", &[]).stdin(fd).spawn().unwrap();
+        let kid = Kid(kid);
+        assert_eq!(value.wait_until_timeout(LIMIT, |v| *v != 7), Some(8));
+        let info = inspect(Place::fd(value.try_clone_fd().unwrap())).unwrap();
+        assert_eq!(info.holders, 2, "the child is a holder of its own");
+        value.set(9);
+        kid.finish();
+        assert_eq!(value.get(), 10);
+    }
+}
+
+#[test]
+fn a_descriptor_is_no_hold() {
+    let _watchdog = Watchdog::new("a mere descriptor", LIMIT);
+    let name = Name::new("fd");
+    let value = Value::create(&*name, 7u64).unwrap();
+    let fd = value.try_clone_fd().unwrap();
+    assert_eq!(inspect(&*name).unwrap().holders, 1);
+    drop(value);
+    assert!(!exists(&name));
+    // The memory is there as long as the descriptor is.
+    assert_eq!(Value::<u64>::open(Place::fd(fd)).unwrap().get(), 7);
+}
+
+#[test]
+fn nobody_can_resize_an_anonymous_segment() {
+    let _watchdog = Watchdog::new("seals", LIMIT);
+    let value = Value::new(7u64).unwrap();
+    let queue = Queue::<u64>::new(8).unwrap();
+    for fd in [value.try_clone_fd().unwrap(), queue.try_clone_fd().unwrap()] {
+        let file = File::from(fd);
+        let len = file.metadata().unwrap().len();
+        for other in [0, len - 1, len + 1, 1 << 20] {
+            let error = file.set_len(other).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{len} to {other}");
+        }
+        assert_eq!(file.metadata().unwrap().len(), len);
+    }
+    assert_eq!(value.get(), 7);
+}

@@ -1,0 +1,127 @@
+//! A thread that waits for a lock it holds: a panic that says so, instead of a hang.
+
+use crate::LIMIT;
+use crate::support::{Name, Watchdog};
+use shmkit::{PutError, Queue, Value};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Barrier;
+
+/// What the panic in `f` says.
+fn panic_of<R>(f: impl FnOnce() -> R) -> String {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
+        panic!("no panic");
+    };
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => (*payload.downcast::<&str>().expect("a text")).to_owned(),
+    }
+}
+
+const SAYS: &str = "deadlock: this thread holds the lock it waits for \
+                    (a call on a handle from inside a closure that runs under its lock?)";
+
+#[test]
+fn a_write_inside_an_update_says_deadlock() {
+    let _watchdog = Watchdog::new("relocking a value", LIMIT);
+    let name = Name::new("relock");
+    let value = Value::create(&*name, 1u64).unwrap();
+    let clone = value.clone();
+    let opened = Value::<u64>::open(&*name).unwrap();
+    for handle in [&value, &clone, &opened] {
+        let inside: [(&str, &dyn Fn()); 4] = [
+            ("update", &|| handle.update(|v| *v = 9)),
+            ("set", &|| handle.set(9)),
+            ("swap", &|| _ = handle.swap(9)),
+            ("compare_exchange", &|| _ = handle.compare_exchange(1, 9)),
+        ];
+        for (verb, call) in inside {
+            let said = panic_of(|| {
+                value.update(|v| {
+                    *v = 2;
+                    call();
+                });
+            });
+            assert_eq!(said, SAYS, "{verb}");
+            // The panic went through the outer update as well: nothing of it shows, and the lock is
+            // free for this thread and for others.
+            assert_eq!(opened.get(), 1);
+        }
+    }
+    assert_eq!(opened.update(|v| std::mem::replace(v, 3)), 1);
+    assert_eq!(value.get(), 3);
+}
+
+#[test]
+fn reading_inside_an_update_is_fine() {
+    let _watchdog = Watchdog::new("reading inside an update", LIMIT);
+    let value = Value::new(1u64).unwrap();
+    let other = Value::new(10u64).unwrap();
+    // Readers take no lock, and another value's lock is another lock.
+    let seen = value.update(|v| {
+        *v = 2;
+        other.update(|w| *w += 1);
+        value.get()
+    });
+    assert_eq!((seen, value.get(), other.get()), (1, 2, 11));
+}
+
+#[test]
+fn another_thread_waits_instead() {
+    let _watchdog = Watchdog::new("another thread", LIMIT);
+    let value = Value::new(0u64).unwrap();
+    let (entered, looked) = (Barrier::new(2), Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            entered.wait();
+            // Somebody else is in it: no panic, in no form of the call.
+            assert_eq!(value.try_update(|v| *v += 10), None);
+            assert_eq!(value.get(), 0);
+            looked.wait();
+            value.update(|v| *v += 100);
+        });
+        value.update(|v| {
+            *v += 1;
+            entered.wait();
+            looked.wait();
+        });
+    });
+    assert_eq!(value.get(), 101);
+}
+
+#[test]
+fn a_get_inside_get_with_says_deadlock() {
+    let _watchdog = Watchdog::new("relocking a queue", LIMIT);
+    let name = Name::new("reenter");
+    let queue = Queue::create(&*name, 4).unwrap();
+    let clone = queue.clone();
+    let opened = Queue::<u64>::open(&*name).unwrap();
+    queue.put_all(&[1, 2, 3]).unwrap();
+    for handle in [&queue, &clone, &opened] {
+        let inside: [(&str, &dyn Fn()); 3] = [
+            ("get", &|| _ = handle.get()),
+            ("get_with", &|| _ = handle.get_with(|_| ())),
+            ("get_many", &|| _ = handle.get_many(&mut [0; 2])),
+        ];
+        for (verb, call) in inside {
+            let said = panic_of(|| queue.get_with(|_| call()));
+            assert_eq!(said, SAYS, "{verb}");
+            assert_eq!(opened.len(), 3, "the item stays for the next");
+        }
+    }
+    assert_eq!(opened.get_with(|item| *item), Ok(1));
+}
+
+#[test]
+fn putting_inside_get_with_is_fine() {
+    let _watchdog = Watchdog::new("putting inside get_with", LIMIT);
+    let queue = Queue::new(2).unwrap();
+    queue.put_all(&[1u64, 2]).unwrap();
+    // The producers' side has a lock of its own; but the slot is free only after the closure.
+    let refusal = queue.get_with(|_| queue.try_put(3)).unwrap();
+    assert_eq!(refusal, Err(PutError::Full));
+    queue
+        .get_with(|item| queue.try_put(*item + 10))
+        .unwrap()
+        .unwrap();
+    assert_eq!(queue.try_iter().collect::<Vec<_>>(), [12]);
+}

@@ -1,0 +1,132 @@
+//! A full filesystem: told at creation, with the bytes that were needed, and nothing left behind.
+
+use crate::support::{Watchdog, start};
+use crate::{LIMIT, refused, sandbox};
+use shmkit::{Error, Place, Queue, Value};
+use std::ffi::CString;
+use std::path::Path;
+
+/// A queue's bytes besides its items: header and control words.
+const OVERHEAD: u64 = 1024;
+
+#[test]
+fn a_full_filesystem_is_no_space() {
+    let _watchdog = Watchdog::new("a full filesystem", LIMIT);
+    let dir = tempfile::tempdir().unwrap();
+    sandbox::run("small-filesystem", &[dir.path().to_str().unwrap()]);
+    assert!(is_empty(dir.path()));
+}
+
+fn is_empty(dir: &Path) -> bool {
+    dir.read_dir().unwrap().next().is_none()
+}
+
+fn free_bytes(dir: &str) -> u64 {
+    let dir = CString::new(dir).unwrap();
+    // SAFETY: a statvfs of zeros is a valid value to be overwritten.
+    let mut status: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a live C string and a live, writable statvfs.
+    assert_eq!(unsafe { libc::statvfs(dir.as_ptr(), &raw mut status) }, 0);
+    status.f_bfree * status.f_frsize
+}
+
+pub fn small_filesystem(args: &[&str]) {
+    let [dir] = args else { panic!("{args:?}") };
+    sandbox::enter_own_mounts();
+    sandbox::mount_tmpfs(dir, c"size=1m");
+    let free = free_bytes(dir);
+    assert!(free <= 1 << 20, "{free}");
+    let path = format!("{dir}/queue");
+    let place = Place::file(&path).persistent(false);
+    let no_space = |capacity: u64, free: u64| {
+        let needed = OVERHEAD + capacity;
+        let text = format!("{path}: no space: the segment needs {needed} bytes, {free} are free");
+        let capacity = usize::try_from(capacity).unwrap();
+        for result in [
+            Queue::<u8>::create(&place, capacity),
+            Queue::<u8>::open_or_create(&place, capacity),
+        ] {
+            let Err(Error::NoSpace {
+                needed: told,
+                available,
+                ..
+            }) = &result
+            else {
+                panic!("{result:?}");
+            };
+            assert_eq!((*told, *available), (needed, Some(free)));
+            refused!(result, Error::NoSpace { .. }, text);
+        }
+        assert_eq!(free_bytes(dir), free);
+    };
+
+    // Far too much, and one byte too much.
+    no_space(2 << 20, free);
+    no_space(free - OVERHEAD + 1, free);
+    assert!(is_empty(Path::new(dir)));
+
+    // What fits to the byte is reserved to the byte: no write fails later.
+    let capacity = usize::try_from(free - OVERHEAD).unwrap();
+    let queue = Queue::<u8>::create(&place, capacity).unwrap();
+    assert_eq!(queue.put_many(&vec![7; capacity]), Ok(capacity));
+    assert_eq!(queue.get_many(&mut vec![0; capacity]), Ok(capacity));
+
+    // Now the filesystem is full, and what is there goes on.
+    let other = format!("{dir}/other");
+    refused!(
+        Value::create(Place::file(&other), 1u64),
+        Error::NoSpace {
+            available: Some(0),
+            ..
+        },
+        format!("{other}: no space: the segment needs 792 bytes, 0 are free")
+    );
+    assert!(!Path::new(&other).exists());
+    queue.put(8).unwrap();
+    assert_eq!(queue.get(), Ok(8));
+
+    drop(queue);
+    assert!(is_empty(Path::new(dir)));
+    assert_eq!(free_bytes(dir), free);
+}
+
+/// The filesystem looked roomy and was full half-way: here by a limit on the size of files, which
+/// strikes in the middle of the reservation as a second writer would.
+#[test]
+fn running_out_half_way_is_no_space_too() {
+    let _watchdog = Watchdog::new("running out half-way", LIMIT);
+    let dir = tempfile::tempdir().unwrap();
+    start("file-size-limit", &[dir.path().to_str().unwrap()]).finish();
+    assert!(is_empty(dir.path()));
+}
+
+pub fn file_size_limit(args: &[&str]) {
+    let [dir] = args else { panic!("{args:?}") };
+    let limit = libc::rlimit {
+        rlim_cur: 6 << 20,
+        rlim_max: 6 << 20,
+    };
+    // SAFETY: ignoring a signal installs no code of ours.
+    let ignored = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    assert_ne!(ignored, libc::SIG_ERR);
+    // SAFETY: a live rlimit.
+    let limited = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+    assert_eq!(limited, 0);
+
+    let needed = (16 << 20) + OVERHEAD;
+    let in_file = Queue::<u8>::create(Place::file(format!("{dir}/queue")), 16 << 20);
+    let in_memory = Queue::<u8>::new(16 << 20);
+    for result in [in_file, in_memory] {
+        let Err(Error::NoSpace { needed: told, .. }) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(told, needed);
+    }
+    assert!(is_empty(Path::new(dir)));
+    // What is within the limit works.
+    let queue = Queue::<u8>::create(
+        Place::file(format!("{dir}/queue")).persistent(false),
+        5 << 20,
+    );
+    queue.unwrap().put(1).unwrap();
+}

@@ -1,0 +1,303 @@
+//! Every text, and what each error is as an [`io::Error`].
+
+use shmkit::{Error, GetError, PutAllError, PutError, Queue};
+use std::error::Error as _;
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+fn place() -> String {
+    "jobs".into()
+}
+
+/// One of each variant, its text, and its kind.
+fn all() -> Vec<(Error, &'static str, ErrorKind)> {
+    let (expected, found) = ("3".to_owned(), "4".to_owned());
+    vec![
+        (
+            Error::InvalidName {
+                place: place(),
+                reason: "a reason",
+            },
+            r#"invalid name "jobs": a reason"#,
+            ErrorKind::InvalidInput,
+        ),
+        (
+            Error::InvalidSize {
+                place: place(),
+                found: found.clone(),
+                expected: "at least 5",
+            },
+            "jobs: invalid size: expected at least 5, found 4",
+            ErrorKind::InvalidInput,
+        ),
+        (
+            Error::NotFound { place: place() },
+            "jobs: no such segment",
+            ErrorKind::NotFound,
+        ),
+        (
+            Error::AlreadyExists {
+                place: place(),
+                by: "a segment in use",
+            },
+            "jobs: name is taken by a segment in use",
+            ErrorKind::AlreadyExists,
+        ),
+        (
+            Error::PermissionDenied {
+                place: place(),
+                op: "open",
+            },
+            "jobs: no permission to open",
+            ErrorKind::PermissionDenied,
+        ),
+        (
+            Error::NoSpace {
+                place: place(),
+                needed: 9024,
+                available: Some(1000),
+            },
+            "jobs: no space: the segment needs 9024 bytes, 1000 are free",
+            ErrorKind::StorageFull,
+        ),
+        (
+            Error::NoSpace {
+                place: place(),
+                needed: 9024,
+                available: None,
+            },
+            "jobs: no space: the segment needs 9024 bytes",
+            ErrorKind::StorageFull,
+        ),
+        (
+            Error::Foreign {
+                place: place(),
+                found: "a directory".into(),
+            },
+            "jobs: expected a shmkit segment, found a directory",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::Mismatch {
+                place: place(),
+                what: "capacity",
+                expected: expected.clone(),
+                found: found.clone(),
+            },
+            "jobs: other capacity: expected 3, found 4",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::Corrupt {
+                place: place(),
+                what: "header",
+                expected,
+                found,
+            },
+            "jobs: corrupt header: expected 3, found 4",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::Stalled {
+                place: place(),
+                waited: Duration::from_secs(1),
+            },
+            "jobs: stalled: no turn at its gate for 1000 ms (is a process that uses it stopped?)",
+            ErrorKind::TimedOut,
+        ),
+        (
+            Error::Unsupported {
+                place: place(),
+                what: "it has no name to remove",
+            },
+            "jobs: unsupported: it has no name to remove",
+            ErrorKind::Unsupported,
+        ),
+        (
+            Error::Os {
+                place: place(),
+                op: "map the segment",
+                source: io::Error::new(ErrorKind::OutOfMemory, "no memory"),
+            },
+            "jobs: cannot map the segment: no memory",
+            ErrorKind::OutOfMemory,
+        ),
+        (
+            Error::from(PutError::Closed),
+            "put: the queue is closed",
+            ErrorKind::BrokenPipe,
+        ),
+        (
+            Error::from(GetError::Closed),
+            "get: the queue is closed and drained",
+            ErrorKind::UnexpectedEof,
+        ),
+    ]
+}
+
+#[test]
+fn every_error_says_what_it_is() {
+    for (error, text, kind) in all() {
+        assert_eq!(error.to_string(), text);
+        let debug = format!("{error:?}");
+        let as_io = io::Error::from(error);
+        assert_eq!(as_io.kind(), kind, "{text}");
+        assert_eq!(as_io.to_string(), text);
+        let inner = as_io
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Error>());
+        assert_eq!(format!("{:?}", inner.expect("the error itself")), debug);
+    }
+}
+
+#[test]
+fn texts_are_lower_case_and_without_a_full_stop() {
+    let puts = puts().map(|(error, text, _)| (error.to_string(), text));
+    let gets = gets().map(|(error, text, _)| (error.to_string(), text));
+    let errors = all()
+        .into_iter()
+        .map(|(error, text, _)| (error.to_string(), text));
+    for (said, text) in errors.chain(puts).chain(gets) {
+        assert_eq!(said, text);
+        assert!(!text.ends_with('.'), "{text}");
+        assert!(!text.starts_with(char::is_uppercase), "{text}");
+    }
+}
+
+#[test]
+fn the_cause_is_kept_where_there_is_one() {
+    for (error, text, _) in all() {
+        let has_cause = matches!(
+            error,
+            Error::Os { .. } | Error::Put { .. } | Error::Get { .. }
+        );
+        assert_eq!(error.source().is_some(), has_cause, "{text}");
+    }
+    let denied = io::Error::from_raw_os_error(libc::EMFILE);
+    let error = Error::Os {
+        place: place(),
+        op: "open",
+        source: denied,
+    };
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<io::Error>());
+    assert_eq!(cause.and_then(io::Error::raw_os_error), Some(libc::EMFILE));
+}
+
+fn puts() -> impl Iterator<Item = (PutError, &'static str, ErrorKind)> {
+    [
+        (PutError::Full, "the queue is full", ErrorKind::WouldBlock),
+        (
+            PutError::TimedOut,
+            "no room in the queue before the deadline",
+            ErrorKind::TimedOut,
+        ),
+        (
+            PutError::Busy,
+            "the producers' side is held by another",
+            ErrorKind::WouldBlock,
+        ),
+        (
+            PutError::Closed,
+            "the queue is closed",
+            ErrorKind::BrokenPipe,
+        ),
+        (
+            PutError::Corrupt,
+            "the queue's indices are corrupt",
+            ErrorKind::InvalidData,
+        ),
+    ]
+    .into_iter()
+}
+
+fn gets() -> impl Iterator<Item = (GetError, &'static str, ErrorKind)> {
+    [
+        (GetError::Empty, "the queue is empty", ErrorKind::WouldBlock),
+        (
+            GetError::TimedOut,
+            "no item in the queue before the deadline",
+            ErrorKind::TimedOut,
+        ),
+        (
+            GetError::Busy,
+            "the consumers' side is held by another",
+            ErrorKind::WouldBlock,
+        ),
+        (
+            GetError::Closed,
+            "the queue is closed and drained",
+            ErrorKind::UnexpectedEof,
+        ),
+        (
+            GetError::Corrupt,
+            "the queue's indices are corrupt",
+            ErrorKind::InvalidData,
+        ),
+    ]
+    .into_iter()
+}
+
+#[test]
+fn the_outcomes_of_a_queue_are_errors_of_their_own() {
+    for (error, text, kind) in puts() {
+        assert_eq!(error.to_string(), text);
+        assert_eq!(io::Error::from(Error::from(error.clone())).kind(), kind);
+        assert_eq!(Error::from(error).to_string(), format!("put: {text}"));
+    }
+    for (error, text, kind) in gets() {
+        assert_eq!(error.to_string(), text);
+        assert_eq!(io::Error::from(Error::from(error.clone())).kind(), kind);
+        assert_eq!(Error::from(error).to_string(), format!("get: {text}"));
+    }
+}
+
+#[test]
+fn a_queue_says_them() {
+    let _watchdog = crate::support::Watchdog::new("a queue's outcomes", crate::LIMIT);
+    let soon = Duration::from_millis(1);
+    let queue = Queue::new(2).unwrap();
+    assert_eq!(queue.try_get(), Err(GetError::Empty));
+    assert_eq!(queue.get_timeout(soon), Err(GetError::TimedOut));
+    queue.put_all(&[1u64, 2]).unwrap();
+    assert_eq!(queue.try_put(3), Err(PutError::Full));
+    assert_eq!(queue.put_timeout(3, soon), Err(PutError::TimedOut));
+    queue
+        .get_with(|_| {
+            let busy = std::thread::scope(|scope| {
+                let other = scope.spawn(|| (queue.try_get(), queue.get_timeout(soon)));
+                other.join().unwrap()
+            });
+            assert_eq!(busy, (Err(GetError::Busy), Err(GetError::TimedOut)));
+        })
+        .unwrap();
+    queue.close();
+    assert_eq!(queue.put(3), Err(PutError::Closed));
+    let all = queue.put_all(&[3, 4]).unwrap_err();
+    assert_eq!(
+        all,
+        PutAllError {
+            put: 0,
+            source: PutError::Closed
+        }
+    );
+    assert_eq!(queue.get(), Ok(2));
+    assert_eq!(queue.get(), Err(GetError::Closed));
+}
+
+#[test]
+fn put_all_says_how_far_it_came() {
+    let error = PutAllError {
+        put: 7,
+        source: PutError::Closed,
+    };
+    assert_eq!(
+        error.to_string(),
+        "the queue is closed (after 7 items were put)"
+    );
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<PutError>());
+    assert_eq!(cause, Some(&PutError::Closed));
+}
