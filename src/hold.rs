@@ -11,8 +11,8 @@
 //!
 //! Invariants:
 //! 1. *A number is drawn once.* The counter in the header only grows; a draw is one CAS.
-//! 2. *Holder n is alive exactly while byte n is locked*, from `Hold::take` until its descriptor is
-//!    closed.
+//! 2. *Holder n is alive exactly while byte n is locked*, from `Hold::take` until [`Leaving`] is
+//!    dropped, or the kernel closes a dead process's descriptors.
 //! 3. *One open file description, one holder.* A fork shares its parent's, so `prepare` opens each
 //!    segment again beforehand and the child keeps that one alone: a dead parent never looks alive
 //!    through its child, and a child is a holder from its first instruction.
@@ -191,12 +191,12 @@ impl Hold {
         Ok(hold)
     }
 
-    /// Stops forks from renewing this hold, and hands over its descriptor: closing that ends the
-    /// hold. `None` in a child that never got one.
-    pub(crate) fn leave(&self, exclusive: &mut Exclusive) -> Option<File> {
+    /// Stops forks from renewing this hold, and hands over what is left of it: dropping that ends
+    /// the hold. `None` in a child that never got one.
+    pub(crate) fn leave(&self, exclusive: &mut Exclusive) -> Option<Leaving> {
         exclusive.0.retain(|other| !std::ptr::eq(&**other, self));
-        self.number.store(0, Ordering::Relaxed);
-        take_fd(&self.fd)
+        let number = self.number.swap(0, Ordering::Relaxed);
+        take_fd(&self.fd).map(|file| Leaving { file, number })
     }
 
     /// Our open file description.
@@ -260,6 +260,28 @@ impl Hold {
         self.fd.store(heir, Ordering::Relaxed);
         let number = self.heir_number.load(Ordering::Relaxed);
         self.number.store(number, Ordering::Relaxed);
+    }
+}
+
+/// A hold that nothing in this process uses any more. Dropping it ends the hold.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    file: File,
+    number: u64,
+}
+
+impl Leaving {
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        // Closing is not enough: while another thread starts a program, a child that is not one of
+        // our forks has copies of all descriptors, and would keep the byte locked with them.
+        let left = os::unlock_byte(self.file.as_fd(), GATE + self.number);
+        debug_assert!(left.is_ok(), "holder {}: {left:?}", self.number);
     }
 }
 

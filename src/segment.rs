@@ -246,18 +246,22 @@ fn mappable(header: &Header, label: &str) -> Result<usize> {
 impl Drop for Segment {
     fn drop(&mut self) {
         let mut exclusive = hold::exclusive();
-        let file = self.hold.leave(&mut exclusive);
+        let leaving = self.hold.leave(&mut exclusive);
         self.map = None;
-        let (Some(file), Some(path)) = (file, &self.removable) else {
-            return; // closing the file ends the hold
+        let (Some(leaving), Some(path)) = (leaving, &self.removable) else {
+            return;
         };
         // What can't be decided now is an orphan, for the next create, open or sweep.
         let deadline = Deadline::after(GATE_PATIENCE);
-        if let Ok(Some(_gate)) = Gate::enter(&exclusive, file.as_fd(), deadline)
-            && let Ok(Name::Orphan) = name_of(&file, path, false)
+        let gate = Gate::enter(&exclusive, leaving.file().as_fd(), deadline);
+        if matches!(gate, Ok(Some(_)))
+            && let Ok(Name::Orphan) = name_of(leaving.file(), path, false)
         {
             let _ = os::unlink(path);
         }
+        // Inside the gate: of two that leave at once, the second must not see the first any more.
+        drop(leaving);
+        drop(gate);
     }
 }
 

@@ -12,11 +12,13 @@
 //! | `texts` | every text, every `io::ErrorKind` |
 //! | `relock` | a thread that waits for itself |
 //!
-//! And what is not refused: `life` has the modes, names, listings and descriptors of a segment's life.
+//! And what is not refused: `life` has the modes, names, listings and descriptors of a segment's
+//! life, `leaving` its end.
 #![allow(unreachable_pub)] // a test has no outside
 
 mod damage;
 mod foreign;
+mod leaving;
 mod life;
 mod names;
 mod relock;
@@ -44,6 +46,7 @@ fn role() {
     match role.as_str() {
         "hold" => life::hold(&args),
         "open-fd" => life::open_fd(&args),
+        "leave-together" => leaving::leave_together(&args),
         "modes-under-umask" => life::modes_under_umask(&args),
         "small-filesystem" => space::small_filesystem(&args),
         "file-size-limit" => space::file_size_limit(&args),

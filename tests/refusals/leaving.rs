@@ -1,0 +1,105 @@
+//! The name goes with the last holder: also when two leave at once, and when another thread is just
+//! starting a program.
+
+use crate::LIMIT;
+use crate::support::{Name, Watchdog, start};
+use shmkit::{Value, inspect};
+use std::path::Path;
+
+fn exists(name: &str) -> bool {
+    Path::new("/dev/shm").join(name).exists()
+}
+
+/// Starting a program copies all descriptors into a child, where they stay open until the child
+/// runs that program. No fork handler is called for it (`posix_spawn` shares the parent's memory).
+struct StartingProgram(libc::pid_t);
+
+impl StartingProgram {
+    /// A child that has come as far as having the copies, and stays there.
+    fn new() -> Self {
+        let (flags, none) = (libc::SIGCHLD, 0);
+        // SAFETY: without CLONE_VM the child has a copy of the memory, as after a fork; it only
+        // calls `pause` from here on.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+        if pid == 0 {
+            loop {
+                // SAFETY: touches no memory, and no lock of the C library.
+                unsafe { libc::pause() };
+            }
+        }
+        assert!(pid > 0);
+        Self(pid.try_into().unwrap())
+    }
+}
+
+impl Drop for StartingProgram {
+    fn drop(&mut self) {
+        // SAFETY: our own child, which nobody else waits for.
+        unsafe { libc::kill(self.0, libc::SIGKILL) };
+        // SAFETY: likewise; no status is asked for.
+        unsafe { libc::waitpid(self.0, std::ptr::null_mut(), 0) };
+    }
+}
+
+#[test]
+fn a_program_being_started_holds_nothing() {
+    let _watchdog = Watchdog::new("leaving while a program starts", LIMIT);
+    let name = Name::new("starting");
+    let first = Value::create(&*name, 1u64).unwrap();
+    let second = Value::<u64>::open(&*name).unwrap();
+    let child = StartingProgram::new();
+    drop(first);
+    assert_eq!(inspect(&*name).unwrap().holders, 1, "the second alone");
+    drop(second);
+    assert!(!exists(&name), "the last holder took the name away");
+    drop(child);
+}
+
+#[test]
+fn of_two_that_leave_at_once_one_takes_the_name() {
+    let _watchdog = Watchdog::new("leaving together", LIMIT);
+    const ROUNDS: u64 = 3000;
+    let (turn_name, name) = (Name::new("turn"), Name::new("together"));
+    // Even: the name is free. Odd: it is there for the other to open.
+    let turn = Value::create(&*turn_name, 0u64).unwrap();
+    let arrived = Name::new("arrived");
+    let other_arrived = Value::create(&*arrived, 0u64).unwrap();
+    let kid = start("leave-together", &[&turn_name, &arrived, &name]);
+    for round in 0..ROUNDS {
+        let mine = Value::create(&*name, round).unwrap();
+        turn.set(2 * round + 1);
+        other_arrived.wait_until(|at| *at == 2 * round + 1);
+        turn.set(2 * round + 2); // both leave
+        drop(mine);
+        other_arrived.wait_until(|at| *at == 2 * round + 2);
+        assert!(
+            !exists(&name),
+            "round {round}: both have left, and the name is there"
+        );
+    }
+    turn.set(u64::MAX);
+    kid.finish();
+}
+
+/// The other of the two.
+pub fn leave_together(args: &[&str]) {
+    let [turn, arrived, name] = args else {
+        panic!("{args:?}")
+    };
+    // SAFETY: touches no memory; ends this process if the test can't.
+    unsafe { libc::alarm(120) };
+    let turn = Value::<u64>::open(*turn).unwrap();
+    let arrived = Value::<u64>::open(*arrived).unwrap();
+    let mut last = 0;
+    loop {
+        let now = turn.wait_until(|turn| *turn > last);
+        if now == u64::MAX {
+            return;
+        }
+        let mine = Value::<u64>::open(*name).unwrap();
+        arrived.set(now);
+        last = turn.wait_until(|turn| *turn > now);
+        drop(mine);
+        arrived.set(last);
+    }
+}
