@@ -235,6 +235,13 @@ fn a_header_that_contradicts_itself_is_refused_and_left() {
         ),
         (
             "capacity",
+            2, // a sound capacity, of a longer segment
+            format!(
+                "corrupt capacity: expected what fits into {len} bytes, found 2 elements of 8 bytes"
+            ),
+        ),
+        (
+            "capacity",
             1 << 60,
             format!(
                 "corrupt capacity: expected what fits into {len} bytes, \

@@ -30,6 +30,21 @@ fn free_bytes(dir: &str) -> u64 {
     status.f_bfree * status.f_frsize
 }
 
+/// Limits the size of this process's files; what grows beyond raises SIGXFSZ.
+fn limit_file_size(bytes: libc::rlim_t) {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: a live, writable rlimit.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    assert_eq!(known, 0);
+    limit.rlim_cur = bytes.min(limit.rlim_max);
+    // SAFETY: a live rlimit.
+    let limited = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+    assert_eq!(limited, 0, "{}", std::io::Error::last_os_error());
+}
+
 pub fn small_filesystem(args: &[&str]) {
     let [dir] = args else { panic!("{args:?}") };
     sandbox::enter_own_mounts();
@@ -60,14 +75,18 @@ pub fn small_filesystem(args: &[&str]) {
         assert_eq!(free_bytes(dir), free);
     };
 
-    // Far too much, and one byte too much.
+    // Far too much, and one byte too much. A hopeless request fails before it has filled what there
+    // is: the first byte would be beyond this limit, and its signal would end us.
+    limit_file_size(0);
     no_space(2 << 20, free);
+    limit_file_size(libc::RLIM_INFINITY);
     no_space(free - OVERHEAD + 1, free);
     assert!(is_empty(Path::new(dir)));
 
     // What fits to the byte is reserved to the byte: no write fails later.
     let capacity = usize::try_from(free - OVERHEAD).unwrap();
     let queue = Queue::<u8>::create(&place, capacity).unwrap();
+    assert_eq!(free_bytes(dir), 0);
     assert_eq!(queue.put_many(&vec![7; capacity]), Ok(capacity));
     assert_eq!(queue.get_many(&mut vec![0; capacity]), Ok(capacity));
 
@@ -102,16 +121,10 @@ fn running_out_half_way_is_no_space_too() {
 
 pub fn file_size_limit(args: &[&str]) {
     let [dir] = args else { panic!("{args:?}") };
-    let limit = libc::rlimit {
-        rlim_cur: 6 << 20,
-        rlim_max: 6 << 20,
-    };
     // SAFETY: ignoring a signal installs no code of ours.
     let ignored = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     assert_ne!(ignored, libc::SIG_ERR);
-    // SAFETY: a live rlimit.
-    let limited = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
-    assert_eq!(limited, 0);
+    limit_file_size(6 << 20);
 
     let needed = (16 << 20) + OVERHEAD;
     let in_file = Queue::<u8>::create(Place::file(format!("{dir}/queue")), 16 << 20);
