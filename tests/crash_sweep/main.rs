@@ -1,0 +1,197 @@
+//! The crash sweep: a child is run one instruction at a time and killed with SIGKILL after 1, 2, 3 …
+//! instructions of an operation, until it gets through. Every time two survivors are heard: one that
+//! was attached all along, and one that opens the segment by its name afterwards. In turn each of
+//! them is the first to act.
+//!
+//! A row for a new operation is an entry in `queue_rows`, `value_rows` or `lock_rows`; a new type is
+//! a new `Row`. Rows that are wrong on purpose show each time that the sweep sees what is wrong.
+//!
+//! | form | asked for by | what it sweeps |
+//! |---|---|---|
+//! | quick | `cargo test` | some points of each row |
+//! | CI | `-- --ci` | every instruction of every row up to 2,000 of them; of longer ones 1,000 points |
+//! | full | `-- --full` | every instruction of every row |
+//!
+//! Further arguments choose the rows whose names contain one of them.
+//!
+//! The test has a single thread: the children are forks of it that go on working.
+
+#[cfg(target_arch = "x86_64")]
+mod lock_rows;
+#[cfg(target_arch = "x86_64")]
+mod queue_rows;
+#[cfg(target_arch = "x86_64")]
+mod step;
+#[cfg(target_arch = "x86_64")]
+mod sweep;
+#[cfg(target_arch = "x86_64")]
+mod value_rows;
+
+use std::process::ExitCode;
+
+/// Says why the sweep can't be run; that is a failure where everything has to be.
+fn not_run(why: &str) -> ExitCode {
+    println!("crash_sweep: not run: {why}");
+    if std::env::var_os("SHMKIT_REQUIRE_ALL").is_some() {
+        eprintln!("crash_sweep: SHMKIT_REQUIRE_ALL makes that a failure");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn main() -> ExitCode {
+    not_run("needs x86-64")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn main() -> ExitCode {
+    x86_64::main()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64 {
+    use super::{lock_rows, not_run, queue_rows, step, value_rows};
+    use crate::sweep::{Form, Report, Row, sweep};
+    use std::process::ExitCode;
+    use std::time::{Duration, Instant};
+
+    const QUICK: Form = Form {
+        name: "quick",
+        exhaustive: 0,
+        points: 20,
+    };
+    const CI: Form = Form {
+        name: "CI",
+        exhaustive: 2000,
+        points: 1000,
+    };
+    const FULL: Form = Form {
+        name: "full",
+        exhaustive: usize::MAX,
+        points: usize::MAX,
+    };
+
+    struct Table {
+        form: Form,
+        /// Parts of names; empty for all rows.
+        wanted: Vec<String>,
+        name: String,
+        passed: usize,
+        failed: usize,
+    }
+
+    impl Table {
+        fn add<R: Row>(&mut self, rows: &[R]) {
+            for row in rows {
+                let is_wanted = |part: &String| row.name().contains(part.as_str());
+                if self.wanted.is_empty() || self.wanted.iter().any(is_wanted) {
+                    self.print(&sweep(row, self.form, &self.name), row.is_control());
+                }
+            }
+        }
+
+        fn print(&mut self, report: &Report, is_control: bool) {
+            println!(
+                "{:<43} {:>6} {:>6} {:>6} {:>8} {:>7} {:>7} {:>7} {:>6.1} {:>5.1}",
+                report.name,
+                report.instructions,
+                report.stride,
+                report.points,
+                report.verdicts,
+                report.holding,
+                report.before,
+                report.after,
+                report.longest.as_secs_f64() * 1e3,
+                report.seconds,
+            );
+            for violation in &report.violations {
+                let kind = if is_control { "found" } else { "VIOLATION" };
+                println!("    {kind}: {violation}");
+            }
+            match &report.failure {
+                Some(failure) => {
+                    println!("    FAILED: {failure}");
+                    self.failed += 1;
+                }
+                None => self.passed += 1,
+            }
+        }
+    }
+
+    pub(super) fn main() -> ExitCode {
+        let arguments: Vec<_> = std::env::args().skip(1).collect();
+        let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+        if has("--list") {
+            println!("crash_sweep: test");
+            return ExitCode::SUCCESS;
+        }
+        // Other flags are libtest's, which `cargo test` passes to every test alike.
+        let wanted = arguments.iter().filter(|word| !word.starts_with("--"));
+        let mut table = Table {
+            form: match (has("--full"), has("--ci")) {
+                (true, _) => FULL,
+                (_, true) => CI,
+                _ => QUICK,
+            },
+            wanted: wanted.cloned().collect(),
+            name: format!("test-crash-sweep-{}", std::process::id()),
+            passed: 0,
+            failed: 0,
+        };
+        step::watchdog::install(&step::path_of(&table.name));
+        if let Err(error) = step::stay_on_this_cpu() {
+            println!("not pinned to one CPU, so slower: {error}");
+        }
+        match step::Child::start(|| true) {
+            Err(error) if error.starts_with(step::TRACING_REFUSED) => return not_run(&error),
+            _ => {}
+        }
+        // What a process does once, and not in an operation: here, not in every child.
+        let queue = shmkit::Queue::<u8>::new(1).expect("an anonymous queue");
+        let _ = queue.get_timeout(Duration::from_millis(1));
+
+        let start = Instant::now();
+        println!(
+            "crash sweep, {} form, {} build",
+            table.form.name,
+            if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            }
+        );
+        println!(
+            "{:<43} {:>6} {:>6} {:>6} {:>8} {:>7} {:>7} {:>7} {:>6} {:>5}",
+            "row",
+            "instr.",
+            "stride",
+            "points",
+            "verdicts",
+            "holding",
+            "before",
+            "after",
+            "max ms",
+            "s"
+        );
+        table.add(lock_rows::ROWS);
+        table.add(value_rows::ROWS);
+        table.add(queue_rows::ROWS);
+        println!(
+            "instr.: of the whole operation. points: killed after that many instructions, `stride` \
+             apart. verdicts: deaths judged.\nholding: died holding a lock. before, after: of the \
+             commit. max ms: a survivor's longest call."
+        );
+        println!(
+            "{} passed, {} failed in {:.1} s",
+            table.passed,
+            table.failed,
+            start.elapsed().as_secs_f64()
+        );
+        if table.failed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}

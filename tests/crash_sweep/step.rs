@@ -1,0 +1,301 @@
+//! Running a child one instruction at a time, and killing it between two of them.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What a child's exit status says when it could not become a tracee.
+const NO_TRACING: i32 = 77;
+
+/// A forked child, traced and stopped right before its operation.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pid: libc::pid_t,
+    running: bool,
+}
+
+/// Where a child stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// One instruction further.
+    Stopped,
+    /// Through the operation, and gone.
+    Ended,
+}
+
+impl Child {
+    /// Forks a child that stops right before `operate`, and is through when that returns. What it
+    /// returned is in [`answer`] from then on.
+    ///
+    /// The calling process has a single thread, so that the child may do anything.
+    pub(crate) fn start(operate: impl FnOnce() -> bool) -> Result<Self, String> {
+        answer_word().store(0, Ordering::Relaxed);
+        // SAFETY: this process has no other thread (contract above), so its copy is whole.
+        match unsafe { libc::fork() } {
+            -1 => Err(format!("fork: {}", io::Error::last_os_error())),
+            0 => be_traced(operate),
+            pid => {
+                let mut child = Self { pid, running: true };
+                match child.wait()? {
+                    Step::Ended => Err("the child ended before its operation".into()),
+                    Step::Stopped => {
+                        // Should this process be killed itself, the child must not run on.
+                        child.ptrace(libc::PTRACE_SETOPTIONS, libc::PTRACE_O_EXITKILL)?;
+                        Ok(child)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets one instruction happen. (A system call is one; a `rep` prefix makes as many as it
+    /// repeats.)
+    pub(crate) fn step(&mut self) -> Result<Step, String> {
+        self.ptrace(libc::PTRACE_SINGLESTEP, 0)?;
+        self.wait()
+    }
+
+    /// SIGKILL, and the wait until the kernel has let go of it and its files.
+    pub(crate) fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if self.running {
+            kill_and_reap(self.pid);
+            self.running = false;
+        }
+    }
+
+    fn ptrace(&self, request: libc::c_uint, data: libc::c_int) -> Result<(), String> {
+        let none = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: neither request used here touches our memory; the data is a number.
+        let done = unsafe { libc::ptrace(request, self.pid, none, libc::c_long::from(data)) };
+        match done {
+            -1 => Err(format!("ptrace: {}", io::Error::last_os_error())),
+            _ => Ok(()),
+        }
+    }
+
+    fn wait(&mut self) -> Result<Step, String> {
+        let status = wait_for(self.pid)?;
+        if libc::WIFSTOPPED(status) {
+            return match libc::WSTOPSIG(status) {
+                libc::SIGTRAP => Ok(Step::Stopped),
+                signal => Err(format!("the child got signal {signal}")),
+            };
+        }
+        self.running = false;
+        if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 {
+            Ok(Step::Ended)
+        } else if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == NO_TRACING {
+            Err(format!("{TRACING_REFUSED} in the child"))
+        } else {
+            Err(format!("the child ended with wait status {status:#x}"))
+        }
+    }
+}
+
+/// What an error begins with where the system allows no tracing at all.
+pub(crate) const TRACING_REFUSED: &str = "PTRACE_TRACEME was refused";
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn be_traced(operate: impl FnOnce() -> bool) -> ! {
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: PTRACE_TRACEME ignores its arguments.
+    let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, none, none) };
+    if traced == -1 {
+        exit(NO_TRACING);
+    }
+    // Stops here; whatever follows is stepped.
+    // SAFETY: a breakpoint changes nothing; the tracer that we have by now goes on behind it.
+    unsafe { std::arch::asm!("int3", options(nostack)) };
+    let right = catch_unwind(AssertUnwindSafe(operate));
+    let answer = if matches!(right, Ok(true)) { 1 } else { 2 };
+    answer_word().store(answer, Ordering::Relaxed);
+    exit(0)
+}
+
+/// Forks a child that is not traced; it exits with what `role` returns.
+pub(crate) fn start_untraced(role: impl FnOnce() -> u8) -> Result<libc::pid_t, String> {
+    // SAFETY: this process has no other thread, so its copy is whole.
+    match unsafe { libc::fork() } {
+        -1 => Err(format!("fork: {}", io::Error::last_os_error())),
+        0 => {
+            let code = catch_unwind(AssertUnwindSafe(role));
+            exit(code.map_or(101, i32::from))
+        }
+        pid => Ok(pid),
+    }
+}
+
+/// Waits until a child stops or ends; its wait status.
+pub(crate) fn wait_for(pid: libc::pid_t) -> Result<libc::c_int, String> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is alive and writable.
+        if unsafe { libc::waitpid(pid, &raw mut status, 0) } == pid {
+            return Ok(status);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(format!("waitpid: {error}"));
+        }
+    }
+}
+
+/// Ends a child of ours that was not reaped yet.
+pub(crate) fn kill_and_reap(pid: libc::pid_t) {
+    // SAFETY: the child is ours and not reaped, so the number is still its own.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    let reaped = |status| libc::WIFSIGNALED(status) || libc::WIFEXITED(status);
+    while wait_for(pid).is_ok_and(|status| !reaped(status)) {}
+}
+
+fn exit(code: i32) -> ! {
+    // SAFETY: ends the process without the parent's buffers and destructors, which are not ours.
+    unsafe { libc::_exit(code) }
+}
+
+/// How far the last child came: 0 not through its operation; 1 through, and all was as it expected;
+/// 2 through, and something was not.
+pub(crate) fn answer() -> u64 {
+    answer_word().load(Ordering::Relaxed)
+}
+
+/// Says, in a child, that it is inside the closure in which it is to die.
+pub(crate) fn enter_closure() {
+    answer_word().store(3, Ordering::Relaxed);
+}
+
+/// Whether the last child is in its closure.
+pub(crate) fn is_in_closure() -> bool {
+    answer() == 3
+}
+
+/// A word that this process shares with its children.
+fn answer_word() -> &'static AtomicU64 {
+    static WORD: std::sync::OnceLock<&AtomicU64> = std::sync::OnceLock::new();
+    WORD.get_or_init(|| {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, at an address of the kernel's choice.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
+        assert_ne!(page, libc::MAP_FAILED, "map a page");
+        // SAFETY: a page of zeros that is never unmapped, seen as an atomic alone.
+        unsafe { AtomicU64::from_ptr(page.cast()) }
+    })
+}
+
+/// The control words of a segment as they lie in its file: for looking on from outside.
+#[derive(Debug)]
+pub(crate) struct Raw(std::fs::File);
+
+/// Where a segment's control words begin.
+pub(crate) const BODY: u64 = 512;
+
+impl Raw {
+    pub(crate) fn open(name: &str) -> Result<Self, String> {
+        let file = std::fs::File::open(path_of(name));
+        file.map(Self).map_err(|error| format!("{name}: {error}"))
+    }
+
+    /// The word at an offset from the control words' begin.
+    pub(crate) fn word(&self, offset: u64) -> u64 {
+        let mut bytes = [0; 8];
+        let read = self.0.read_exact_at(&mut bytes, BODY + offset);
+        read.expect("read a segment's file");
+        u64::from_le_bytes(bytes)
+    }
+}
+
+pub(crate) fn path_of(name: &str) -> String {
+    format!("/dev/shm/{name}")
+}
+
+/// Keeps this process and its children on the CPU it is on: a step then costs a third.
+pub(crate) fn stay_on_this_cpu() -> io::Result<()> {
+    // SAFETY: asks for a number.
+    let cpu = unsafe { libc::sched_getcpu() };
+    let cpu = usize::try_from(cpu).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: a set of zeros is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is alive; a number beyond it would be a panic.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: reads the set, which is alive.
+    match unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The watchdog. It takes no thread, which the forks would not bear: an alarm that ends the process
+/// with a message, and with it the tracee.
+pub(crate) mod watchdog {
+    use std::ffi::CString;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    static ROW: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+    static ROW_LEN: AtomicUsize = AtomicUsize::new(0);
+    static POINT: AtomicUsize = AtomicUsize::new(0);
+    static LEFTOVER: OnceLock<CString> = OnceLock::new();
+
+    /// From here on an alarm is a message. `leftover` is the path to remove then.
+    pub(crate) fn install(leftover: &str) {
+        LEFTOVER.get_or_init(|| CString::new(leftover).expect("no NUL in a path"));
+        let handler: extern "C" fn(libc::c_int) = bark;
+        // SAFETY: `bark` does only what a signal handler may.
+        unsafe { libc::signal(libc::SIGALRM, handler as libc::sighandler_t) };
+    }
+
+    /// Gives the next kill point that long.
+    pub(crate) fn feed(row: &'static str, point: usize, limit: Duration) {
+        POINT.store(point, Ordering::Relaxed);
+        ROW_LEN.store(row.len(), Ordering::Relaxed);
+        ROW.store(row.as_ptr().cast_mut(), Ordering::Relaxed);
+        // SAFETY: alarm touches no memory of ours.
+        unsafe { libc::alarm(u32::try_from(limit.as_secs()).unwrap_or(u32::MAX)) };
+    }
+
+    extern "C" fn bark(_: libc::c_int) {
+        let mut digits = [b' '; 20];
+        let mut point = POINT.load(Ordering::Relaxed);
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + u8::try_from(point % 10).unwrap_or(0);
+            point /= 10;
+            if point == 0 {
+                break;
+            }
+        }
+        say(b"\ncrash_sweep: hangs: ");
+        let (row, len) = (ROW.load(Ordering::Relaxed), ROW_LEN.load(Ordering::Relaxed));
+        // SAFETY: the row's name is a `&'static str`, stored before the alarm was set.
+        unsafe { libc::write(2, row.cast(), len) };
+        say(b", killed after instruction");
+        say(&digits);
+        say(b": 1 failed\n");
+        if let Some(path) = LEFTOVER.get() {
+            // SAFETY: a live C string; unlink is safe in a signal handler.
+            unsafe { libc::unlink(path.as_ptr()) };
+        }
+        // SAFETY: ends the process here and now.
+        unsafe { libc::_exit(1) };
+    }
+
+    fn say(text: &[u8]) {
+        // SAFETY: write is safe in a signal handler, and the bytes are alive.
+        unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+    }
+}
+
+/// The longest that a survivor may wait, with what a loaded machine adds.
+pub(crate) const BOUND: Duration = Duration::from_secs(1);

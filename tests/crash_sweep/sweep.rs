@@ -1,0 +1,267 @@
+//! The sweep of one row: kill after 1, 2, 3 … instructions, hear the survivors, count.
+
+use crate::step::{self, BOUND, Child, Raw, Step, watchdog};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// What a child was about when it died, as the survivors find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Nothing of the operation shows.
+    Before,
+    /// All of it.
+    After,
+}
+
+/// Which survivor acts first, and so is the one that takes over what the dead left locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    /// The one that was attached all along.
+    Attached,
+    /// The one that opened the segment by its name after the death.
+    Newcomer,
+}
+
+impl First {
+    /// The two survivors in the order in which they act.
+    pub(crate) fn order<'a, S>(self, attached: &'a S, newcomer: &'a S) -> [&'a S; 2] {
+        match self {
+            Self::Attached => [attached, newcomer],
+            Self::Newcomer => [newcomer, attached],
+        }
+    }
+}
+
+/// One that is killed before the swept child begins: in that operation, as soon as the control
+/// words are so.
+#[derive(Debug)]
+pub(crate) struct Predecessor<S> {
+    pub operate: fn(&S) -> bool,
+    pub dies_when: fn(&Raw) -> bool,
+}
+
+/// An operation to be swept. A family of rows shares `judge`; a row of it is a few lines.
+pub(crate) trait Row {
+    /// The handle: what the child inherits, and the survivor that is attached all along holds.
+    type Handle;
+
+    fn name(&self) -> &'static str;
+
+    /// Whether the operation has a commit: deaths must then be seen on both sides of it.
+    fn commits(&self) -> bool;
+
+    /// Whether the row is wrong on purpose, to show that the sweep finds it.
+    fn is_control(&self) -> bool {
+        false
+    }
+
+    /// Where the lock words lie, from the begin of the control words.
+    fn locks(&self) -> &'static [u64];
+
+    /// Builds the state under that name.
+    fn prepare(&self, name: &str) -> Result<Self::Handle, String>;
+
+    /// Who died before.
+    fn predecessor(&self) -> Option<&Predecessor<Self::Handle>>;
+
+    /// The swept operation, in the child; whether all was as it should be.
+    fn operate(&self, handle: &Self::Handle) -> bool;
+
+    /// The survivors' verdict. Nothing may be left under the name when it is done.
+    fn judge(&self, handle: Self::Handle, name: &str, first: First) -> Result<Outcome, String>;
+}
+
+/// How much of a row is swept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    pub name: &'static str,
+    /// A row with at most that many instructions is swept at every one, in both orders of the
+    /// survivors.
+    pub exhaustive: usize,
+    /// Of a longer one at most that many points, the survivors' order alternating.
+    pub points: usize,
+}
+
+impl Form {
+    fn stride(self, instructions: usize) -> usize {
+        if instructions <= self.exhaustive {
+            1
+        } else {
+            instructions.div_ceil(self.points).max(1)
+        }
+    }
+}
+
+/// What a row's sweep found.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub name: &'static str,
+    pub instructions: usize,
+    pub stride: usize,
+    pub points: usize,
+    pub verdicts: usize,
+    pub holding: usize,
+    pub before: usize,
+    pub after: usize,
+    pub longest: Duration,
+    pub seconds: f64,
+    pub violations: Vec<String>,
+    /// Why the row failed; for a control, that it did not.
+    pub failure: Option<String>,
+}
+
+thread_local! {
+    static LONGEST: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// A survivor's call: it must come back within [`BOUND`].
+pub(crate) fn timed<R>(what: &str, call: impl FnOnce() -> R) -> Result<R, String> {
+    let start = Instant::now();
+    let result = call();
+    let took = start.elapsed();
+    LONGEST.set(LONGEST.get().max(took));
+    if took > BOUND {
+        return Err(format!("{what} took {took:?}"));
+    }
+    Ok(result)
+}
+
+/// Fails with both sides in the text unless they are equal.
+pub(crate) fn expect<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    found: T,
+    expected: T,
+) -> Result<(), String> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("{what}: expected {expected:?}, found {found:?}"))
+}
+
+/// How long a kill point may take in all, on a loaded machine.
+const POINT_LIMIT: Duration = Duration::from_secs(60);
+
+/// Enough of them to see what is wrong.
+const MOST_VIOLATIONS: usize = 5;
+
+/// What became of one child.
+struct Death {
+    /// How many instructions it was given.
+    instructions: usize,
+    /// It got through the operation, and ended by itself.
+    ended: bool,
+    held: bool,
+    outcome: Outcome,
+}
+
+/// Sweeps one row. Everything is built under `name`, again for every kill point.
+pub(crate) fn sweep<R: Row>(row: &R, form: Form, name: &str) -> Report {
+    let start = Instant::now();
+    LONGEST.set(Duration::ZERO);
+    let mut report = Report {
+        name: row.name(),
+        stride: 1,
+        ..Report::default()
+    };
+    // Once without a death, for the length and to see that the operation is right by itself.
+    match kill_after(row, name, usize::MAX, First::Attached) {
+        Ok(whole) => {
+            report.instructions = whole.instructions;
+            report.stride = form.stride(whole.instructions);
+            sweep_points(row, name, &mut report);
+        }
+        Err(violation) => report.violations.push(format!("no death: {violation}")),
+    }
+    report.longest = LONGEST.get();
+    report.seconds = start.elapsed().as_secs_f64();
+    report.failure = failure(row, &report);
+    report
+}
+
+fn sweep_points<R: Row>(row: &R, name: &str, report: &mut Report) {
+    for point in (1..).step_by(report.stride) {
+        let orders: &[_] = match (report.stride, report.points % 2) {
+            (1, _) => &[First::Attached, First::Newcomer],
+            (_, 0) => &[First::Newcomer],
+            _ => &[First::Attached],
+        };
+        let mut ended = false;
+        for &first in orders {
+            match kill_after(row, name, point, first) {
+                Ok(death) if death.ended => ended = true,
+                Ok(death) => {
+                    report.verdicts += 1;
+                    report.holding += usize::from(death.held);
+                    report.before += usize::from(death.outcome == Outcome::Before);
+                    report.after += usize::from(death.outcome == Outcome::After);
+                }
+                Err(violation) => report.violations.push(format!(
+                    "killed after {point}, {first:?} first: {violation}"
+                )),
+            }
+        }
+        // Some steps depend on the time: what ends, not the first run's length, ends the sweep.
+        let enough = if row.is_control() { 1 } else { MOST_VIOLATIONS };
+        if ended || report.violations.len() >= enough {
+            break;
+        }
+        report.points += 1;
+    }
+}
+
+fn failure<R: Row>(row: &R, report: &Report) -> Option<String> {
+    let count = report.violations.len();
+    match (row.is_control(), count) {
+        (true, 0) => Some("the sweep is blind: it found nothing wrong".into()),
+        (true, _) => None,
+        (false, 1..) => Some(format!("violations: {count}, or more")),
+        (false, 0) if report.before == 0 || row.commits() != (report.after > 0) => Some(format!(
+            "deaths before and after the commit: {}, {}",
+            report.before, report.after
+        )),
+        (false, 0) => None,
+    }
+}
+
+fn kill_after<R: Row>(row: &R, name: &str, point: usize, first: First) -> Result<Death, String> {
+    watchdog::feed(row.name(), point, POINT_LIMIT);
+    let handle = row
+        .prepare(name)
+        .map_err(|text| format!("prepare: {text}"))?;
+    let raw = Raw::open(name)?;
+    if let Some(predecessor) = row.predecessor() {
+        let mut child = Child::start(|| (predecessor.operate)(&handle))?;
+        while !(predecessor.dies_when)(&raw) {
+            if child.step()? == Step::Ended {
+                return Err("the predecessor got through".into());
+            }
+        }
+        child.kill();
+    }
+
+    let mut child = Child::start(|| row.operate(&handle))?;
+    let mut death = Death {
+        instructions: 0,
+        ended: false,
+        held: false,
+        outcome: Outcome::Before,
+    };
+    while death.instructions < point && !death.ended {
+        death.ended = child.step()? == Step::Ended;
+        death.instructions += usize::from(!death.ended);
+    }
+    child.kill();
+    death.held = row.locks().iter().any(|lock| raw.word(*lock) != 0);
+    let answer = step::answer();
+
+    death.outcome = row.judge(handle, name, first)?;
+    if std::fs::remove_file(step::path_of(name)).is_ok() {
+        return Err("the name is left when everybody is gone".into());
+    }
+    match (answer, death.outcome) {
+        (0, _) if death.ended => Err("the child ended in the middle".into()),
+        (2, _) => Err("the operation itself went wrong".into()),
+        (1, Outcome::Before) if row.commits() => Err("it had returned, and was lost".into()),
+        _ => Ok(death),
+    }
+}
