@@ -22,6 +22,10 @@
 //! 4. *A file whose first bytes are not a sound header of a layout we know is never written to,
 //!    mapped, or removed.*
 
+mod draft;
+
+pub(crate) use draft::sweep_hidden;
+
 use crate::error::{Error, Result};
 use crate::hold::{self, Exclusive, GATE_PATIENCE, Gate, Hold};
 use crate::layout::{BODY, Flaw, Header, NEXT_HOLDER, SEALED, Shape};
@@ -29,6 +33,7 @@ use crate::memory::Memory;
 use crate::os::{self, FileStatus};
 use crate::place::{Place, Target};
 use crate::sync::{Deadline, Liveness, Standing};
+use draft::Draft;
 use memmap2::MmapRaw;
 use std::fs::File;
 use std::io;
@@ -302,118 +307,6 @@ unsafe impl Memory for Segment {
     }
 }
 
-// A new segment's file before it has its name.
-
-/// How a new file stays out of sight.
-#[derive(Debug)]
-enum Draft {
-    /// It has no name at all.
-    Unnamed(File),
-    /// For filesystems without such files, and systems without /proc: a name of its own, derived
-    /// from the target's so that the next create finds what a crash left.
-    Hidden(File, PathBuf),
-}
-
-impl Draft {
-    fn new(exclusive: &Exclusive, label: &str, path: &Path, deadline: Deadline) -> Result<Self> {
-        match os::open_unnamed(folder_of(path)) {
-            Ok(file) if os::can_link_unnamed() => Ok(Self::Unnamed(file)),
-            Err(error) if !os::is_unnamed_refusal(&error) => {
-                Err(Error::from_os(label, "create a file", error))
-            }
-            _ => Self::hidden(exclusive, label, path, deadline),
-        }
-    }
-
-    /// A file under a hidden name, held from inside its gate on: whoever finds one that nobody
-    /// holds may remove it.
-    fn hidden(exclusive: &Exclusive, label: &str, path: &Path, deadline: Deadline) -> Result<Self> {
-        let hidden = hidden_name(path);
-        let failed = |op| move |error| Error::from_os(label, op, error);
-        while deadline.left().is_some() {
-            match os::create_exclusive(&hidden) {
-                Ok(file) => {
-                    let _gate = enter_gate(exclusive, &file, label, deadline)?;
-                    hold::lock_first_number(file.as_fd()).map_err(failed("lock a new file"))?;
-                    if os::leads_to(&hidden, &file).map_err(failed("look at a new file"))? {
-                        return Ok(Self::Hidden(file, hidden));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    reclaim_hidden(exclusive, label, &hidden, deadline)?;
-                }
-                Err(error) => return Err(Error::from_os(label, "create a file", error)),
-            }
-        }
-        Err(stalled(label))
-    }
-
-    /// One more descriptor for the same open file, which the segment will own.
-    fn open_file(&self, label: &str) -> Result<File> {
-        let (Self::Unnamed(file) | Self::Hidden(file, _)) = self;
-        file.try_clone()
-            .map_err(|error| Error::from_os(label, "copy a descriptor", error))
-    }
-
-    fn publish(&self, file: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-        match self {
-            Self::Unnamed(_) => os::link_unnamed(file, path),
-            Self::Hidden(_, hidden) => os::link(hidden, path),
-        }
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if let Self::Hidden(_, hidden) = self {
-            let _ = os::unlink(hidden);
-        }
-    }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// What hidden names begin with.
-const HIDDEN: &str = ".shmkit~";
-
-fn hidden_name(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(HIDDEN);
-    name.push(path.file_name().unwrap_or_default());
-    path.with_file_name(name)
-}
-
-/// Removes a hidden file that a crash left: one that nobody holds, or that is published already.
-fn reclaim_hidden(
-    exclusive: &Exclusive,
-    label: &str,
-    hidden: &Path,
-    deadline: Deadline,
-) -> Result<()> {
-    let Some(file) = ignore_absence(os::open(hidden, true))
-        .map_err(|error| Error::from_os(label, "open a hidden file", error))?
-    else {
-        return Ok(());
-    };
-    let failed = |error| Error::from_os(label, "look at a hidden file", error);
-    let _gate = enter_gate(exclusive, &file, label, deadline)?;
-    let published = FileStatus::of(&file).map_err(failed)?.links > 1;
-    if published || !hold::is_held_by_others(file.as_fd()).map_err(failed)? {
-        if os::leads_to(hidden, &file).map_err(failed)? {
-            remove(hidden, label)?;
-        }
-        return Ok(());
-    }
-    Err(Error::AlreadyExists {
-        place: label.to_owned(),
-        by: "another process that is creating it",
-    })
-}
-
 fn reserve(file: &File, len: u64, label: &str) -> Result<()> {
     let no_space = |available| Error::NoSpace {
         place: label.to_owned(),
@@ -601,18 +494,6 @@ pub(crate) fn remove_orphan(path: &Path, label: &str) -> Result<Option<Header>> 
     }
 }
 
-/// Removes what a crash left under a hidden name in the folder of named segments; whether `name`
-/// is such a name at all.
-pub(crate) fn sweep_hidden(path: &Path, label: &str) -> Result<bool> {
-    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-    if !name.starts_with(HIDDEN.as_bytes()) {
-        return Ok(false);
-    }
-    let exclusive = hold::exclusive();
-    let deadline = Deadline::after(GATE_PATIENCE);
-    reclaim_hidden(&exclusive, label, path, deadline).map(|()| true)
-}
-
 /// Removes a segment's name at once, whoever holds it: holders go on with what they have, and the
 /// name is free for a new segment. The memory ends with its last holder.
 ///
@@ -641,76 +522,5 @@ pub fn unlink(place: impl Into<Place>) -> Result<()> {
             Name::LeadsElsewhere if deadline.left().is_none() => return Err(stalled(&label)),
             Name::LeadsElsewhere => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::layout::{Kind, Tag};
-
-    fn blueprint() -> Blueprint<'static> {
-        Blueprint {
-            shape: Shape {
-                kind: Kind::Value,
-                elem_size: 8,
-                elem_align: 8,
-                capacity: Some(1),
-                tag: Tag::of_text("u64"),
-            },
-            total_len: 1024,
-            contents: (1000, b"here"),
-        }
-    }
-
-    /// What systems without unnamed files do, on one that has them.
-    #[test]
-    fn a_hidden_draft_is_published_whole_and_reclaimed_after_a_crash() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("draft");
-        let hidden = hidden_name(&path);
-        let patience = || Deadline::after(GATE_PATIENCE);
-        let draft = || Draft::hidden(&hold::exclusive(), "draft", &path, patience());
-
-        // Two creators at once: the second is told, and the first one's file stays.
-        let first = draft().unwrap();
-        let refused = draft().unwrap_err();
-        assert!(matches!(refused, Error::AlreadyExists { .. }), "{refused}");
-        assert!(os::leads_to(&hidden, &first_file(&first)).unwrap());
-
-        // A creator that died: nobody holds its hidden file any more, and the next one removes it.
-        let Draft::Hidden(file, _) = &first else {
-            unreachable!()
-        };
-        let crashed = open_existing(&hidden, "draft", false).unwrap();
-        hold::unlock_first_number(file.as_fd()).unwrap();
-        let second = draft().unwrap();
-        assert!(!os::leads_to(&hidden, &crashed).unwrap());
-        assert_eq!(FileStatus::of(&crashed).unwrap().links, 0);
-        std::mem::forget(first);
-
-        // Publishing gives it its name, and dropping the draft takes the hidden one away.
-        let place = Place::file(&path).persistent(false);
-        let segment = Segment::build(
-            &mut hold::exclusive(),
-            &place,
-            second.open_file("draft").unwrap(),
-            Some(&path),
-            &blueprint(),
-        )
-        .unwrap();
-        segment
-            .with_file(|file| second.publish(file, &path))
-            .unwrap();
-        drop(second);
-        assert!(!hidden.exists());
-        let (opened, _) = Segment::open(&place, |_| Ok(())).unwrap();
-        drop(segment);
-        drop(opened);
-        assert!(!path.exists());
-    }
-
-    fn first_file(draft: &Draft) -> File {
-        draft.open_file("draft").unwrap()
     }
 }
