@@ -4,7 +4,7 @@
 //! must be told of (`owner_died`); whoever is told mends it.
 
 use crate::step::{BODY, BOUND, Raw, path_of};
-use crate::sweep::{First, Outcome, Predecessor, Row, expect, timed};
+use crate::sweep::{Dies, First, Outcome, Predecessor, Row, expect, timed};
 use memmap2::{MmapOptions, MmapRaw};
 use shmkit::internals::{Deadline, Holder, Lock, LockWord, Patience};
 use shmkit::{Liveness, Standing};
@@ -42,7 +42,7 @@ pub(crate) const ROWS: &[LockRow] = &[
         name: "Lock, taken over from a dead owner",
         after: Some(Predecessor {
             operate: Shared::count_up,
-            dies_when: |raw| raw.word(FIRST) != raw.word(SECOND),
+            dies: Dies::When(|raw| raw.word(FIRST) != raw.word(SECOND)),
         }),
         ..BASE
     },

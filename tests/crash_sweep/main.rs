@@ -3,14 +3,14 @@
 //! was attached all along, and one that opens the segment by its name afterwards. In turn each of
 //! them is the first to act.
 //!
-//! A row for a new operation is an entry in `queue_rows`, `value_rows` or `lock_rows`; a new type is
-//! a new `Row`. Rows that are wrong on purpose show each time that the sweep sees what is wrong.
+//! A row for a new operation is an entry in `queue_rows`, `value_rows`, `sleeper_rows` or `lock_rows`; a
+//! new type is a new `Row`. Rows that are wrong on purpose show each time that the sweep sees what is wrong.
 //!
 //! | form | asked for by | what it sweeps |
 //! |---|---|---|
-//! | quick | `cargo test` | some points of each row |
+//! | quick | `cargo test` | some points of each row, within its first 4,200 instructions |
 //! | CI | `-- --ci` | every instruction of every row up to 2,000 of them; of longer ones 1,000 points |
-//! | full | `-- --full` | every instruction of every row |
+//! | full | `-- --full` | every instruction of every row, each with either survivor first |
 //!
 //! Further arguments choose the rows whose names contain one of them.
 //!
@@ -20,6 +20,8 @@
 mod lock_rows;
 #[cfg(target_arch = "x86_64")]
 mod queue_rows;
+#[cfg(target_arch = "x86_64")]
+mod sleeper_rows;
 #[cfg(target_arch = "x86_64")]
 mod step;
 #[cfg(target_arch = "x86_64")]
@@ -51,25 +53,33 @@ fn main() -> ExitCode {
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
-    use super::{lock_rows, not_run, queue_rows, step, value_rows};
+    use super::{lock_rows, not_run, queue_rows, sleeper_rows, step, value_rows};
     use crate::sweep::{Form, Report, Row, sweep};
     use std::process::ExitCode;
     use std::time::{Duration, Instant};
 
-    const QUICK: Form = Form {
-        name: "quick",
-        exhaustive: 0,
-        points: 20,
+    const FULL: Form = Form {
+        name: "full",
+        exhaustive: usize::MAX,
+        points: usize::MAX,
+        steps: usize::MAX,
+        farthest: usize::MAX,
+        both_orders: true,
     };
     const CI: Form = Form {
         name: "CI",
         exhaustive: 2000,
         points: 1000,
+        both_orders: false,
+        ..FULL
     };
-    const FULL: Form = Form {
-        name: "full",
-        exhaustive: usize::MAX,
-        points: usize::MAX,
+    const QUICK: Form = Form {
+        name: "quick",
+        exhaustive: 0,
+        points: 20,
+        steps: 5000,
+        farthest: 4200,
+        both_orders: false,
     };
 
     struct Table {
@@ -92,10 +102,11 @@ mod x86_64 {
         }
 
         fn print(&mut self, report: &Report, is_control: bool) {
+            let more = if report.is_cut { ">" } else { "" };
             println!(
                 "{:<43} {:>6} {:>6} {:>6} {:>8} {:>7} {:>7} {:>7} {:>6.1} {:>5.1}",
                 report.name,
-                report.instructions,
+                format!("{more}{}", report.instructions),
                 report.stride,
                 report.points,
                 report.verdicts,
@@ -177,11 +188,18 @@ mod x86_64 {
         table.add(lock_rows::ROWS);
         table.add(value_rows::ROWS);
         table.add(queue_rows::ROWS);
+        table.add(sleeper_rows::ROWS);
         println!(
             "instr.: of the whole operation. points: killed after that many instructions, `stride` \
              apart. verdicts: deaths judged.\nholding: died holding a lock. before, after: of the \
              commit. max ms: a survivor's longest call."
         );
+        if table.form.farthest < usize::MAX {
+            println!(
+                "A sample: in the release build `-- --ci` kills after every instruction. A length with \
+                 `>` goes beyond what this form steps through."
+            );
+        }
         println!(
             "{} passed, {} failed in {:.1} s",
             table.passed,

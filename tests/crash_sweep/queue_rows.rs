@@ -1,10 +1,10 @@
 //! Rows of [`Queue`]: items of eight words, so that a torn one is seen, in a queue of three.
 
 use crate::step::{self, BOUND, Raw};
-use crate::sweep::{First, Outcome, Predecessor, Row, expect, timed};
+use crate::sweep::{Dies, First, Outcome, Predecessor, Row, expect, timed};
 use shmkit::{GetError, PutError, Queue};
 
-type Item = [u64; 8];
+pub(crate) type Item = [u64; 8];
 
 /// An item that is whole: every word follows from its number.
 pub(crate) fn item(number: u64) -> Item {
@@ -20,7 +20,7 @@ fn number_of(found: Item) -> Result<u64, String> {
     }
 }
 
-const CAPACITY: usize = 3;
+pub(crate) const CAPACITY: usize = 3;
 
 /// One row: a state, an operation, and what it makes of the state.
 pub(crate) struct QueueRow {
@@ -49,13 +49,13 @@ const BASE: QueueRow = QueueRow {
     after: None,
 };
 
-const PRODUCERS: u64 = 0;
-const TAIL: u64 = 8;
-const CONSUMERS: u64 = 128;
-const HEAD: u64 = 136;
+pub(crate) const PRODUCERS: u64 = 0;
+pub(crate) const TAIL: u64 = 8;
+pub(crate) const CONSUMERS: u64 = 128;
+pub(crate) const HEAD: u64 = 136;
 
-const PUT_9: fn(&Queue<Item>) -> bool = |queue| queue.put(item(9)).is_ok();
-const GET_1: fn(&Queue<Item>) -> bool = |queue| queue.get() == Ok(item(1));
+pub(crate) const PUT_9: fn(&Queue<Item>) -> bool = |queue| queue.put(item(9)).is_ok();
+pub(crate) const GET_1: fn(&Queue<Item>) -> bool = |queue| queue.get() == Ok(item(1));
 const PUT_8: fn(&Queue<Item>) -> bool = |queue| queue.put(item(8)).is_ok();
 
 pub(crate) const ROWS: &[QueueRow] = &[
@@ -184,7 +184,7 @@ pub(crate) const ROWS: &[QueueRow] = &[
         operate: PUT_9,
         predecessor: Some(Predecessor {
             operate: PUT_8,
-            dies_when: |raw| raw.word(PRODUCERS) != 0,
+            dies: Dies::When(|raw| raw.word(PRODUCERS) != 0),
         }),
         after: Some((&[1, 9], false)),
         ..BASE
@@ -196,7 +196,7 @@ pub(crate) const ROWS: &[QueueRow] = &[
         operate: PUT_9,
         predecessor: Some(Predecessor {
             operate: PUT_8,
-            dies_when: |raw| raw.word(PRODUCERS) != 0 && raw.word(TAIL) == 1,
+            dies: Dies::When(|raw| raw.word(PRODUCERS) != 0 && raw.word(TAIL) == 1),
         }),
         after: Some((&[8, 9], false)),
         ..BASE
@@ -206,8 +206,8 @@ pub(crate) const ROWS: &[QueueRow] = &[
         items: &[1, 2],
         operate: GET_1,
         predecessor: Some(Predecessor {
-            operate: |queue| queue.get_with(|_| step::enter_closure()).is_ok(),
-            dies_when: |_| step::is_in_closure(),
+            operate: |queue| queue.get_with(|_| step::die()).is_ok(),
+            dies: Dies::ByItself,
         }),
         after: Some((&[2], false)),
         ..BASE
@@ -220,7 +220,7 @@ pub(crate) const ROWS: &[QueueRow] = &[
         operate: GET_1,
         predecessor: Some(Predecessor {
             operate: |queue| queue.get() == Ok(item(8)),
-            dies_when: |raw| raw.word(CONSUMERS) != 0 && raw.word(HEAD) == 2,
+            dies: Dies::When(|raw| raw.word(CONSUMERS) != 0 && raw.word(HEAD) == 2),
         }),
         after: Some((&[], false)),
         ..BASE
@@ -294,7 +294,7 @@ const OWN: u64 = 50;
 
 /// What the survivors find in the queue, and whether they find it closed: they put an item of their
 /// own behind it if they can, and take all.
-fn look(survivors: [&Queue<Item>; 2]) -> Result<(Vec<u64>, bool), String> {
+pub(crate) fn look(survivors: [&Queue<Item>; 2]) -> Result<(Vec<u64>, bool), String> {
     let [one, other] = survivors;
     let closed = one.is_closed();
     expect("what the other says of closed", other.is_closed(), closed)?;
@@ -338,7 +338,7 @@ fn look(survivors: [&Queue<Item>; 2]) -> Result<(Vec<u64>, bool), String> {
 }
 
 /// The queue, empty by now, goes on as if nothing had been: exact in its capacity, and in order.
-fn use_on(survivors: [&Queue<Item>; 2], closed: bool) -> Result<(), String> {
+pub(crate) fn use_on(survivors: [&Queue<Item>; 2], closed: bool) -> Result<(), String> {
     let [one, other] = survivors;
     if closed {
         return Ok(());

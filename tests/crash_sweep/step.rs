@@ -136,6 +136,24 @@ pub(crate) fn start_untraced(role: impl FnOnce() -> u8) -> Result<libc::pid_t, S
     }
 }
 
+/// Runs a child until it kills itself, which it does with [`die`].
+pub(crate) fn run_to_death(operate: impl FnOnce() -> bool) -> Result<(), String> {
+    let status = wait_for(start_untraced(|| u8::from(operate()))?)?;
+    match libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL {
+        true => Ok(()),
+        false => Err(format!(
+            "a child that was to die ended with wait status {status:#x}"
+        )),
+    }
+}
+
+/// SIGKILL, here and now.
+pub(crate) fn die() -> ! {
+    // SAFETY: SIGKILL ends this process; nothing of it runs on.
+    unsafe { libc::raise(libc::SIGKILL) };
+    unreachable!("SIGKILL can't be survived")
+}
+
 /// Waits until a child stops or ends; its wait status.
 pub(crate) fn wait_for(pid: libc::pid_t) -> Result<libc::c_int, String> {
     let mut status = 0;
@@ -168,16 +186,6 @@ fn exit(code: i32) -> ! {
 /// 2 through, and something was not.
 pub(crate) fn answer() -> u64 {
     answer_word().load(Ordering::Relaxed)
-}
-
-/// Says, in a child, that it is inside the closure in which it is to die.
-pub(crate) fn enter_closure() {
-    answer_word().store(3, Ordering::Relaxed);
-}
-
-/// Whether the last child is in its closure.
-pub(crate) fn is_in_closure() -> bool {
-    answer() == 3
 }
 
 /// A word that this process shares with its children.

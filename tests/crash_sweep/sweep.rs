@@ -32,12 +32,20 @@ impl First {
     }
 }
 
-/// One that is killed before the swept child begins: in that operation, as soon as the control
-/// words are so.
+/// One that is killed before the swept child begins, in an operation of its own.
 #[derive(Debug)]
 pub(crate) struct Predecessor<S> {
-    pub operate: fn(&S) -> bool,
-    pub dies_when: fn(&Raw) -> bool,
+    pub(crate) operate: fn(&S) -> bool,
+    pub(crate) dies: Dies,
+}
+
+/// When a predecessor is killed.
+#[derive(Debug)]
+pub(crate) enum Dies {
+    /// At the first instruction behind which the control words are so.
+    When(fn(&Raw) -> bool),
+    /// Where it kills itself: in a closure that runs under a lock.
+    ByItself,
 }
 
 /// An operation to be swept. A family of rows shares `judge`; a row of it is a few lines.
@@ -74,40 +82,53 @@ pub(crate) trait Row {
 /// How much of a row is swept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
-    pub name: &'static str,
-    /// A row with at most that many instructions is swept at every one, in both orders of the
-    /// survivors.
-    pub exhaustive: usize,
-    /// Of a longer one at most that many points, the survivors' order alternating.
-    pub points: usize,
+    pub(crate) name: &'static str,
+    /// A row with at most that many instructions is swept at every one.
+    pub(crate) exhaustive: usize,
+    /// Of a longer one at most that many points,
+    pub(crate) points: usize,
+    /// and no more than can be reached in about that many steps altogether.
+    pub(crate) steps: usize,
+    /// What lies behind that many instructions is left out.
+    pub(crate) farthest: usize,
+    /// Every point twice, once for each survivor to be the first; else they alternate.
+    pub(crate) both_orders: bool,
 }
 
+/// Controls of that length are swept at every instruction in every form: theirs may be the only one
+/// that is wrong.
+const SHORT_CONTROL: usize = 100;
+
 impl Form {
-    fn stride(self, instructions: usize) -> usize {
-        if instructions <= self.exhaustive {
-            1
-        } else {
-            instructions.div_ceil(self.points).max(1)
+    fn stride<R: Row>(self, row: &R, instructions: usize) -> usize {
+        let short_control = row.is_control() && instructions <= SHORT_CONTROL;
+        if instructions <= self.exhaustive || short_control {
+            return 1;
         }
+        // Reaching n points that lie evenly takes n times half the length.
+        let affordable = self.steps / (instructions / 2).max(1);
+        instructions.div_ceil(self.points.min(affordable).max(2))
     }
 }
 
 /// What a row's sweep found.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    pub name: &'static str,
-    pub instructions: usize,
-    pub stride: usize,
-    pub points: usize,
-    pub verdicts: usize,
-    pub holding: usize,
-    pub before: usize,
-    pub after: usize,
-    pub longest: Duration,
-    pub seconds: f64,
-    pub violations: Vec<String>,
+    pub(crate) name: &'static str,
+    pub(crate) instructions: usize,
+    /// The operation is longer than that; the rest of it was left out.
+    pub(crate) is_cut: bool,
+    pub(crate) stride: usize,
+    pub(crate) points: usize,
+    pub(crate) verdicts: usize,
+    pub(crate) holding: usize,
+    pub(crate) before: usize,
+    pub(crate) after: usize,
+    pub(crate) longest: Duration,
+    pub(crate) seconds: f64,
+    pub(crate) violations: Vec<String>,
     /// Why the row failed; for a control, that it did not.
-    pub failure: Option<String>,
+    pub(crate) failure: Option<String>,
 }
 
 thread_local! {
@@ -163,12 +184,13 @@ pub(crate) fn sweep<R: Row>(row: &R, form: Form, name: &str) -> Report {
         stride: 1,
         ..Report::default()
     };
-    // Once without a death, for the length and to see that the operation is right by itself.
-    match kill_after(row, name, usize::MAX, First::Attached) {
+    // Once to the end, for the length, and to see that the operation is right by itself.
+    match kill_after(row, name, form.farthest, First::Attached) {
         Ok(whole) => {
             report.instructions = whole.instructions;
-            report.stride = form.stride(whole.instructions);
-            sweep_points(row, name, &mut report);
+            report.is_cut = !whole.ended;
+            report.stride = form.stride(row, whole.instructions);
+            sweep_points(row, form, name, &mut report);
         }
         Err(violation) => report.violations.push(format!("no death: {violation}")),
     }
@@ -178,12 +200,13 @@ pub(crate) fn sweep<R: Row>(row: &R, form: Form, name: &str) -> Report {
     report
 }
 
-fn sweep_points<R: Row>(row: &R, name: &str, report: &mut Report) {
-    for point in (1..).step_by(report.stride) {
-        let orders: &[_] = match (report.stride, report.points % 2) {
-            (1, _) => &[First::Attached, First::Newcomer],
-            (_, 0) => &[First::Newcomer],
-            _ => &[First::Attached],
+fn sweep_points<R: Row>(row: &R, form: Form, name: &str, report: &mut Report) {
+    let begin = report.stride.div_ceil(2);
+    for point in (begin..=form.farthest).step_by(report.stride) {
+        let orders: &[_] = match (form.both_orders, report.points % 2) {
+            (true, _) => &[First::Attached, First::Newcomer],
+            (false, 0) => &[First::Attached],
+            (false, _) => &[First::Newcomer],
         };
         let mut ended = false;
         for &first in orders {
@@ -210,16 +233,20 @@ fn sweep_points<R: Row>(row: &R, name: &str, report: &mut Report) {
 }
 
 fn failure<R: Row>(row: &R, report: &Report) -> Option<String> {
-    let count = report.violations.len();
-    match (row.is_control(), count) {
-        (true, 0) => Some("the sweep is blind: it found nothing wrong".into()),
-        (true, _) => None,
-        (false, 1..) => Some(format!("violations: {count}, or more")),
-        (false, 0) if report.before == 0 || row.commits() != (report.after > 0) => Some(format!(
-            "deaths before and after the commit: {}, {}",
-            report.before, report.after
+    let Report { before, after, .. } = *report;
+    // A few points may all lie on one side of the commit; every instruction can't.
+    let sides = match report.stride {
+        1 if !row.is_control() => before > 0 && row.commits() == (after > 0),
+        _ => row.commits() || after == 0,
+    };
+    match report.violations.len() {
+        0 if row.is_control() => Some("the sweep is blind: it found nothing wrong".into()),
+        1.. if row.is_control() => None,
+        0 if sides => None,
+        0 => Some(format!(
+            "deaths before the commit: {before}, after: {after}"
         )),
-        (false, 0) => None,
+        count => Some(format!("violations: {count}")),
     }
 }
 
@@ -230,13 +257,19 @@ fn kill_after<R: Row>(row: &R, name: &str, point: usize, first: First) -> Result
         .map_err(|text| format!("prepare: {text}"))?;
     let raw = Raw::open(name)?;
     if let Some(predecessor) = row.predecessor() {
-        let mut child = Child::start(|| (predecessor.operate)(&handle))?;
-        while !(predecessor.dies_when)(&raw) {
-            if child.step()? == Step::Ended {
-                return Err("the predecessor got through".into());
+        let operate = || (predecessor.operate)(&handle);
+        match predecessor.dies {
+            Dies::ByItself => step::run_to_death(operate)?,
+            Dies::When(when) => {
+                let mut child = Child::start(operate)?;
+                while !when(&raw) {
+                    if child.step()? == Step::Ended {
+                        return Err("the predecessor got through".into());
+                    }
+                }
+                child.kill();
             }
         }
-        child.kill();
     }
 
     let mut child = Child::start(|| row.operate(&handle))?;

@@ -1,7 +1,7 @@
 //! Rows of [`Value`]: a value of eight words, so that a torn one is seen.
 
 use crate::step::{self, Raw};
-use crate::sweep::{First, Outcome, Predecessor, Row, expect, timed};
+use crate::sweep::{Dies, First, Outcome, Predecessor, Row, expect, timed};
 use shmkit::Value;
 
 type Wide = [u64; 8];
@@ -85,11 +85,11 @@ pub(crate) const ROWS: &[ValueRow] = &[
             operate: |value| {
                 value.update(|now| {
                     *now = wide(3);
-                    step::enter_closure();
+                    step::die();
                 });
                 true
             },
-            dies_when: |_| step::is_in_closure(),
+            dies: Dies::ByItself,
         }),
         ..BASE
     },
@@ -100,7 +100,7 @@ const DIED_IN_MID_COPY: Predecessor<Value<Wide>> = Predecessor {
         value.set(wide(3));
         true
     },
-    dies_when: |raw| raw.word(SLOT_BEGIN) != 0 && raw.word(SLOT_END) == 0,
+    dies: Dies::When(|raw| raw.word(SLOT_BEGIN) != 0 && raw.word(SLOT_END) == 0),
 };
 
 impl Row for ValueRow {
