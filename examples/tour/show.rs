@@ -1,0 +1,203 @@
+//! What the steps have in common: printing, checking, and the programs that they start.
+
+use std::fmt::{self, Debug, Display};
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio, exit};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How a step, or a program that it starts, ended.
+pub(crate) type Outcome = Result<(), Failure>;
+
+/// Why a step did not show what it should.
+pub(crate) struct Failure(String);
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A failure in words.
+pub(crate) fn failure(why: impl Into<String>) -> Failure {
+    Failure(why.into())
+}
+
+/// Fails unless both are the same.
+pub(crate) fn check<T: PartialEq + Debug>(what: &str, expected: T, found: T) -> Outcome {
+    if expected == found {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "{what}\n   expected  {expected:?}\n   found     {found:?}"
+    )))
+}
+
+/// Prints a line. Where nobody reads it any more, the tour is over.
+pub(crate) fn say(line: impl Display) {
+    let mut out = io::stdout().lock();
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        exit(1);
+    }
+}
+
+/// Prints aligned rows: what it is about, and what is to be said of it.
+pub(crate) fn rows<K: Display, V: Display>(rows: &[(K, V)]) {
+    let texts = rows.iter().map(|(key, _)| key.to_string());
+    let texts: Vec<String> = texts.collect();
+    let width = texts.iter().map(|text| text.chars().count()).max();
+    let width = width.unwrap_or(0);
+    for (text, (_, said)) in texts.iter().zip(rows) {
+        say(format!("   {text:width$}   {said}"));
+    }
+}
+
+/// A number with its thousands set apart.
+pub(crate) fn grouped(number: impl Display) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn prefix() -> String {
+    format!("tour-{}-", std::process::id())
+}
+
+/// A name that no other run of the tour uses at the same time.
+pub(crate) fn name(what: &str) -> String {
+    prefix() + what
+}
+
+/// This run's names that are still there.
+pub(crate) fn left_behind() -> Vec<String> {
+    let entries = std::fs::read_dir("/dev/shm").into_iter().flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| name.contains(&prefix())).collect()
+}
+
+/// Removes this run's names, after a failure.
+pub(crate) fn remove_own_names() {
+    for name in left_behind() {
+        let _ = shmkit::unlink(name);
+    }
+}
+
+/// Another program: this one again, in a role. It is killed if it is still there when this is
+/// dropped.
+pub(crate) struct Program {
+    role: &'static str,
+    child: Child,
+    says: BufReader<ChildStdout>,
+}
+
+impl Program {
+    /// Starts it.
+    pub(crate) fn start(role: &'static str, args: &[&str]) -> Result<Self, Failure> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg(role)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let says = child.stdout.take().expect("it is piped");
+        Ok(Self {
+            role,
+            child,
+            says: BufReader::new(says),
+        })
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line it prints.
+    pub(crate) fn line(&mut self) -> Result<String, Failure> {
+        let mut line = String::new();
+        if self.says.read_line(&mut line)? == 0 {
+            return Err(Failure(format!("the {} ended without a word", self.role)));
+        }
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// What it prints, byte by byte.
+    pub(crate) fn pipe(&mut self) -> &mut ChildStdout {
+        self.says.get_mut()
+    }
+
+    /// Waits for its end, which should be a good one.
+    pub(crate) fn finish(mut self) -> Outcome {
+        let status = self.child.wait()?;
+        check(
+            &format!("exit code of the {}", self.role),
+            Some(0),
+            status.code(),
+        )
+    }
+
+    /// Kills it with SIGKILL.
+    pub(crate) fn kill(&mut self) -> Outcome {
+        Ok(self.child.kill()?)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// For a program that a step started: it does not outlive the tour.
+pub(crate) fn end_with_parent() {
+    use std::os::unix::process::parent_id;
+    let parent = parent_id();
+    thread::spawn(move || {
+        while parent_id() == parent {
+            thread::sleep(Duration::from_millis(200));
+        }
+        exit(1);
+    });
+}
+
+/// Ends the tour if it is not dropped in time: nothing here may hang.
+pub(crate) fn watchdog(limit: Duration, number: usize, title: &'static str) -> Sender<()> {
+    let (alive, dropped) = channel::<()>();
+    thread::spawn(move || {
+        if dropped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            say(format!(
+                "\nFAILED in step {number}, {title:?}: it did not end\n   expected  an end within {limit:?}\n   found     a step that goes on"
+            ));
+            remove_own_names();
+            exit(1);
+        }
+    });
+    alive
+}
+
+/// Runs something, and tells how long it took.
+pub(crate) fn timed<R>(f: impl FnOnce() -> R) -> (R, Duration) {
+    let started = Instant::now();
+    let result = f();
+    (result, started.elapsed())
+}
+
+/// The middle one of an odd number of figures.
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
