@@ -1,0 +1,123 @@
+//! `Event`: whoever sleeps is woken once there is work for it.
+
+use crate::support::{bounded, exhaustive};
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, Ordering, fence};
+use loom::thread;
+use shmkit::internals::{Deadline, Event};
+
+/// Units of work, and the word to sleep on until there are some.
+struct Work {
+    units: AtomicU64,
+    event: Event,
+}
+
+impl Work {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            units: AtomicU64::new(0),
+            event: Event::default(),
+        })
+    }
+
+    /// A relaxed load, so that the event's fences alone can make it fresh.
+    fn look(&self) -> Option<u64> {
+        let units = self.units.load(Ordering::Relaxed);
+        (units > 0).then_some(units)
+    }
+
+    /// Takes a unit if it sees one.
+    fn take(&self) -> Option<()> {
+        let mut units = self.look()?;
+        while units > 0 {
+            let (from, to) = (units, units - 1);
+            let taken = self
+                .units
+                .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+            match taken {
+                Ok(_) => return Some(()),
+                Err(now) => units = now,
+            }
+        }
+        None
+    }
+
+    fn wait_and_take(&self) {
+        self.event
+            .wait(Deadline::NEVER, 0, || self.take())
+            .expect("waits for ever");
+    }
+
+    fn publish(&self, units: u64) {
+        self.units.fetch_add(units, Ordering::Relaxed);
+        fence(Ordering::SeqCst); // what `notify` asks of its caller
+    }
+
+    fn publish_one(&self) {
+        self.publish(1);
+        self.event.notify(1);
+    }
+}
+
+/// `sleepers` and `wakers` threads, the calling one among the wakers, each with one unit.
+fn one_unit_each(sleepers: usize, wakers: usize) {
+    let work = Work::new();
+    let spawn = |run: fn(&Work)| {
+        let work = work.clone();
+        thread::spawn(move || run(&work))
+    };
+    let mut threads: Vec<_> = (0..sleepers).map(|_| spawn(Work::wait_and_take)).collect();
+    threads.extend((1..wakers).map(|_| spawn(Work::publish_one)));
+    work.publish_one();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!(work.units.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn one_sleeper_one_waker() {
+    exhaustive(|| one_unit_each(1, 1));
+}
+
+#[test]
+fn two_sleepers_two_wakers() {
+    bounded(3, || one_unit_each(2, 2));
+}
+
+#[test]
+fn two_sleepers_are_all_told() {
+    bounded(3, || {
+        let work = Work::new();
+        let sleepers: Vec<_> = (0..2)
+            .map(|_| {
+                let work = work.clone();
+                thread::spawn(move || work.event.wait(Deadline::NEVER, 0, || work.look()))
+            })
+            .collect();
+        work.publish(1);
+        work.event.notify_all();
+        for sleeper in sleepers {
+            assert_eq!(sleeper.join().unwrap(), Some(1));
+        }
+    });
+}
+
+/// One waker with work for two: it wakes both, whoever slept by then.
+#[test]
+fn one_waker_with_two_units() {
+    bounded(3, || {
+        let work = Work::new();
+        let sleepers: Vec<_> = (0..2)
+            .map(|_| {
+                let work = work.clone();
+                thread::spawn(move || work.wait_and_take())
+            })
+            .collect();
+        work.publish(2);
+        work.event.notify(2);
+        for sleeper in sleepers {
+            sleeper.join().unwrap();
+        }
+    });
+}

@@ -1,0 +1,26 @@
+//! Models of `sync` and `ring`: the production files, compiled with loom's atomics, their
+//! interleavings and stale reads explored.
+//!
+//! `scripts/loom` runs them; without `--cfg loom` this binary is empty. `scripts/mutants` shows that
+//! they bite: it breaks the source in one place at a time and expects the model named for it to fail.
+//!
+//! Under loom a futex never times out, and a spinning waiter looks only once. So a lost wake-up is a
+//! deadlock, which loom reports; in production it would be a nap of up to 100 ms. What is handed
+//! over lies in loom's `UnsafeCell`, so that an ordering too weak is a reported data race.
+//!
+//! A model is exhaustive unless it names a bound: then loom explores every schedule with at most so
+//! many preemptions (switches away from a thread that could have gone on), and every stale read in
+//! each of them.
+
+#![cfg_attr(loom, allow(clippy::cast_possible_truncation))] // no number here is beyond a byte
+
+#[cfg(loom)]
+mod event;
+#[cfg(loom)]
+mod lock;
+#[cfg(loom)]
+mod ring;
+#[cfg(loom)]
+mod slots;
+#[cfg(loom)]
+mod support;

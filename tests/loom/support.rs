@@ -1,0 +1,81 @@
+//! What the models share: how far to explore, and holders that can die.
+
+use loom::model::Builder;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use shmkit::internals::{Deadline, Holder, Liveness, Patience, Standing};
+use std::sync::atomic::AtomicU64 as NumberCell;
+
+/// Waits until it gets what it waits for: the models have no clock.
+pub(crate) const FOREVER: Patience = Patience::Until(Deadline::NEVER);
+
+/// Explores every schedule.
+pub(crate) fn exhaustive(model: impl Fn() + Send + Sync + 'static) {
+    explore(None, model);
+}
+
+/// Explores every schedule with at most `preemptions` preemptions: for models whose every schedule
+/// would take minutes or hours.
+pub(crate) fn bounded(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    explore(Some(preemptions), model);
+}
+
+fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    if builder.preemption_bound.is_none() {
+        builder.preemption_bound = preemptions; // LOOM_MAX_PREEMPTIONS, where set, overrides
+    }
+    builder.check(model);
+}
+
+/// Up to four holders of one piece of memory, numbered from 1.
+pub(crate) struct Holders {
+    numbers: [NumberCell; 4],
+    /// Whose death the kernel has finished; `None` in models where nobody dies, since each look at a
+    /// flag would multiply the schedules.
+    dead: Option<[AtomicBool; 4]>,
+}
+
+impl Holders {
+    /// Nobody dies.
+    pub(crate) fn immortal() -> Self {
+        Self {
+            numbers: std::array::from_fn(|index| NumberCell::new(index as u64 + 1)),
+            dead: None,
+        }
+    }
+
+    /// Holders that may [`die`](Self::die).
+    pub(crate) fn mortal() -> Self {
+        Self {
+            dead: Some(std::array::from_fn(|_| AtomicBool::new(false))),
+            ..Self::immortal()
+        }
+    }
+
+    /// The holder with this number.
+    pub(crate) fn holder(&self, number: u64) -> Holder<'_> {
+        Holder {
+            number: &self.numbers[number as usize - 1],
+            others: self,
+        }
+    }
+
+    /// The kernel lets go of what holder `number` had. Release, as its own locks around that are.
+    pub(crate) fn die(&self, number: u64) {
+        let dead = self.dead.as_ref().expect("mortal holders");
+        dead[number as usize - 1].store(true, Ordering::Release);
+    }
+}
+
+impl Liveness for Holders {
+    fn standing(&self, number: u64) -> Standing {
+        match &self.dead {
+            Some(dead) if dead[number as usize - 1].load(Ordering::Acquire) => Standing::Dead,
+            _ => Standing::Alive,
+        }
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        (0, 0)
+    }
+}
