@@ -81,9 +81,13 @@ impl Segment {
                 let file = os::create_in_memory()
                     .map_err(|error| Error::from_os(&label, "create a file in memory", error))?;
                 let segment = Self::build(&mut exclusive, place, file, None, blueprint)?;
-                let sealed = segment.with_file(os::seal_size);
-                sealed.map_err(|error| Error::from_os(&label, "seal the size", error))?;
-                Ok(segment)
+                match segment.with_file(os::seal_size) {
+                    Ok(()) => Ok(segment),
+                    Err(error) => {
+                        segment.discard(exclusive);
+                        Err(Error::from_os(&label, "seal the size", error))
+                    }
+                }
             }
             Target::Path(path) => {
                 let deadline = Deadline::after(GATE_PATIENCE);
@@ -92,20 +96,43 @@ impl Segment {
                 let draft = Draft::new(&exclusive, &label, &path, deadline)?;
                 let file = draft.open_file(&label)?;
                 let mut segment = Self::build(&mut exclusive, place, file, Some(&path), blueprint)?;
-                while let Err(error) = segment.with_file(|file| draft.publish(file, &path)) {
-                    if error.kind() != io::ErrorKind::AlreadyExists {
-                        return Err(Error::from_os(&label, "publish the segment", error));
-                    }
-                    if deadline.left().is_none() {
-                        return Err(stalled(&label));
-                    }
-                    clear_name(&exclusive, &label, &path, deadline)?;
+                let published = segment.publish(&exclusive, &draft, &label, &path, deadline);
+                if let Err(error) = published {
+                    segment.discard(exclusive);
+                    return Err(error);
                 }
                 segment.has_name = true;
                 segment.removable = (!place.is_persistent()).then(|| path.into_owned());
                 Ok(segment)
             }
         }
+    }
+
+    /// Gives a complete segment its name, if that is free, or leads to what a crash left.
+    fn publish(
+        &self,
+        exclusive: &Exclusive,
+        draft: &Draft,
+        label: &str,
+        path: &Path,
+        deadline: Deadline,
+    ) -> Result<()> {
+        while let Err(error) = self.with_file(|file| draft.publish(file, path)) {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                return Err(Error::from_os(label, "publish the segment", error));
+            }
+            if deadline.left().is_none() {
+                return Err(stalled(label));
+            }
+            clear_name(exclusive, label, path, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Drops a segment while the process-wide lock is held, which its drop takes for itself.
+    fn discard(self, exclusive: Exclusive) {
+        drop(exclusive);
+        drop(self);
     }
 
     /// Everything up to, and without, the name.
