@@ -1,0 +1,96 @@
+//! What several processes do to one name, one value, one queue: races, order, exact counts, and the
+//! same while members are killed or stopped at random instants.
+//!
+//! The processes are this test binary again, each in a role. Every test takes its turn alone, so that
+//! the times it prints are its own.
+
+#[path = "../support/mod.rs"]
+#[allow(unreachable_pub)] // the same file in every test binary
+mod support;
+
+mod board;
+mod counting;
+mod kills;
+mod namespaces;
+mod naming;
+mod sleeping;
+mod stopping;
+
+use shmkit::Value;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use support::Watchdog;
+
+/// What a child does that was started for a role; nothing in the test run itself.
+#[test]
+fn role() {
+    let Some((role, args)) = support::my_role() else {
+        return;
+    };
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match role.as_str() {
+        "meet" => naming::meet(&args),
+        "churn" => naming::churn(&args),
+        "count" => counting::count(&args),
+        "produce" => counting::produce(&args),
+        "consume" => counting::consume(&args),
+        "write" => counting::write(&args),
+        "read" => counting::read(&args),
+        "put" => kills::put(&args),
+        "take" => kills::take(&args),
+        "add" => kills::add(&args),
+        "hold" => stopping::hold(&args),
+        "set" => stopping::set(&args),
+        "sleep" => sleeping::sleep(&args),
+        "enter" => namespaces::enter(&args),
+        other => panic!("no such role: {other}"),
+    }
+    std::process::exit(0);
+}
+
+/// A test's turn, and its time limit.
+struct Turn(
+    #[allow(dead_code)] Watchdog,
+    #[allow(dead_code)] MutexGuard<'static, ()>,
+);
+
+fn turn(what: &'static str) -> Turn {
+    static TURN: Mutex<()> = Mutex::new(());
+    let guard = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    Turn(Watchdog::new(what, Duration::from_secs(120)), guard)
+}
+
+/// How far things have come, told from one process to another.
+struct Stage(Value<u64>);
+
+impl Stage {
+    fn create(name: &str) -> Self {
+        Self(Value::create(name, 0).expect("create a stage"))
+    }
+
+    fn open(name: &str) -> Self {
+        Self(Value::open(name).expect("open a stage"))
+    }
+
+    fn reach(&self, stage: u64) {
+        self.0.set(stage);
+    }
+
+    fn add(&self) {
+        self.0.update(|stage| *stage += 1);
+    }
+
+    fn wait(&self, stage: u64) {
+        let reached = self
+            .0
+            .wait_until_timeout(Duration::from_secs(30), |now| *now >= stage);
+        assert!(reached.is_some(), "stage {stage} was not reached in 30 s");
+    }
+
+    /// Whether it is still not reached after a while.
+    fn stays_below(&self, stage: u64, time: Duration) -> bool {
+        self.0
+            .wait_until_timeout(time, |now| *now >= stage)
+            .is_none()
+    }
+}

@@ -1,0 +1,190 @@
+//! A process inside a closure that runs under a lock: killed there, or stopped there.
+
+use crate::board::poll;
+use crate::support::{Kid, Name, start};
+use crate::{Stage, turn};
+use shmkit::{GetError, Queue, Value};
+use std::time::{Duration, Instant};
+
+/// Far beyond the longest nap, so that whoever may come in would have come.
+const A_WHILE: Duration = Duration::from_millis(300);
+/// Far beyond the promise of 100 ms plus scheduling.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Role: stays inside `update`, or `get_with`, until the stage is 2.
+pub(crate) fn hold(args: &[&str]) {
+    let [what, name, stage] = args else {
+        panic!("wrong arguments")
+    };
+    let stage = Stage::open(stage);
+    let stay = || {
+        stage.reach(1);
+        stage.wait(2);
+    };
+    match *what {
+        "update" => {
+            let value = Value::<u64>::open(*name).expect("open the value");
+            value.update(|n| {
+                *n = 10;
+                stay();
+            });
+        }
+        "get_with" => {
+            let queue = Queue::<u64>::open(*name).expect("open the queue");
+            let taken = queue.get_with(|item| {
+                stay();
+                *item
+            });
+            assert_eq!(taken, Ok(7));
+        }
+        other => panic!("no such way to hold: {other}"),
+    }
+    stage.reach(3);
+}
+
+/// Role: adds one to a value, and says so.
+pub(crate) fn set(args: &[&str]) {
+    let [name, stage] = args else {
+        panic!("wrong arguments")
+    };
+    let value = Value::<u64>::open(*name).expect("open the value");
+    let stage = Stage::open(stage);
+    stage.reach(1);
+    value.update(|n| *n += 1);
+    stage.reach(2);
+}
+
+fn signal(kid: &Kid, signal: i32) {
+    let pid = i32::try_from(kid.id()).expect("a pid");
+    // SAFETY: a signal to a child of our own, which is not reaped yet.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
+/// Stops a process, and waits until all its threads are.
+fn stop(kid: &Kid) {
+    signal(kid, libc::SIGSTOP);
+    poll("a process that stops", || {
+        let states = thread_states(kid.id());
+        states.iter().all(|state| *state == 'T').then_some(())
+    });
+}
+
+/// The state of every thread of a process: R runs, S sleeps, T is stopped.
+pub(crate) fn thread_states(pid: u32) -> Vec<char> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("list the threads");
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
+        .map(|stat| {
+            let after_name = stat.rsplit(") ").next().expect("a state");
+            after_name.chars().next().expect("a state")
+        })
+        .collect()
+}
+
+#[test]
+fn a_taker_killed_in_its_closure_leaves_the_item_for_the_next() {
+    let _turn = turn("a killed taker");
+    let (name, stage) = (Name::new("taker"), Name::new("stage"));
+    let queue = Queue::<u64>::create(&*name, 4).expect("create the queue");
+    queue.put(7).expect("put");
+    queue.put(8).expect("put");
+    let mut longest = Duration::ZERO;
+    for _ in 0..5 {
+        let at = Stage::create(&stage);
+        let taker = start("hold", &["get_with", &name, &stage]);
+        at.wait(1);
+        assert_eq!(queue.try_get(), Err(GetError::Busy), "the taker lives");
+        taker.kill_and_reap();
+        let began = Instant::now();
+        assert_eq!(queue.get_with(|item| *item), Ok(7));
+        longest = longest.max(began.elapsed());
+        // To the front again, for the next taker.
+        assert_eq!(queue.get(), Ok(8));
+        queue.put_all(&[7, 8]).expect("put");
+    }
+    println!("longest take after a taker's death: {longest:?}");
+    assert!(longest < LONGEST);
+}
+
+#[test]
+fn an_updater_killed_in_its_closure_leaves_the_old_value() {
+    let _turn = turn("a killed updater");
+    let (name, stage) = (Name::new("updater"), Name::new("stage"));
+    let value = Value::create(&*name, 0u64).expect("create the value");
+    for round in 0..5 {
+        let at = Stage::create(&stage);
+        let updater = start("hold", &["update", &name, &stage]);
+        at.wait(1);
+        assert_eq!(value.try_update(|_| ()), None, "the updater lives");
+        updater.kill_and_reap();
+        let began = Instant::now();
+        assert_eq!(value.update(|n| (*n, *n += 1).0), round);
+        assert!(began.elapsed() < LONGEST);
+    }
+}
+
+#[test]
+fn a_process_stopped_in_update_blocks_writers_but_no_reader() {
+    let _turn = turn("a stopped updater");
+    let (name, stage, setting) = (Name::new("halt"), Name::new("stage"), Name::new("setting"));
+    let value = Value::create(&*name, 0u64).expect("create the value");
+    let (at, set) = (Stage::create(&stage), Stage::create(&setting));
+    let updater = start("hold", &["update", &name, &stage]);
+    at.wait(1);
+    stop(&updater);
+    let setter = start("set", &[&name, &setting]);
+    set.wait(1);
+
+    assert!(set.stays_below(2, A_WHILE), "a writer went past a live one");
+    let began = Instant::now();
+    for _ in 0..100_000 {
+        assert_eq!(value.get(), 0);
+    }
+    let reads = began.elapsed();
+    assert!(reads < LONGEST, "100000 gets took {reads:?}");
+    let began = Instant::now();
+    assert_eq!(value.try_update(|_| ()), None);
+    assert!(began.elapsed() < LONGEST);
+    let short = Duration::from_millis(50);
+    assert_eq!(value.wait_until_timeout(short, |n| *n != 0), None);
+
+    signal(&updater, libc::SIGCONT);
+    at.reach(2);
+    set.wait(2);
+    updater.finish();
+    setter.finish();
+    assert_eq!(
+        value.get(),
+        11,
+        "first the stopped one's update, then the other"
+    );
+    println!("100000 gets beside a stopped updater: {reads:?}");
+}
+
+#[test]
+fn a_process_stopped_in_get_with_blocks_takers_within_their_timeouts() {
+    let _turn = turn("a stopped taker");
+    let (name, stage) = (Name::new("halt"), Name::new("stage"));
+    let queue = Queue::<u64>::create(&*name, 4).expect("create the queue");
+    queue.put(7).expect("put");
+    let at = Stage::create(&stage);
+    let taker = start("hold", &["get_with", &name, &stage]);
+    at.wait(1);
+    stop(&taker);
+
+    let began = Instant::now();
+    queue.put(8).expect("producers go on");
+    assert_eq!(queue.len(), 2);
+    assert_eq!(queue.try_get(), Err(GetError::Busy));
+    assert!(began.elapsed() < LONGEST);
+    let began = Instant::now();
+    assert_eq!(queue.get_timeout(A_WHILE), Err(GetError::TimedOut));
+    let waited = began.elapsed();
+    assert!((A_WHILE..A_WHILE + LONGEST).contains(&waited), "{waited:?}");
+
+    signal(&taker, libc::SIGCONT);
+    at.reach(2);
+    taker.finish();
+    assert_eq!(queue.get(), Ok(8), "7 was the stopped one's");
+    println!("get_timeout({A_WHILE:?}) beside a stopped taker: {waited:?}");
+}
