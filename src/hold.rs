@@ -226,7 +226,7 @@ impl Hold {
         let Some(fd) = self.fd() else {
             return Standing::Alive;
         };
-        match os::find_locked_byte(fd, GATE + number, 1) {
+        match os::find_locked(fd, GATE + number, 1) {
             Ok(None) => Standing::Dead,
             // Who can't be asked for counts as alive: the question is put again after a nap.
             Ok(Some(_)) | Err(_) => Standing::Alive,
@@ -320,12 +320,13 @@ fn borrow_fd(cell: &AtomicI32) -> Option<BorrowedFd<'_>> {
 
 /// Whether anybody but the open file description behind `fd` holds the segment.
 pub(crate) fn is_held_by_others(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(os::find_locked_byte(fd, GATE + 1, 0)?.is_some())
+    Ok(os::find_locked(fd, GATE + 1, 0)?.is_some())
 }
 
 /// How many hold the segment, the open file description behind `fd` not counted.
 ///
 /// The kernel names some lock of a range, not the first: so what lies on either side is asked next.
+/// A hold is one byte; a longer lock is somebody else's doing, and stepped over.
 pub(crate) fn count_holders(fd: BorrowedFd<'_>) -> io::Result<usize> {
     let mut ranges = vec![(GATE + 1, i64::MAX as u64)];
     let mut count = 0;
@@ -333,10 +334,10 @@ pub(crate) fn count_holders(fd: BorrowedFd<'_>) -> io::Result<usize> {
         if start >= end {
             continue;
         }
-        if let Some(at) = os::find_locked_byte(fd, start, end - start)? {
-            count += 1;
-            ranges.push((start, at));
-            ranges.push((at + 1, end));
+        if let Some(locked) = os::find_locked(fd, start, end - start)? {
+            count += usize::from(locked.end - locked.start == 1);
+            ranges.push((start, locked.start));
+            ranges.push((locked.end, end));
         }
     }
     Ok(count)

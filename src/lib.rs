@@ -46,7 +46,7 @@
 //!
 //! Peers who can write a segment are trusted not to be malicious, but not to be free of bugs or
 //! crashes; permissions (`0o600` unless [`Place::mode`] says otherwise) draw that border. Indices that
-//! a buggy peer has overwritten are typed errors, never undefined behaviour. A peer of the same user
+//! a buggy peer has overwritten are typed errors, and no access ever leaves the segment. A peer of the same user
 //! can truncate a named segment's file under us, which is a `SIGBUS`; anonymous segments are sealed
 //! against it. No addresses are kept in shared memory.
 //!
@@ -64,6 +64,12 @@
 //! - No handle is to be used in a signal handler that may have interrupted a call on it.
 //! - A handle's drop may wait for up to a second where a *stopped* process sits in the segment's gate
 //!   (it would have to be stopped within some microseconds); then the name is left for [`sweep`].
+//! - A process that exits without dropping its handles (`std::process::exit`) leaves what a crash
+//!   would: the name stays until the next create or open of it, or [`sweep`].
+//! - While a large segment is being created, other creates, opens, drops and forks of that process
+//!   wait.
+//! - Who may read a segment's file can lock bytes of it, and so stall its gate: `0o600` keeps that in
+//!   the family too.
 //! - Another user's leftovers in the sticky /dev/shm can't be removed:
 //!   [`Error::PermissionDenied`].
 

@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// - `base` is aligned to 4096 bytes and leads to `len` bytes, readable and writable, that stay
 ///   where they are, and at the same address, until the value is dropped.
 /// - Nothing in this process makes a Rust reference to those bytes, other than to atomics.
+/// - `number` is the same atomic, at the same address, whenever it is asked for until the value is
+///   dropped.
 /// - `number` is not 0 while the holder can take locks, never one that another holder of the same
 ///   bytes ever had, and [`standing`](Liveness::standing) is never
 ///   [`Dead`](Standing::Dead) for the number of a holder that may still write.

@@ -137,6 +137,10 @@ impl Place {
         self.to_string()
     }
 
+    pub(crate) fn is_anonymous(&self) -> bool {
+        matches!(self.site, Site::Anonymous)
+    }
+
     pub(crate) fn mode_bits(&self) -> u32 {
         self.mode
     }

@@ -22,6 +22,9 @@ use std::time::Duration;
 /// How long `open_or_create` goes on where others create and remove the name all the time.
 const RACE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long `open_or_create` goes on where there is no room for the segment it would create.
+const SPACE_PATIENCE: Duration = Duration::from_millis(200);
+
 /// The control words of a primitive, as they lie in memory.
 ///
 /// # Safety
@@ -143,7 +146,14 @@ impl<T: Pod, B: Body> Region<T, B> {
     /// Opens what is there, or creates it, whatever others do with the name meanwhile.
     pub(crate) fn open_or_create(place: &Place, capacity: usize, first: &[u8]) -> Result<Self> {
         Self::plan(&place.label(), capacity)?;
-        let deadline = Deadline::after(RACE_PATIENCE);
+        if place.is_anonymous() {
+            return Self::create(place, capacity, first);
+        }
+        let (deadline, space) = (
+            Deadline::after(RACE_PATIENCE),
+            Deadline::after(SPACE_PATIENCE),
+        );
+        let mut pause = Duration::from_millis(1 + u64::from(std::process::id() % 7));
         loop {
             match Self::open(place, Some(capacity)) {
                 Err(Error::NotFound { .. }) => {}
@@ -151,6 +161,12 @@ impl<T: Pod, B: Body> Region<T, B> {
             }
             match Self::create(place, capacity, first) {
                 Err(Error::AlreadyExists { .. }) if deadline.left().is_some() => {}
+                // Perhaps it is the others' drafts of this very segment that fill the filesystem:
+                // all but one of them will be gone in a moment.
+                Err(Error::NoSpace { .. }) if space.left().is_some() => {
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                }
                 created => return created,
             }
         }

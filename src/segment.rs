@@ -96,6 +96,8 @@ impl Segment {
                 let draft = Draft::new(&exclusive, &label, &path, deadline)?;
                 let file = draft.open_file(&label)?;
                 let mut segment = Self::build(&mut exclusive, place, file, Some(&path), blueprint)?;
+                // A deadline of its own: building may have taken longer than one at a gate does.
+                let deadline = Deadline::after(GATE_PATIENCE);
                 let published = segment.publish(&exclusive, &draft, &label, &path, deadline);
                 if let Err(error) = published {
                     segment.discard(exclusive);

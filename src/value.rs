@@ -157,7 +157,8 @@ impl<T: Element> Value<T> {
         Slots::new(&self.region.body().version, [slot(0), slot(stride)])
     }
 
-    /// The current value. Waits for nobody: not for a lock, not for a stopped or dead writer.
+    /// The current value. Waits for nobody: not for a lock, not for a stopped or dead writer. It copies
+    /// again when a new value came while it was copying.
     #[inline]
     #[must_use]
     pub fn get(&self) -> T {

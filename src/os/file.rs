@@ -5,6 +5,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -177,13 +178,22 @@ pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     check(unsafe { libc::fchmod(file.as_raw_fd(), mode) }).map(drop)
 }
 
-/// Bytes that are free in the file's filesystem; `None` where it has no limit of its own.
+/// Bytes that are free in the file's filesystem; where it has no limit of its own (files in memory),
+/// the machine's memory and swap, which no request can exceed; `None` where neither is told.
 pub(crate) fn free_space(file: &File) -> io::Result<Option<u64>> {
     // SAFETY: a statvfs of zeros is a valid value to be overwritten.
     let mut status: libc::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: `status` is alive and writable.
     check(unsafe { libc::fstatvfs(file.as_raw_fd(), &raw mut status) })?;
-    Ok((status.f_blocks > 0).then(|| status.f_bfree.saturating_mul(status.f_frsize)))
+    if status.f_blocks > 0 {
+        return Ok(Some(status.f_bfree.saturating_mul(status.f_frsize)));
+    }
+    // SAFETY: a sysinfo of zeros is a valid value to be overwritten.
+    let mut machine: libc::sysinfo = unsafe { std::mem::zeroed() };
+    // SAFETY: `machine` is alive and writable.
+    let told = check(unsafe { libc::sysinfo(&raw mut machine) }).is_ok();
+    let memory = machine.totalram.saturating_add(machine.totalswap);
+    Ok(told.then(|| memory.saturating_mul(machine.mem_unit.into())))
 }
 
 /// Whether an error says that the filesystem, or the user's share of it, is full.
@@ -278,22 +288,24 @@ pub(crate) fn unlock_byte(fd: BorrowedFd<'_>, at: u64) -> io::Result<()> {
     fcntl_range(fd.as_raw_fd(), libc::F_OFD_SETLK, &mut range)
 }
 
-/// Some byte from `start` on (`len` bytes; 0 is all the rest) that another open file description
+/// Some bytes from `start` on (`len` bytes; 0 is all the rest) that another open file description
 /// has locked, not always the first. Asks without taking, even through a read-only descriptor.
-pub(crate) fn find_locked_byte(
+pub(crate) fn find_locked(
     fd: BorrowedFd<'_>,
     start: u64,
     len: u64,
-) -> io::Result<Option<u64>> {
+) -> io::Result<Option<Range<u64>>> {
     let mut range = byte_range(libc::F_WRLCK, start, len)?;
     fcntl_range(fd.as_raw_fd(), libc::F_OFD_GETLK, &mut range)?;
     if libc::c_int::from(range.l_type) == libc::F_UNLCK {
-        Ok(None)
-    } else {
-        Ok(Some(
-            u64::try_from(range.l_start).unwrap_or(start).max(start),
-        ))
+        return Ok(None);
     }
+    let first = u64::try_from(range.l_start).unwrap_or(0);
+    let end = match u64::try_from(range.l_len) {
+        Ok(len) if len > 0 => first.saturating_add(len),
+        _ => i64::MAX as u64, // 0 is to the end of what a file can be
+    };
+    Ok(Some(first.max(start)..end.max(start + 1)))
 }
 
 /// Takes the ownership of a raw descriptor.

@@ -3,11 +3,13 @@
 use super::{enter_gate, ignore_absence, remove, stalled};
 use crate::error::{Error, Result};
 use crate::hold::{self, Exclusive, GATE_PATIENCE};
+use crate::layout::MAGIC;
 use crate::os::{self, FileStatus};
 use crate::sync::Deadline;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// How a new file stays out of sight.
@@ -76,7 +78,9 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if let Self::Hidden(_, hidden) = self {
+        if let Self::Hidden(file, hidden) = self
+            && os::leads_to(hidden, file).unwrap_or(false)
+        {
             let _ = os::unlink(hidden);
         }
     }
@@ -98,7 +102,8 @@ fn hidden_name(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Removes a hidden file that a crash left: one that nobody holds, or that is published already.
+/// Removes a hidden file that a crash left: one that nobody holds, or that is published already. A
+/// file that is not the beginning of a segment stays.
 fn reclaim_hidden(
     exclusive: &Exclusive,
     label: &str,
@@ -111,6 +116,14 @@ fn reclaim_hidden(
         return Ok(());
     };
     let failed = |error| Error::from_os(label, "look at a hidden file", error);
+    let mut magic = [0; MAGIC.len()];
+    let read = file.read_at(&mut magic, 0).map_err(failed)?;
+    if read > 0 && magic != [0; MAGIC.len()] && magic != MAGIC {
+        return Err(Error::AlreadyExists {
+            place: label.to_owned(),
+            by: "a hidden file that is not a segment",
+        });
+    }
     let _gate = enter_gate(exclusive, &file, label, deadline)?;
     let published = FileStatus::of(&file).map_err(failed)?.links > 1;
     if published || !hold::is_held_by_others(file.as_fd()).map_err(failed)? {

@@ -190,7 +190,7 @@ impl<'a> Lock<'a> {
                 continue;
             }
             let owner = word >> 1;
-            if self.owner_is_dead(owner, me)? {
+            if self.owner_is_dead(owner, me, patience)? {
                 if self.take(word, me << 1 | word & SLEEPERS | mark) {
                     fence(Ordering::SeqCst); // what the dead owner wrote is read from here on
                     return Ok(true);
@@ -220,7 +220,7 @@ impl<'a> Lock<'a> {
         }
     }
 
-    fn owner_is_dead(self, owner: u64, me: u64) -> Result<bool, LockError> {
+    fn owner_is_dead(self, owner: u64, me: u64, patience: Patience) -> Result<bool, LockError> {
         let standing = match owner {
             0 => Standing::NeverDrawn, // the bit without an owner is never written
             // One of our own threads; only its death would let go, and that is our own.
@@ -232,7 +232,7 @@ impl<'a> Lock<'a> {
             Standing::NeverDrawn => Err(LockError::Corrupt),
             Standing::Alive => {
                 assert!(
-                    !self.is_held_by_this_thread(owner),
+                    matches!(patience, Patience::Try) || !self.is_held_by_this_thread(owner),
                     "deadlock: this thread holds the lock it waits for \
                      (a call on a handle from inside a closure that runs under its lock?)"
                 );

@@ -50,8 +50,8 @@ impl<'a> Slots<'a> {
         self.slots[(version & 1) as usize]
     }
 
-    /// Copies the current value into `out`. Takes no lock; starts over only when two writes
-    /// overtook the copy.
+    /// Copies the current value into `out`. Takes no lock; starts over when a write was committed
+    /// while it copied.
     #[inline]
     pub fn read(&self, out: &mut [u8]) {
         while !self.try_read(out) {

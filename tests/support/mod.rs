@@ -1,7 +1,8 @@
 //! What the tests that use several processes share: unique names, children that play a role in this
 //! same test binary, and a watchdog.
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, unreachable_pub)] // each test binary uses its own part
 
+use std::io::Write;
 use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -41,7 +42,11 @@ impl Watchdog {
         let (alive, dropped) = channel::<()>();
         std::thread::spawn(move || {
             if dropped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("watchdog: {what} did not end within {limit:?}");
+                // Not `eprintln!`, which the test harness would swallow with the abort.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "watchdog: {what} did not end within {limit:?}"
+                );
                 std::process::abort();
             }
         });
