@@ -70,7 +70,8 @@ pub(crate) fn pin(cpu: usize) {
     assert_eq!(result, 0, "sched_setaffinity");
 }
 
-/// A median, and the range around it.
+/// A median, and the range around it: of all figures, or of the middle half where they are many, as
+/// some of those fell victim to the machine's other work.
 #[derive(Clone, Copy)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -79,14 +80,19 @@ pub(crate) struct Spread {
     pub(crate) rounds: usize,
 }
 
+/// From how many figures on the outer ones are left out of the range.
+const MANY: usize = 50;
+
 impl Spread {
     pub(crate) fn of(mut figures: Vec<f64>) -> Self {
         figures.sort_by(f64::total_cmp);
+        let rounds = figures.len();
+        let cut = if rounds < MANY { 0 } else { rounds / 4 };
         Self {
-            median: figures[figures.len() / 2],
-            least: figures[0],
-            most: figures[figures.len() - 1],
-            rounds: figures.len(),
+            median: figures[rounds / 2],
+            least: figures[cut],
+            most: figures[rounds - 1 - cut],
+            rounds,
         }
     }
 }
@@ -94,9 +100,14 @@ impl Spread {
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let places = if self.median < 100.0 { 2 } else { 0 };
+        let half = if self.rounds < MANY {
+            ""
+        } else {
+            "half of them "
+        };
         write!(
             f,
-            "{:.places$} (median of {}, {:.places$} to {:.places$})",
+            "{:.places$} (median of {}, {half}{:.places$} to {:.places$})",
             self.median, self.rounds, self.least, self.most
         )
     }
