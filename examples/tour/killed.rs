@@ -45,7 +45,8 @@ fn kill_in_update() -> Result<Rows, Failure> {
     victim.kill()?;
     let counted = counter.wait_until_timeout(LIMIT, |n| *n != 41);
     let waited = killed.elapsed();
-    let counted = counted.ok_or_else(|| failure("the survivor still waits for the dead"))?;
+    let counted =
+        counted.ok_or_else(|| failure("the survivor", "a turn", "a wait for the dead"))?;
     survivor.finish()?;
     check("41, and one more by the survivor", 42, counted)?;
     Ok(vec![

@@ -93,17 +93,18 @@ fn tour() -> i32 {
     say("Every program below is a process of its own, and opens what it shares by name.");
     for (number, step) in (1..).zip(&STEPS) {
         say(format!("\n{number}. {}\n", step.title));
-        let watchdog = show::watchdog(PATIENCE, number, step.title);
+        let label = format!("step {number}, {:?}", step.title);
+        let watchdog = show::watchdog(PATIENCE, label.clone());
         let outcome = (step.run)();
         drop(watchdog);
         if let Err(failure) = outcome {
-            return fail(number, step.title, &failure);
+            return fail(&label, &failure);
         }
     }
     say("\nAfterwards\n");
     let left = show::left_behind();
     if let Err(failure) = check("names of this tour in /dev/shm", Vec::new(), left) {
-        return fail(STEPS.len() + 1, "Afterwards", &failure);
+        return fail("the look at what is left", &failure);
     }
     say("   Nothing of this tour is left in /dev/shm.");
     let seconds = started.elapsed().as_secs_f64();
@@ -114,8 +115,8 @@ fn tour() -> i32 {
     0
 }
 
-fn fail(number: usize, title: &str, failure: &show::Failure) -> i32 {
-    say(format!("\nFAILED in step {number}, {title:?}: {failure}"));
+fn fail(label: &str, failure: &show::Failure) -> i32 {
+    say(format!("\nFAILED in {label}: {failure}"));
     show::remove_own_names();
     1
 }

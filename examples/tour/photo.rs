@@ -24,7 +24,7 @@ fn sha256(bytes: &[u8]) -> String {
 /// The photograph, filled up with zeros to whole blocks; and its true length.
 fn photo_in_blocks() -> Result<(Vec<u8>, usize), Failure> {
     let mut photo =
-        std::fs::read(PHOTO).map_err(|error| failure(format!("cannot read {PHOTO}: {error}")))?;
+        std::fs::read(PHOTO).map_err(|error| failure("the photograph", PHOTO, error))?;
     let length = photo.len();
     photo.resize(length.next_multiple_of(BLOCK), 0);
     Ok((photo, length))

@@ -11,23 +11,35 @@ use std::time::{Duration, Instant};
 pub(crate) type Outcome = Result<(), Failure>;
 
 /// Why a step did not show what it should.
-pub(crate) struct Failure(String);
+pub(crate) struct Failure {
+    what: String,
+    expected: String,
+    found: String,
+}
 
 impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(
+            f,
+            "{}\n   expected  {}\n   found     {}",
+            self.what, self.expected, self.found
+        )
     }
 }
 
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(error.to_string())
+        failure("a call failed", "no error", error)
     }
 }
 
 /// A failure in words.
-pub(crate) fn failure(why: impl Into<String>) -> Failure {
-    Failure(why.into())
+pub(crate) fn failure(what: &str, expected: impl Display, found: impl Display) -> Failure {
+    Failure {
+        what: what.to_owned(),
+        expected: expected.to_string(),
+        found: found.to_string(),
+    }
 }
 
 /// Fails unless both are the same.
@@ -35,9 +47,8 @@ pub(crate) fn check<T: PartialEq + Debug>(what: &str, expected: T, found: T) -> 
     if expected == found {
         return Ok(());
     }
-    Err(Failure(format!(
-        "{what}\n   expected  {expected:?}\n   found     {found:?}"
-    )))
+    let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
+    Err(failure(what, expected, found))
 }
 
 /// Prints a line. Where nobody reads it any more, the tour is over.
@@ -129,7 +140,7 @@ impl Program {
     pub(crate) fn line(&mut self) -> Result<String, Failure> {
         let mut line = String::new();
         if self.says.read_line(&mut line)? == 0 {
-            return Err(Failure(format!("the {} ended without a word", self.role)));
+            return Err(failure(self.role, "a line of output", "the end of it"));
         }
         Ok(line.trim_end().to_owned())
     }
@@ -175,13 +186,13 @@ pub(crate) fn end_with_parent() {
 }
 
 /// Ends the tour if it is not dropped in time: nothing here may hang.
-pub(crate) fn watchdog(limit: Duration, number: usize, title: &'static str) -> Sender<()> {
+pub(crate) fn watchdog(limit: Duration, label: String) -> Sender<()> {
     let (alive, dropped) = channel::<()>();
     thread::spawn(move || {
         if dropped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            say(format!(
-                "\nFAILED in step {number}, {title:?}: it did not end\n   expected  an end within {limit:?}\n   found     a step that goes on"
-            ));
+            let found = "a step that goes on";
+            let failure = failure("it hangs", format!("an end within {limit:?}"), found);
+            say(format!("\nFAILED in {label}: {failure}"));
             remove_own_names();
             exit(1);
         }
