@@ -14,11 +14,10 @@ fn milliseconds(time: Duration) -> String {
 
 /// The step.
 pub(crate) fn run() -> Outcome {
-    let in_update = kill_in_update()?;
-    let in_get = kill_in_get()?;
-    rows(&in_update);
-    crate::show::say("");
-    rows(&in_get);
+    let mut all = kill_in_update()?;
+    all.push(("", String::new()));
+    all.extend(kill_in_get()?);
+    rows(&all);
     Ok(())
 }
 

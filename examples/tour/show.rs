@@ -66,7 +66,7 @@ pub(crate) fn rows<K: Display, V: Display>(rows: &[(K, V)]) {
     let width = texts.iter().map(|text| text.chars().count()).max();
     let width = width.unwrap_or(0);
     for (text, (_, said)) in texts.iter().zip(rows) {
-        say(format!("   {text:width$}   {said}"));
+        say(format!("   {text:width$}   {said}").trim_end());
     }
 }
 
