@@ -121,3 +121,24 @@ fn one_waker_with_two_units() {
         }
     });
 }
+
+/// A waker that clears the flag after a sleeper has set it again, with more work to follow: a sleeper
+/// that looked in between must not sleep because another one sets the flag once more.
+#[test]
+fn the_flag_is_cleared_and_set_again() {
+    bounded(4, || {
+        let work = Work::new();
+        let sleepers = [1, 2].map(|units| {
+            let work = work.clone();
+            thread::spawn(move || (0..units).for_each(|_| work.wait_and_take()))
+        });
+        for units in [1, 2] {
+            work.publish(units);
+            work.event.notify(units as u32);
+        }
+        for sleeper in sleepers {
+            sleeper.join().unwrap();
+        }
+        assert_eq!(work.look(), None);
+    });
+}
