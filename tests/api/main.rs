@@ -3,7 +3,6 @@
 //! in the middle is `tests/model`'s; what other processes see is the multi-process tests'.
 
 #[path = "../support/mod.rs"]
-#[allow(unreachable_pub)] // shared with test binaries of one file
 mod support;
 
 mod handles;

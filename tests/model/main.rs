@@ -6,7 +6,6 @@
 //! `cargo +nightly miri test --test model`.
 
 #[path = "../support/mod.rs"]
-#[allow(unreachable_pub)] // shared with test binaries of one file
 mod support;
 
 mod corrupt;

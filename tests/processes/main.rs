@@ -5,7 +5,6 @@
 //! the times it prints are its own.
 
 #[path = "../support/mod.rs"]
-#[allow(unreachable_pub)] // the same file in every test binary
 mod support;
 
 mod board;
