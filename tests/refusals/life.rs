@@ -6,7 +6,7 @@ use crate::support::{Kid, Name, Watchdog, command, start};
 use shmkit::{Error, Kind, Place, Queue, SegmentInfo, Value, inspect, list, sweep, unlink};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -122,6 +122,27 @@ fn a_persistent_name_outlives_its_holders() {
         unlink(&place).unwrap();
         assert!(!path.exists());
     }
+}
+
+/// Somebody else's lock on the file, from the first holder's byte to the end of all bytes.
+#[test]
+fn a_lock_on_many_bytes_is_no_holder_and_holds_nobody_up() {
+    let _watchdog = Watchdog::new("inspecting a locked file", LIMIT);
+    let name = Name::new("range-lock");
+    drop(Value::create(Place::named(&*name).persistent(true), 1u64).unwrap());
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(shm(&name))
+        .unwrap();
+    // SAFETY: a flock of zeros is a valid value.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = libc::F_WRLCK.try_into().unwrap();
+    range.l_start = (1 << 62) + 1;
+    // SAFETY: the command reads one flock, which is alive.
+    let locked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
+    assert_eq!(locked, 0);
+    assert_eq!(inspect(&*name).unwrap().holders, 0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::LIMIT;
 use crate::support::{Name, Watchdog};
-use shmkit::{PutError, Queue, Value};
+use shmkit::{GetError, PutError, Queue, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 
@@ -49,6 +49,22 @@ fn a_write_inside_an_update_says_deadlock() {
     }
     assert_eq!(opened.update(|v| std::mem::replace(v, 3)), 1);
     assert_eq!(value.get(), 3);
+}
+
+#[test]
+fn a_try_from_inside_is_told_that_it_is_held() {
+    let _watchdog = Watchdog::new("trying from inside", LIMIT);
+    let value = Value::new(1u64).unwrap();
+    let inner = value.update(|v| {
+        *v = 2;
+        value.try_update(|v| *v = 9)
+    });
+    assert_eq!((inner, value.get()), (None, 2));
+
+    let queue = Queue::<u64>::new(2).unwrap();
+    queue.put(7).unwrap();
+    assert_eq!(queue.get_with(|_| queue.try_get()), Ok(Err(GetError::Busy)));
+    assert!(queue.is_empty());
 }
 
 #[test]

@@ -17,6 +17,20 @@ fn a_full_filesystem_is_no_space() {
     assert!(is_empty(dir.path()));
 }
 
+/// Files in memory have no filesystem that could be full: the machine's memory is what there is.
+#[test]
+fn more_than_the_machine_has_is_no_space_at_once() {
+    let _watchdog = Watchdog::new("a hopeless request", LIMIT);
+    let Err(Error::NoSpace {
+        needed, available, ..
+    }) = Queue::<u8>::new(1 << 50)
+    else {
+        panic!("not refused for lack of space");
+    };
+    assert_eq!(needed, (1 << 50) + OVERHEAD);
+    assert!(available.is_some_and(|available| available < needed));
+}
+
 fn is_empty(dir: &Path) -> bool {
     dir.read_dir().unwrap().next().is_none()
 }
