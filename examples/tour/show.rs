@@ -55,6 +55,7 @@ pub(crate) fn check<T: PartialEq + Debug>(what: &str, expected: T, found: T) -> 
 pub(crate) fn say(line: impl Display) {
     let mut out = io::stdout().lock();
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        remove_own_names();
         exit(1);
     }
 }
