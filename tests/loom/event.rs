@@ -126,7 +126,7 @@ fn one_waker_with_two_units() {
 /// that looked in between must not sleep because another one sets the flag once more.
 #[test]
 fn the_flag_is_cleared_and_set_again() {
-    bounded(4, || {
+    bounded(3, || {
         let work = Work::new();
         let sleepers = [1, 2].map(|units| {
             let work = work.clone();
