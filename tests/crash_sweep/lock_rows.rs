@@ -6,7 +6,7 @@
 use crate::step::{BODY, BOUND, Raw, path_of};
 use crate::sweep::{Dies, First, Outcome, Predecessor, Row, expect, timed};
 use memmap2::{MmapOptions, MmapRaw};
-use shmkit::internals::{Deadline, Holder, Lock, LockWord, Patience};
+use shmkit::internals::{Deadline, Holder, Lock, LockError, LockWord, Patience};
 use shmkit::{Liveness, Standing};
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -114,15 +114,23 @@ impl Shared {
 
     /// Runs `f` under the lock, with what the lock says of its last owner.
     fn locked<R>(&self, f: impl FnOnce(bool) -> R) -> Result<R, String> {
+        let patience = Patience::Until(Deadline::after(BOUND));
+        let result = self.locked_with(patience, f);
+        result.map_err(|error| format!("lock: {error:?}"))
+    }
+
+    fn locked_with<R>(
+        &self,
+        patience: Patience,
+        f: impl FnOnce(bool) -> R,
+    ) -> Result<R, LockError> {
         // A holder's number is its process's id here; who dies is reaped before anybody asks.
         let number = AtomicU64::new(u64::from(std::process::id()) << 1 | self.which);
         let holder = Holder {
             number: &number,
             others: self,
         };
-        let lock = Lock::new(self.lock_word(), holder, 0);
-        let guard = lock.lock(Patience::Until(Deadline::after(BOUND)));
-        let guard = guard.map_err(|error| format!("lock: {error:?}"))?;
+        let guard = Lock::new(self.lock_word(), holder, 0).lock(patience)?;
         Ok(f(guard.owner_died()))
     }
 
@@ -215,7 +223,17 @@ impl Row for LockRow {
         let [one, other] = first.order(&attached, &newcomer);
         let base = u64::from(self.after.is_some());
 
-        let found = timed("the first lock", || one.locked(|died| one.mend(died)))???;
+        let found = timed("the first lock", || {
+            one.locked(|owner_died| {
+                let second = other.locked_with(Patience::Try, |_| ());
+                expect(
+                    "a second lock at the same time",
+                    second,
+                    Err(LockError::Busy),
+                )?;
+                one.mend(owner_died)
+            })
+        })???;
         let outcome = match found.checked_sub(base) {
             Some(0) => Outcome::Before,
             Some(1) => Outcome::After,

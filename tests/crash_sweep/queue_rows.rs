@@ -244,9 +244,11 @@ impl Row for QueueRow {
 
     fn prepare(&self, name: &str) -> Result<Queue<Item>, String> {
         let queue = Queue::create(name, CAPACITY).map_err(|error| error.to_string())?;
-        let broken = |error: &dyn std::fmt::Display| error.to_string();
+        let broken = |error: &dyn std::error::Error| error.to_string();
         for number in 0..self.turned {
-            queue.put(item(number)).map_err(|error| broken(&error))?;
+            // Numbers of their own: what stays in a slot is nobody's item.
+            let put = queue.put(item(20 + number));
+            put.map_err(|error| broken(&error))?;
             queue.get().map_err(|error| broken(&error))?;
         }
         for number in self.prepared.unwrap_or(self.items) {

@@ -275,21 +275,19 @@ pub(crate) mod watchdog {
     }
 
     extern "C" fn bark(_: libc::c_int) {
-        let mut digits = [b' '; 20];
-        let mut point = POINT.load(Ordering::Relaxed);
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + u8::try_from(point % 10).unwrap_or(0);
+        let mut digits = [0; 20];
+        let (mut point, mut begin) = (POINT.load(Ordering::Relaxed), digits.len());
+        while begin == digits.len() || point > 0 {
+            begin -= 1;
+            digits[begin] = b'0' + u8::try_from(point % 10).unwrap_or(0);
             point /= 10;
-            if point == 0 {
-                break;
-            }
         }
         say(b"\ncrash_sweep: hangs: ");
         let (row, len) = (ROW.load(Ordering::Relaxed), ROW_LEN.load(Ordering::Relaxed));
         // SAFETY: the row's name is a `&'static str`, stored before the alarm was set.
         unsafe { libc::write(2, row.cast(), len) };
-        say(b", killed after instruction");
-        say(&digits);
+        say(b", killed after instruction ");
+        say(&digits[begin..]);
         say(b": 1 failed\n");
         if let Some(path) = LEFTOVER.get() {
             // SAFETY: a live C string; unlink is safe in a signal handler.
