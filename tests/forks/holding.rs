@@ -1,0 +1,149 @@
+//! Who holds a name in a tree of forks.
+
+use crate::fork::{Child, Line, Name, exit, panic_of, raw_fork};
+use shmkit::{Queue, Value};
+
+/// A parent that leaves while its forked child goes on, as a daemon's does. `leave` is the parent's
+/// last act; the child waits for it, works, and drops.
+fn child_goes_on(what: &str, leave: fn(Value<u64>)) {
+    let name = Name::new(what);
+    let (left, done) = (Line::new(), Line::new());
+    let parent = Child::fork(|| {
+        let value = Value::create(&name.0, 1u64).expect("create");
+        if raw_fork() == 0 {
+            done.tell();
+            left.hear();
+            value.update(|n| *n += 1);
+            done.tell();
+            left.hear();
+            drop(value);
+            done.tell();
+            exit(0);
+        }
+        leave(value);
+    });
+    let status = parent.wait();
+    assert!(status == 0 || status == 128 + libc::SIGKILL, "{status}");
+    assert!(name.exists(), "the child's name went with its parent");
+    done.hear();
+    assert_eq!(name.holders(), 1, "the child, and not its parent");
+    left.tell();
+    done.hear();
+    {
+        let value = Value::<u64>::open(&name.0).expect("open what the child holds");
+        assert_eq!(value.get(), 2);
+        assert!(!value.was_created());
+    }
+    assert!(name.exists(), "the child still holds it");
+    left.tell();
+    done.hear();
+    assert!(!name.exists(), "the child was the last one out");
+}
+
+pub(crate) fn parent_exits() {
+    child_goes_on("exits", |_| exit(0));
+    child_goes_on("drops", drop);
+}
+
+pub(crate) fn parent_killed() {
+    child_goes_on("killed", |_| {
+        // SAFETY: it takes a number.
+        unsafe { libc::raise(libc::SIGKILL) };
+    });
+}
+
+pub(crate) fn child_drops_first() {
+    for leave in [drop, |_| exit(0)] as [fn(Value<u64>); 2] {
+        let name = Name::new("first");
+        let mut handle = Some(Value::create(&name.0, 1u64).expect("create"));
+        Child::fork(|| {
+            let value = handle.take().expect("inherited");
+            value.update(|n| *n += 1);
+            leave(value);
+            assert!(name.exists());
+        })
+        .finish();
+        let value = handle.expect("the child took its own copy");
+        assert!(name.exists());
+        assert_eq!(name.holders(), 1);
+        assert_eq!(value.get(), 2);
+        value.update(|n| *n += 1);
+        assert_eq!(Value::<u64>::open(&name.0).expect("open").get(), 3);
+        drop(value);
+    }
+}
+
+pub(crate) fn grandchild() {
+    let name = Name::new("grand");
+    let (left, done) = (Line::new(), Line::new());
+    Child::fork(|| {
+        let mut handle = Some(Queue::<u64>::create(&name.0, 4).expect("create"));
+        Child::fork(|| {
+            if raw_fork() == 0 {
+                let queue = handle.take().expect("inherited");
+                done.tell();
+                left.hear();
+                assert_eq!(name.holders(), 1);
+                queue.put(7).expect("put");
+                done.tell();
+                left.hear();
+                drop(queue);
+                done.tell();
+                exit(0);
+            }
+        })
+        .finish();
+        done.hear();
+        assert_eq!(name.holders(), 2, "this one, and its grandchild");
+    })
+    .finish();
+    left.tell();
+    done.hear();
+    assert_eq!(Queue::<u64>::open(&name.0).expect("open").get(), Ok(7));
+    left.tell();
+    done.hear();
+    assert!(!name.exists());
+}
+
+fn set_most_descriptors(most: libc::rlim_t) -> libc::rlim_t {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: room for the limit.
+    assert_eq!(
+        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) },
+        0
+    );
+    let before = std::mem::replace(&mut limit.rlim_cur, most);
+    // SAFETY: a limit to read.
+    assert_eq!(
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) },
+        0
+    );
+    before
+}
+
+/// A fork that could not open the segment again: the child is told at its first use, and its copy of
+/// the handle does no harm.
+pub(crate) fn child_without_descriptors() {
+    let name = Name::new("few");
+    let value = Value::create(&name.0, 1u64).expect("create");
+    let before = set_most_descriptors(3);
+    let child = Child::fork(|| {
+        set_most_descriptors(before);
+        assert_eq!(value.get(), 1, "reading takes no lock");
+        let text = panic_of(|| value.set(2));
+        assert!(
+            text.contains("could not open the segment for itself"),
+            "{text}"
+        );
+        // By name it can still become a holder.
+        Value::<u64>::open(&name.0).expect("open").set(3);
+        drop(value.clone());
+    });
+    set_most_descriptors(before);
+    child.finish();
+    assert_eq!(value.get(), 3);
+    assert_eq!(name.holders(), 1);
+}

@@ -1,0 +1,171 @@
+//! Locks and guards across forks.
+
+use crate::fork::{Child, Line, Name, exit, panic_of, panic_of_child, raw_fork, soon};
+use shmkit::{GetError, Queue, Value};
+
+/// A fork in the middle of an update: the child's copy of it commits nothing, its parent's does.
+pub(crate) fn fork_in_update() {
+    let value = Value::new(1u64).expect("create");
+    let report = Value::new(0u64).expect("create");
+    let mut child = None;
+    let mut in_child = false;
+    let update = || {
+        value.update(|n| {
+            *n = 2;
+            match raw_fork() {
+                0 => {
+                    in_child = true;
+                    *n = 99;
+                }
+                pid => {
+                    child = Some(Child::of(pid));
+                    // The child is done with its copy before the parent commits.
+                    report.wait_until(|stage| *stage == 1);
+                }
+            }
+        });
+    };
+    let text = panic_of_child(update);
+    if let Some(text) = text {
+        assert!(text.contains("the update is its parent's"), "{text}");
+        assert!(in_child);
+        assert_eq!(value.get(), 1, "the copy committed");
+        assert_eq!(value.try_update(|_| ()), None, "the copy unlocked");
+        report.set(1);
+        value.update(|n| *n += 10); // waits for the parent's commit
+        exit(0);
+    }
+    child.expect("forked").finish();
+    assert_eq!(value.get(), 12);
+}
+
+pub(crate) fn fork_in_get_with() {
+    let queue = Queue::<u64>::new(4).expect("create");
+    let report = Value::new(0u64).expect("create");
+    queue.put_all(&[7, 8]).expect("put");
+    let mut child = None;
+    let text = panic_of_child(|| {
+        let taken = queue.get_with(|item| {
+            match raw_fork() {
+                0 => {}
+                pid => {
+                    child = Some(Child::of(pid));
+                    report.wait_until(|stage| *stage == 1);
+                }
+            }
+            *item
+        });
+        assert_eq!(taken, Ok(7));
+    });
+    if let Some(text) = text {
+        assert!(text.contains("the item is its parent's"), "{text}");
+        assert_eq!(queue.len(), 2, "the copy took");
+        assert_eq!(queue.try_get(), Err(GetError::Busy), "the copy unlocked");
+        report.set(1);
+        assert_eq!(queue.get(), Ok(8)); // after the parent's take
+        exit(0);
+    }
+    child.expect("forked").finish();
+    assert!(queue.is_empty());
+}
+
+/// A parent is killed while it holds the lock; its child, forked before, takes over, and so does
+/// anybody else.
+pub(crate) fn dead_parent() {
+    let name = Name::new("dead");
+    let value = Value::create(&name.0, 1u64).expect("create");
+    let queue = Queue::<u64>::new(4).expect("create");
+    queue.put_all(&[7, 8]).expect("put");
+    let (inside, dead, done) = (Line::new(), Line::new(), Line::new());
+    let parent = Child::fork(|| {
+        if raw_fork() == 0 {
+            dead.hear();
+            soon("take over a parent's lock", || value.update(|n| *n += 1));
+            let item = soon("take over a parent's side", || queue.get());
+            assert_eq!(item, Ok(7));
+            done.tell();
+            exit(0);
+        }
+        value
+            .update(|n| {
+                *n = 50;
+                queue.get_with(|_| {
+                    inside.tell();
+                    Line::new().hear(); // for ever
+                })
+            })
+            .expect("killed inside");
+    });
+    inside.hear();
+    assert_eq!(value.try_update(|_| ()), None);
+    parent.kill();
+    dead.tell();
+    done.hear();
+    assert_eq!(value.get(), 2);
+    assert_eq!(queue.try_get(), Ok(8));
+}
+
+/// The same, with the child forked inside the closure: it has a copy of the guard, and lives.
+pub(crate) fn dead_parent_copied() {
+    let value = Value::new(1u64).expect("create");
+    let (inside, over) = (Line::new(), Line::new());
+    let parent = Child::fork(|| {
+        value.update(|n| {
+            *n = 50;
+            if raw_fork() == 0 {
+                // It sits in its copy of the closure until the others are done.
+                inside.tell();
+                over.hear();
+                over.tell();
+                exit(0);
+            }
+            Line::new().hear(); // for ever
+        });
+    });
+    inside.hear();
+    assert_eq!(value.try_update(|_| ()), None, "the parent lives");
+    parent.kill();
+    soon("take over beside a living copy", || {
+        value.update(|n| *n += 1)
+    });
+    assert_eq!(value.get(), 2);
+    over.tell();
+    over.hear();
+}
+
+/// Children and grandchildren count and pass items on, with inherited handles.
+pub(crate) fn tree_at_work() {
+    const EACH: u64 = 10_000;
+    let value = Value::new(0u64).expect("create");
+    let queue = Queue::<u64>::new(8).expect("create");
+    let work = || {
+        for _ in 0..EACH {
+            value.update(|n| *n += 1);
+            queue.put(1).expect("put");
+        }
+    };
+    let children: Vec<Child> = (0..2)
+        .map(|_| {
+            Child::fork(|| {
+                let grandchild = Child::fork(work);
+                work();
+                grandchild.finish();
+            })
+        })
+        .collect();
+    let sum: u64 = (0..4 * EACH).map(|_| queue.get().expect("get")).sum();
+    assert_eq!(sum, 4 * EACH);
+    for child in children {
+        child.finish();
+    }
+    assert_eq!(value.get(), 4 * EACH);
+    assert!(queue.is_empty());
+    // A thread that comes back for its own lock is told so in a child, too.
+    let text = panic_of(|| value.update(|_| value.set(0)));
+    assert!(text.contains("deadlock"), "{text}");
+    Child::fork(|| {
+        let text = panic_of(|| value.update(|_| value.set(0)));
+        assert!(text.contains("deadlock"), "{text}");
+    })
+    .finish();
+}

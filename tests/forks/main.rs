@@ -1,0 +1,84 @@
+//! Forks: a child is a holder of its own, a copied guard commits nothing, a dead parent never looks
+//! alive through its child, and no descriptor of ours gets into a program that is started.
+//!
+//! Without libtest's harness, because its threads would be in the way of the forks: `main` has one
+//! thread, runs the tests one after the other, and each in a fork of its own, so that no test
+//! inherits another's segments. Arguments are parts of the names of the tests to run.
+
+mod fork;
+mod holding;
+mod locking;
+mod threads;
+
+use fork::Child;
+use std::time::Instant;
+
+const TESTS: [(&str, fn()); 12] = [
+    (
+        "a_child_keeps_the_name_when_its_parent_exits",
+        holding::parent_exits,
+    ),
+    (
+        "a_child_keeps_the_name_when_its_parent_is_killed",
+        holding::parent_killed,
+    ),
+    (
+        "a_child_that_drops_first_takes_nothing_away",
+        holding::child_drops_first,
+    ),
+    ("a_grandchild_keeps_the_name_alone", holding::grandchild),
+    (
+        "a_child_without_descriptors_is_told_so",
+        holding::child_without_descriptors,
+    ),
+    (
+        "an_update_forked_in_its_closure_commits_once",
+        locking::fork_in_update,
+    ),
+    (
+        "a_get_forked_in_its_closure_takes_once",
+        locking::fork_in_get_with,
+    ),
+    (
+        "a_dead_parents_lock_is_taken_over_by_its_child",
+        locking::dead_parent,
+    ),
+    (
+        "a_dead_parents_lock_is_free_though_a_child_copied_it",
+        locking::dead_parent_copied,
+    ),
+    (
+        "processes_of_one_fork_tree_share_work",
+        locking::tree_at_work,
+    ),
+    (
+        "forks_beside_threads_that_open_and_drop_never_hang",
+        threads::fork_beside_openers,
+    ),
+    (
+        "a_started_program_inherits_no_descriptor",
+        threads::started_program,
+    ),
+];
+
+fn main() {
+    if std::env::args().any(|arg| arg == threads::PROGRAM) {
+        return threads::program();
+    }
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
+    let mut failed = 0;
+    for (name, test) in TESTS {
+        if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
+            continue;
+        }
+        let began = Instant::now();
+        let status = Child::fork(test).wait();
+        let verdict = if status == 0 { "ok" } else { "FAILED" };
+        failed += usize::from(status != 0);
+        println!("test {name} ... {verdict} ({:?})", began.elapsed());
+    }
+    assert_eq!(failed, 0, "tests failed");
+}
