@@ -1,8 +1,8 @@
 //! Holds and the gate: who is alive, decided by the kernel.
 //!
 //! Everything rests on open-file-description locks on bytes far beyond the segment's end. They end
-//! with the last descriptor of the open file, so with the process, however it ends; they know
-//! nothing of pids; and asking for them takes nothing.
+//! with the last descriptor and the last mapping of the open file, so with the process, however it
+//! ends; they know nothing of pids; and asking for them takes nothing.
 //!
 //! | byte | write-locked by | for how long |
 //! |---|---|---|
@@ -15,7 +15,8 @@
 //!    dropped, or the kernel closes a dead process's descriptors.
 //! 3. *One open file description, one holder.* A fork shares its parent's, so `prepare` opens each
 //!    segment again beforehand and the child keeps that one alone: a dead parent never looks alive
-//!    through its child, and a child is a holder from its first instruction.
+//!    through its child, and a child is a holder from its first instruction. The child's mapping is
+//!    its parent's, and would keep the description it was made through: so that is never the hold's.
 //! 4. *No fork falls into a gate section or a half-made hold*: those run under [`Exclusive`], which
 //!    `prepare` takes.
 //!

@@ -151,6 +151,9 @@ impl Segment {
             move |error| Error::from_os(&label, op, error)
         };
         let len = blueprint.total_len as u64;
+        // Opened again while the mode allows it, whatever it is to be.
+        os::set_mode(&file, OWNERS).map_err(failed("set the mode"))?;
+        let apart = open_apart(&file, None).map_err(failed("open the segment again"))?;
         os::set_mode(&file, place.mode_bits()).map_err(failed("set the mode"))?;
         reserve(&file, len, &label)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -172,18 +175,19 @@ impl Segment {
             file.write_all_at(bytes, at as u64)
                 .map_err(failed("write the segment"))?;
         }
-        Self::attach(exclusive, label, file, path, blueprint.total_len)
+        Self::attach(exclusive, label, file, &apart, path, blueprint.total_len)
     }
 
-    /// Maps a sound segment's file and becomes a holder.
+    /// Maps a sound segment's file through `apart`, and becomes a holder through `file`.
     fn attach(
         exclusive: &mut Exclusive,
         label: String,
         file: File,
+        apart: &File,
         path: Option<&Path>,
         len: usize,
     ) -> Result<Self> {
-        let map = os::map(&file, len)
+        let map = os::map(apart, len)
             .map_err(|error| Error::from_os(&label, "map the segment", error))?;
         let counter = counter_of(&map);
         let path = path.map(Path::to_owned);
@@ -228,7 +232,9 @@ impl Segment {
                 accept(&header).map_err(|flaw| flaw_error(&label, flaw))?;
                 // No gate: there is no name to decide about, and the sender may be gone.
                 let len = mappable(&header, &label)?;
-                let segment = Self::attach(&mut exclusive, label, file, None, len)?;
+                let apart = open_apart(&file, None)
+                    .map_err(|error| Error::from_os(&label, "reopen the descriptor", error))?;
+                let segment = Self::attach(&mut exclusive, label, file, &apart, None, len)?;
                 Ok((segment, header))
             }
             Target::Path(path) => loop {
@@ -248,7 +254,10 @@ impl Segment {
                 }
                 accept(&header).map_err(|flaw| flaw_error(&label, flaw))?;
                 let len = mappable(&header, &label)?;
-                let mut segment = Self::attach(&mut exclusive, label, file, Some(&path), len)?;
+                let apart = open_apart(&file, Some(&path))
+                    .map_err(|error| Error::from_os(&label, "open the segment again", error))?;
+                let mut segment =
+                    Self::attach(&mut exclusive, label, file, &apart, Some(&path), len)?;
                 drop(gate);
                 segment.has_name = true;
                 segment.removable = (!header.is_persistent()).then(|| path.into_owned());
@@ -259,6 +268,22 @@ impl Segment {
 
     fn with_file<R>(&self, f: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
         f(self.hold.fd().ok_or(io::ErrorKind::NotFound)?)
+    }
+}
+
+/// The mode of a file that is not published yet.
+const OWNERS: u32 = 0o600;
+
+/// Another open file description of the same file, for its mapping alone.
+///
+/// Every mapping keeps its open file description, and the locks on that, and a forked child inherits
+/// the mappings: if the hold's own were mapped, a dead parent would look alive through its child.
+/// Where there is no way to the file (no /proc), forks can't renew holds either, and it is shared.
+fn open_apart(file: &File, path: Option<&Path>) -> io::Result<File> {
+    match os::reopen(file.as_fd(), path) {
+        Ok(apart) if FileStatus::of(&apart)?.id == FileStatus::of(file)?.id => Ok(apart),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => file.try_clone(),
     }
 }
 
