@@ -111,16 +111,12 @@ fn set_most_descriptors(most: libc::rlim_t) -> libc::rlim_t {
         rlim_max: 0,
     };
     // SAFETY: room for the limit.
-    assert_eq!(
-        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) },
-        0
-    );
+    let failed = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    assert_eq!(failed, 0, "read the limit");
     let before = std::mem::replace(&mut limit.rlim_cur, most);
     // SAFETY: a limit to read.
-    assert_eq!(
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) },
-        0
-    );
+    let failed = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(failed, 0, "set the limit");
     before
 }
 

@@ -69,68 +69,92 @@ pub(crate) fn fork_in_get_with() {
     assert!(queue.is_empty());
 }
 
+/// Which handle a parent locks through: what it has in common with its forked child differs.
+#[derive(Clone, Copy)]
+enum Through {
+    /// One that it inherited from a parent of its own.
+    Inherited,
+    /// One that it opened itself.
+    Opened,
+}
+
+impl Through {
+    fn handle(self, name: &Name, inherited: &Value<u64>) -> Value<u64> {
+        match self {
+            Self::Inherited => inherited.clone(),
+            Self::Opened => Value::open(&name.0).expect("open"),
+        }
+    }
+}
+
 /// A parent is killed while it holds the lock; its child, forked before, takes over, and so does
 /// anybody else.
 pub(crate) fn dead_parent() {
-    let name = Name::new("dead");
-    let value = Value::create(&name.0, 1u64).expect("create");
-    let queue = Queue::<u64>::new(4).expect("create");
-    queue.put_all(&[7, 8]).expect("put");
-    let (inside, dead, done) = (Line::new(), Line::new(), Line::new());
-    let parent = Child::fork(|| {
-        if raw_fork() == 0 {
-            dead.hear();
-            soon("take over a parent's lock", || value.update(|n| *n += 1));
-            let item = soon("take over a parent's side", || queue.get());
-            assert_eq!(item, Ok(7));
-            done.tell();
-            exit(0);
-        }
-        value
-            .update(|n| {
-                *n = 50;
-                queue.get_with(|_| {
-                    inside.tell();
-                    Line::new().hear(); // for ever
+    for through in [Through::Inherited, Through::Opened] {
+        let name = Name::new("dead");
+        let value = Value::create(&name.0, 1u64).expect("create");
+        let queue = Queue::<u64>::new(4).expect("create");
+        queue.put_all(&[7, 8]).expect("put");
+        let (inside, dead, done) = (Line::new(), Line::new(), Line::new());
+        let parent = Child::fork(|| {
+            let value = through.handle(&name, &value);
+            if raw_fork() == 0 {
+                inside.tell();
+                dead.hear();
+                soon("take over a parent's lock", || value.update(|n| *n += 1));
+                let item = soon("take over a parent's side", || queue.get());
+                assert_eq!(item, Ok(7));
+                done.tell();
+                exit(0);
+            }
+            value
+                .update(|n| {
+                    *n = 50;
+                    queue.get_with(|_| {
+                        inside.tell();
+                        Line::new().hear(); // for ever
+                    })
                 })
-            })
-            .expect("killed inside");
-    });
-    inside.hear();
-    assert_eq!(value.try_update(|_| ()), None);
-    parent.kill();
-    dead.tell();
-    done.hear();
-    assert_eq!(value.get(), 2);
-    assert_eq!(queue.try_get(), Ok(8));
+                .expect("killed inside");
+        });
+        inside.hear();
+        inside.hear();
+        assert_eq!(value.try_update(|_| ()), None, "the parent lives");
+        parent.kill();
+        dead.tell();
+        done.hear();
+        assert_eq!(value.get(), 2);
+        assert_eq!(queue.try_get(), Ok(8));
+    }
 }
 
 /// The same, with the child forked inside the closure: it has a copy of the guard, and lives.
 pub(crate) fn dead_parent_copied() {
-    let value = Value::new(1u64).expect("create");
-    let (inside, over) = (Line::new(), Line::new());
-    let parent = Child::fork(|| {
-        value.update(|n| {
-            *n = 50;
-            if raw_fork() == 0 {
-                // It sits in its copy of the closure until the others are done.
-                inside.tell();
-                over.hear();
-                over.tell();
-                exit(0);
-            }
-            Line::new().hear(); // for ever
+    for through in [Through::Inherited, Through::Opened] {
+        let name = Name::new("copied");
+        let value = Value::create(&name.0, 1u64).expect("create");
+        let (inside, over) = (Line::new(), Line::new());
+        let parent = Child::fork(|| {
+            through.handle(&name, &value).update(|n| {
+                *n = 50;
+                if raw_fork() == 0 {
+                    // It sits in its copy of the closure until the others are done.
+                    inside.tell();
+                    over.hear();
+                    exit(0);
+                }
+                Line::new().hear(); // for ever
+            });
         });
-    });
-    inside.hear();
-    assert_eq!(value.try_update(|_| ()), None, "the parent lives");
-    parent.kill();
-    soon("take over beside a living copy", || {
-        value.update(|n| *n += 1)
-    });
-    assert_eq!(value.get(), 2);
-    over.tell();
-    over.hear();
+        inside.hear();
+        assert_eq!(value.try_update(|_| ()), None, "the parent lives");
+        parent.kill();
+        soon("take over beside a living copy", || {
+            value.update(|n| *n += 1);
+        });
+        assert_eq!(value.get(), 2);
+        over.tell();
+    }
 }
 
 /// Children and grandchildren count and pass items on, with inherited handles.
