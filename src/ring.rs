@@ -8,7 +8,7 @@
 //! | 1 | room? `tail - head < capacity` | anything? `head < tail` |
 //! | 2 | write slot `tail` | copy slot `head` out |
 //! | 3 | **CAS tail → tail + n: the commit** | **store head + n: the commit** |
-//! | 4 | unlock, wake consumers | unlock, wake producers |
+//! | 4 | unlock (with 3, where one instruction can do both), wake consumers | unlock, wake producers |
 //!
 //! Invariants:
 //! 1. `head <= tail <= head + capacity`, and both only grow. Read from shared memory they are
@@ -32,7 +32,8 @@
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{
-    Deadline, Event, Holder, Lock, LockError, LockGuard, LockWord, Patience, full_fence_after_rmw,
+    CountedLock, Deadline, Event, Holder, Lock, LockError, LockGuard, Patience,
+    full_fence_after_rmw,
 };
 
 /// The bit of `tail` that says closed.
@@ -42,10 +43,9 @@ const CLOSED: u64 = 1 << 63;
 #[repr(C, align(128))]
 #[derive(Debug, Default)]
 struct Side {
-    lock: LockWord,
-    /// Positions committed by this side; the producers' has the top bit for closed. Written under
-    /// `lock`, except for that bit.
-    count: AtomicU64,
+    /// The lock, and the positions committed by this side. The producers' count has the top bit for
+    /// closed, which alone is written without the lock.
+    lock: CountedLock,
     /// A copy of the other side's count, at most that. Read and written under `lock`.
     seen: AtomicU64,
     /// How many pauses this side lets go by when it next has to wait; 0 is none tried yet. A hint,
@@ -74,7 +74,7 @@ impl Side {
     fn tune(&self, found: u64, capacity: u64) {
         let gap = u64::from(self.gap());
         let most = u64::from(LONGEST_GAP).min(capacity / 2).max(1);
-        let next = if self.count.load(Ordering::Relaxed) & PROBE == 0 {
+        let next = if self.lock.count.load(Ordering::Relaxed) & PROBE == 0 {
             u64::from(FIRST_GAP)
         } else if found > 1 {
             gap * 2
@@ -105,7 +105,7 @@ const _: () = {
     use crate::layout::LINE;
     use std::mem::{offset_of, size_of};
     assert!(offset_of!(Side, lock) == 0);
-    assert!(offset_of!(Side, count) == 8);
+    assert!(offset_of!(CountedLock, count) == 8);
     assert!(offset_of!(Side, seen) == 16);
     assert!(offset_of!(Side, gap) == 24);
     assert!(offset_of!(RingWords, consumers) == LINE);
@@ -194,7 +194,7 @@ impl<'a> Ring<'a> {
             let guard = self.lock(PRODUCERS, patience)?;
             // Once: `close` may set the top bit between two loads, and with the second one as its
             // start a put would commit after it.
-            let start = self.words.producers.count.load(Ordering::Relaxed);
+            let start = self.words.producers.lock.count.load(Ordering::Relaxed);
             match self.room(start, most, guard.owner_died())? {
                 0 => {
                     let gap = self.words.producers.gap();
@@ -213,8 +213,7 @@ impl<'a> Ring<'a> {
             }
         };
         write(span);
-        self.commit_put(&guard, span)?;
-        drop(guard);
+        self.commit_put(guard, span)?;
         full_fence_after_rmw();
         self.words.not_empty.0.notify(count(span.len));
         Ok(span.len)
@@ -256,8 +255,8 @@ impl<'a> Ring<'a> {
     #[inline]
     fn lock(self, side: u32, patience: Patience) -> Result<LockGuard<'a>, LockError> {
         let word = match side {
-            PRODUCERS => &self.words.producers.lock,
-            _ => &self.words.consumers.lock,
+            PRODUCERS => &self.words.producers.lock.word,
+            _ => &self.words.consumers.lock.word,
         };
         Lock::new(word, self.holder, side).lock(patience)
     }
@@ -276,7 +275,7 @@ impl<'a> Ring<'a> {
             return Ok(room);
         }
         // Acquire: pairs with the consumers' commit; what they copied out may be overwritten.
-        let head = self.words.consumers.count.load(Ordering::Acquire);
+        let head = self.words.consumers.lock.count.load(Ordering::Acquire);
         let used = tail.wrapping_sub(head);
         if used > self.capacity {
             return Err(Refusal::Corrupt);
@@ -286,21 +285,15 @@ impl<'a> Ring<'a> {
     }
 
     #[inline]
-    fn commit_put(self, guard: &LockGuard<'_>, span: Span) -> Result<(), Refusal> {
-        debug_assert!(!guard.is_stale(), "`write` is never the user's");
-        // Release: pairs with the consumers' Acquire load of tail. Only `close` can have changed it.
-        let tail = &self.words.producers.count;
-        tail.compare_exchange(
-            span.start,
-            span.start + span.len,
-            Ordering::Release,
-            Ordering::Relaxed,
-        )
-        .map(drop)
-        .map_err(|now| match now & CLOSED {
-            0 => Refusal::Corrupt,
-            _ => Refusal::Closed,
-        })
+    fn commit_put(self, guard: LockGuard<'_>, span: Span) -> Result<(), Refusal> {
+        // Release, at least: pairs with the consumers' Acquire load of tail. Only `close` can have
+        // changed it.
+        let tail = &self.words.producers.lock;
+        tail.commit_and_unlock(guard, span.start, span.start + span.len)
+            .map_err(|now| match now & CLOSED {
+                0 => Refusal::Corrupt,
+                _ => Refusal::Closed,
+            })
     }
 
     #[inline]
@@ -319,7 +312,7 @@ impl<'a> Ring<'a> {
                     if waited {
                         self.words.consumers.tune(items, self.capacity);
                     }
-                    let start = self.words.consumers.count.load(Ordering::Relaxed);
+                    let start = self.words.consumers.lock.count.load(Ordering::Relaxed);
                     let len = items.min(most);
                     let ahead = items - len;
                     return Ok((guard, Span { start, len, ahead }));
@@ -333,7 +326,7 @@ impl<'a> Ring<'a> {
     #[inline]
     fn items(self, most: u64, owner_died: bool) -> Result<u64, Refusal> {
         let side = &self.words.consumers;
-        let head = side.count.load(Ordering::Relaxed);
+        let head = side.lock.count.load(Ordering::Relaxed);
         if head & CLOSED != 0 {
             return Err(Refusal::Corrupt); // only a tail has that bit
         }
@@ -343,7 +336,7 @@ impl<'a> Ring<'a> {
             return Ok(items);
         }
         // Acquire: pairs with the producers' commit; the items are whole.
-        let tail = self.words.producers.count.load(Ordering::Acquire);
+        let tail = self.words.producers.lock.count.load(Ordering::Acquire);
         let items = (tail & !CLOSED).wrapping_sub(head);
         if items > self.capacity {
             return Err(Refusal::Corrupt);
@@ -362,7 +355,7 @@ impl<'a> Ring<'a> {
             "this process is a fork made while the item was being read: the item is its parent's"
         );
         // Release: pairs with the producers' Acquire load of head.
-        let head = &self.words.consumers.count;
+        let head = &self.words.consumers.lock.count;
         head.store(span.start + span.len, Ordering::Release);
         drop(guard);
         full_fence_after_rmw();
@@ -395,8 +388,8 @@ impl<'a> Ring<'a> {
     /// Head, then tail with its top bit: taken one after the other, so `tail - head` may be too
     /// large by what was put and taken in between.
     fn counts(self) -> (u64, u64) {
-        let head = self.words.consumers.count.load(Ordering::Acquire);
-        let tail = self.words.producers.count.load(Ordering::Acquire);
+        let head = self.words.consumers.lock.count.load(Ordering::Acquire);
+        let tail = self.words.producers.lock.count.load(Ordering::Acquire);
         (head, tail)
     }
 
@@ -404,6 +397,7 @@ impl<'a> Ring<'a> {
     pub fn close(self) {
         self.words
             .producers
+            .lock
             .count
             .fetch_or(CLOSED, Ordering::AcqRel);
         full_fence_after_rmw();
@@ -414,7 +408,7 @@ impl<'a> Ring<'a> {
     /// Whether [`close`](Self::close) was called.
     #[must_use]
     pub fn is_closed(self) -> bool {
-        self.words.producers.count.load(Ordering::Acquire) & CLOSED != 0
+        self.words.producers.lock.count.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// How many items there are, or were a moment ago; never more than the capacity.

@@ -100,6 +100,17 @@ impl Holder<'_> {
 #[derive(Debug, Default)]
 pub struct LockWord(Futex64);
 
+#[cfg(all(test, not(loom)))]
+impl LockWord {
+    pub(super) fn raw(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_raw(&self, word: u64) {
+        self.0.store(word, Ordering::Relaxed);
+    }
+}
+
 /// Why a lock was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockError {
@@ -304,6 +315,17 @@ impl<'a> LockGuard<'a> {
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.number != self.lock.holder.number()
+    }
+
+    /// Whether it is this lock's.
+    pub(super) fn is_of(&self, word: &LockWord) -> bool {
+        std::ptr::eq(self.lock.word, word)
+    }
+
+    /// The lock's word while this guard holds it and nobody sleeps.
+    #[inline]
+    pub(super) fn locked_word(&self) -> u64 {
+        self.number << 1
     }
 
     /// To be called before user code runs under the lock: until the result is dropped, this

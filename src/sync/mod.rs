@@ -3,10 +3,12 @@
 //! Nothing here knows a segment or an item type. The same files are compiled under `cfg(loom)`,
 //! where the words are loom's; `tests/loom.rs` explores their interleavings.
 
+mod counted;
 mod event;
 mod lock;
 mod slots;
 
+pub(crate) use counted::CountedLock;
 pub use event::{Deadline, Event};
 #[cfg(not(loom))]
 pub(crate) use lock::forget_held_locks;

@@ -196,7 +196,11 @@ pub(crate) const ROWS: &[QueueRow] = &[
         operate: PUT_9,
         predecessor: Some(Predecessor {
             operate: PUT_8,
-            dies: Dies::When(|raw| raw.word(PRODUCERS) != 0 && raw.word(TAIL) == 1),
+            // With a sleeper to be woken, commit and unlocking are two steps on every machine.
+            dies: Dies::When(|raw| {
+                raw.mark_sleeper(PRODUCERS);
+                raw.word(PRODUCERS) != 0 && raw.word(TAIL) == 1
+            }),
         }),
         after: Some((&[8, 9], false)),
         ..BASE

@@ -211,7 +211,10 @@ pub(crate) const BODY: u64 = 512;
 
 impl Raw {
     pub(crate) fn open(name: &str) -> Result<Self, String> {
-        let file = std::fs::File::open(path_of(name));
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(path_of(name));
         file.map(Self).map_err(|error| format!("{name}: {error}"))
     }
 
@@ -221,6 +224,17 @@ impl Raw {
         let read = self.0.read_exact_at(&mut bytes, BODY + offset);
         read.expect("read a segment's file");
         u64::from_le_bytes(bytes)
+    }
+
+    /// Does to a lock that is held what one who waits for it does: says that somebody sleeps. The
+    /// child is between two instructions meanwhile.
+    pub(crate) fn mark_sleeper(&self, lock: u64) {
+        let word = self.word(lock);
+        if word != 0 {
+            let marked = (word | 1).to_le_bytes();
+            let written = self.0.write_all_at(&marked, BODY + lock);
+            written.expect("write to a segment's file");
+        }
     }
 }
 
