@@ -136,10 +136,10 @@ pub use value::Value;
 /// changes without notice.
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::ring::{Refusal, Ring, RingWords, Span};
+    pub use crate::ring::{Items, Lot, Refusal, Ring, RingWords, Room, Span};
     pub use crate::sync::{
-        Deadline, Event, Holder, Liveness, Lock, LockError, LockGuard, LockWord, Patience, Slots,
-        Standing,
+        Announced, Deadline, Event, Holder, Liveness, Lock, LockError, LockGuard, LockWord,
+        Patience, Slots, Standing,
     };
 }
 

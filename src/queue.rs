@@ -6,7 +6,7 @@ use crate::layout::Kind;
 use crate::memory::Memory;
 use crate::place::Place;
 use crate::region::{Body, Region};
-use crate::ring::{Refusal, Ring, RingWords, Span};
+use crate::ring::{Lot, Refusal, Ring, RingWords, Span};
 use crate::sync::{Deadline, Patience};
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -327,10 +327,12 @@ impl<T: Element> Queue<T> {
     /// # Panics
     /// In a child that `f` forked, when `f` returns there: the item is the parent's.
     pub fn get_with<R>(&self, f: impl FnOnce(&T) -> R) -> Result<R, GetError> {
-        let got = self
-            .ring()
-            .get_with(FOREVER, |span| f(&self.read(span.start)));
-        got.map_err(GetError::from)
+        let items = self.ring().claim_items(1, FOREVER)?;
+        let announced = items.announce();
+        let result = f(&self.read(items.span().start));
+        drop(announced);
+        items.commit(Lot::items(1));
+        Ok(result)
     }
 
     /// Takes as many items as there are, up to `out.len()`, in one commit; waits for one. Returns

@@ -30,11 +30,11 @@
 //! it, the item is in, or out. There is nothing to repair: recovery is reading two counters
 //! again and checking them. A wake-up that dies with it is slept through for at most a nap.
 
+mod claim;
+
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{
-    CountedLock, Deadline, Event, Holder, Lock, LockError, LockGuard, Patience,
-    full_fence_after_rmw,
-};
+use crate::sync::{CountedLock, Event, Holder, LockError, Patience, full_fence_after_rmw};
+pub use claim::{Items, Lot, Room};
 
 /// The bit of `tail` that says closed.
 const CLOSED: u64 = 1 << 63;
@@ -63,7 +63,8 @@ impl Side {
         }
     }
 
-    /// Learns from a wait that ended with `found` items, or room for as many; under the lock.
+    /// Learns from a wait that ended with `found` positions, where an item takes `per_item`; under
+    /// the lock.
     ///
     /// A faster side that looked after every item would take the cache lines away from the slower
     /// one each time, and both would go at the speed of those. So a stream is to be passed on in
@@ -71,12 +72,12 @@ impl Side {
     /// what a pause brings: more than one item, and it was worth it. Where pauses have become short
     /// a stream would not show any more, so now and then a long one is tried.
     #[cold]
-    fn tune(&self, found: u64, capacity: u64) {
+    fn tune(&self, found: u64, per_item: u64, capacity: u64) {
         let gap = u64::from(self.gap());
-        let most = u64::from(LONGEST_GAP).min(capacity / 2).max(1);
+        let most = u64::from(LONGEST_GAP).min(capacity / per_item / 2).max(1);
         let next = if self.lock.count.load(Ordering::Relaxed) & PROBE == 0 {
             u64::from(FIRST_GAP)
-        } else if found > 1 {
+        } else if found > per_item {
             gap * 2
         } else {
             gap / 2
@@ -165,9 +166,6 @@ const LONGEST_GAP: u32 = 512;
 const FIRST_GAP: u32 = 64;
 const PROBE: u64 = 1023;
 
-const PRODUCERS: u32 = 0;
-const CONSUMERS: u32 = 1;
-
 impl<'a> Ring<'a> {
     /// The ring at `words`; `capacity` is this process's own copy, checked when it opened.
     #[inline]
@@ -189,33 +187,10 @@ impl<'a> Ring<'a> {
         patience: Patience,
         write: impl FnOnce(Span),
     ) -> Result<u64, Refusal> {
-        let mut waited = false;
-        let (guard, span) = loop {
-            let guard = self.lock(PRODUCERS, patience)?;
-            // Once: `close` may set the top bit between two loads, and with the second one as its
-            // start a put would commit after it.
-            let start = self.words.producers.lock.count.load(Ordering::Relaxed);
-            match self.room(start, most, guard.owner_died())? {
-                0 => {
-                    let gap = self.words.producers.gap();
-                    drop(guard);
-                    self.await_room(patience, gap)?;
-                    waited = true;
-                }
-                room => {
-                    if waited {
-                        self.words.producers.tune(room, self.capacity);
-                    }
-                    let len = room.min(most);
-                    let ahead = room - len;
-                    break (guard, Span { start, len, ahead });
-                }
-            }
-        };
+        let room = self.claim_room(1, most, patience)?;
+        let span = room.span();
         write(span);
-        self.commit_put(guard, span)?;
-        full_fence_after_rmw();
-        self.words.not_empty.0.notify(count(span.len));
+        room.commit(Lot::items(span.len))?;
         Ok(span.len)
     }
 
@@ -228,161 +203,11 @@ impl<'a> Ring<'a> {
         patience: Patience,
         read: impl FnOnce(Span) -> R,
     ) -> Result<R, Refusal> {
-        let (guard, span) = self.claim_items(most, patience)?;
+        let items = self.claim_items(most, patience)?;
+        let span = items.span();
         let result = read(span);
-        self.commit_get(guard, span);
+        items.commit(Lot::items(span.len));
         Ok(result)
-    }
-
-    /// As [`get`](Self::get) of one item, for a `read` that is the user's: it may panic, fork, or
-    /// come back for the lock.
-    ///
-    /// # Panics
-    /// In a child that `read` forked, when it returns there: the item is the parent's.
-    pub fn get_with<R>(
-        self,
-        patience: Patience,
-        read: impl FnOnce(Span) -> R,
-    ) -> Result<R, Refusal> {
-        let (guard, span) = self.claim_items(1, patience)?;
-        let announced = guard.announce();
-        let result = read(span);
-        drop(announced);
-        self.commit_get(guard, span);
-        Ok(result)
-    }
-
-    #[inline]
-    fn lock(self, side: u32, patience: Patience) -> Result<LockGuard<'a>, LockError> {
-        let word = match side {
-            PRODUCERS => &self.words.producers.lock.word,
-            _ => &self.words.consumers.lock.word,
-        };
-        Lock::new(word, self.holder, side).lock(patience)
-    }
-
-    /// How many items fit behind `tail`; under the producers' lock. Where the copy of head shows room
-    /// for fewer than `most`, head itself is asked.
-    #[inline]
-    fn room(self, tail: u64, most: u64, owner_died: bool) -> Result<u64, Refusal> {
-        let side = &self.words.producers;
-        if tail & CLOSED != 0 {
-            return Err(Refusal::Closed);
-        }
-        let used = tail.wrapping_sub(side.seen.load(Ordering::Relaxed));
-        let room = self.capacity.wrapping_sub(used);
-        if used < self.capacity && room >= most.min(self.capacity) && !owner_died {
-            return Ok(room);
-        }
-        // Acquire: pairs with the consumers' commit; what they copied out may be overwritten.
-        let head = self.words.consumers.lock.count.load(Ordering::Acquire);
-        let used = tail.wrapping_sub(head);
-        if used > self.capacity {
-            return Err(Refusal::Corrupt);
-        }
-        side.seen.store(head, Ordering::Relaxed);
-        Ok(self.capacity - used)
-    }
-
-    #[inline]
-    fn commit_put(self, guard: LockGuard<'_>, span: Span) -> Result<(), Refusal> {
-        // Release, at least: pairs with the consumers' Acquire load of tail. Only `close` can have
-        // changed it.
-        let tail = &self.words.producers.lock;
-        tail.commit_and_unlock(guard, span.start, span.start + span.len)
-            .map_err(|now| match now & CLOSED {
-                0 => Refusal::Corrupt,
-                _ => Refusal::Closed,
-            })
-    }
-
-    #[inline]
-    fn claim_items(self, most: u64, patience: Patience) -> Result<(LockGuard<'a>, Span), Refusal> {
-        let mut waited = false;
-        loop {
-            let guard = self.lock(CONSUMERS, patience)?;
-            match self.items(most, guard.owner_died())? {
-                0 => {
-                    let gap = self.words.consumers.gap();
-                    drop(guard);
-                    self.await_item(patience, gap)?;
-                    waited = true;
-                }
-                items => {
-                    if waited {
-                        self.words.consumers.tune(items, self.capacity);
-                    }
-                    let start = self.words.consumers.lock.count.load(Ordering::Relaxed);
-                    let len = items.min(most);
-                    let ahead = items - len;
-                    return Ok((guard, Span { start, len, ahead }));
-                }
-            }
-        }
-    }
-
-    /// How many items there are; under the consumers' lock. Where the copy of tail shows fewer than
-    /// `most`, tail itself is asked.
-    #[inline]
-    fn items(self, most: u64, owner_died: bool) -> Result<u64, Refusal> {
-        let side = &self.words.consumers;
-        let head = side.lock.count.load(Ordering::Relaxed);
-        if head & CLOSED != 0 {
-            return Err(Refusal::Corrupt); // only a tail has that bit
-        }
-        let items = side.seen.load(Ordering::Relaxed).wrapping_sub(head);
-        let enough = most.clamp(1, self.capacity);
-        if (enough..=self.capacity).contains(&items) && !owner_died {
-            return Ok(items);
-        }
-        // Acquire: pairs with the producers' commit; the items are whole.
-        let tail = self.words.producers.lock.count.load(Ordering::Acquire);
-        let items = (tail & !CLOSED).wrapping_sub(head);
-        if items > self.capacity {
-            return Err(Refusal::Corrupt);
-        }
-        if items == 0 && tail & CLOSED != 0 {
-            return Err(Refusal::Closed);
-        }
-        side.seen.store(tail & !CLOSED, Ordering::Relaxed);
-        Ok(items)
-    }
-
-    #[inline]
-    fn commit_get(self, guard: LockGuard<'_>, span: Span) {
-        assert!(
-            !guard.is_stale(),
-            "this process is a fork made while the item was being read: the item is its parent's"
-        );
-        // Release: pairs with the producers' Acquire load of head.
-        let head = &self.words.consumers.lock.count;
-        head.store(span.start + span.len, Ordering::Release);
-        drop(guard);
-        full_fence_after_rmw();
-        self.words.not_full.0.notify(count(span.len));
-    }
-
-    #[cold]
-    fn await_room(self, patience: Patience, gap: u32) -> Result<(), Refusal> {
-        let deadline = to_wait(patience)?;
-        // Anything but a full, open ring ends the wait; what it is, the next round finds.
-        let look = || {
-            let (head, tail) = self.counts();
-            (tail.wrapping_sub(head) != self.capacity).then_some(())
-        };
-        let found = self.words.not_full.0.wait(deadline, gap, look);
-        found.ok_or(Refusal::TimedOut)
-    }
-
-    #[cold]
-    fn await_item(self, patience: Patience, gap: u32) -> Result<(), Refusal> {
-        let deadline = to_wait(patience)?;
-        let look = || {
-            let (head, tail) = self.counts();
-            (tail != head).then_some(())
-        };
-        let found = self.words.not_empty.0.wait(deadline, gap, look);
-        found.ok_or(Refusal::TimedOut)
     }
 
     /// Head, then tail with its top bit: taken one after the other, so `tail - head` may be too
@@ -422,16 +247,5 @@ impl<'a> Ring<'a> {
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.len() == 0
-    }
-}
-
-fn count(len: u64) -> u32 {
-    len.try_into().unwrap_or(u32::MAX)
-}
-
-fn to_wait(patience: Patience) -> Result<Deadline, Refusal> {
-    match patience {
-        Patience::Try => Err(Refusal::NotNow),
-        Patience::Until(deadline) => Ok(deadline),
     }
 }

@@ -12,7 +12,7 @@ pub(crate) use counted::CountedLock;
 pub use event::{Deadline, Event};
 #[cfg(not(loom))]
 pub(crate) use lock::forget_held_locks;
-pub use lock::{Holder, Liveness, Lock, LockError, LockGuard, LockWord, Standing};
+pub use lock::{Announced, Holder, Liveness, Lock, LockError, LockGuard, LockWord, Standing};
 pub use slots::Slots;
 
 /// Atomics, as the build has them.
