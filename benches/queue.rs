@@ -33,6 +33,17 @@ struct Setup {
     consumers: &'static [usize],
 }
 
+impl Setup {
+    /// The same with these sides.
+    fn of(self, producers: &'static [usize], consumers: &'static [usize]) -> Self {
+        Self {
+            producers,
+            consumers,
+            ..self
+        }
+    }
+}
+
 fn main() {
     describe("queue");
     // SAFETY: without a handler for it, the signal just ends this process.
@@ -48,48 +59,64 @@ fn main() {
     let cpus = two_cpus();
     println!("capacity {capacity}, {items} items a run, CPUs {cpus:?}");
 
-    // Sides of the machine, as indices of `cpus`.
-    let lines: [(&str, f64, &'static [usize], &'static [usize]); 3] = [
-        ("1P1C", 2.0, &[0], &[1]),
-        ("2P2C, a side a CPU", 1.0, &[0, 0], &[1, 1]),
-        ("2P2C, a pair a CPU", 1.0, &[0, 1], &[1, 0]),
+    // Sides of the machine, as indices of `cpus`; the least ratio to crossbeam, and to our own 1P1C.
+    let all = Setup {
+        capacity,
+        items,
+        producers: &[0],
+        consumers: &[1],
+    };
+    let lines: [(&str, f64, f64, Setup); 5] = [
+        ("1P1C", 2.5, 1.0, all),
+        ("2P2C, a side a CPU", 1.0, 0.8, all.of(&[0, 0], &[1, 1])),
+        ("2P2C, a pair a CPU", 1.0, 0.8, all.of(&[0, 1], &[1, 0])),
+        ("4P4C", 1.0, 0.8, all.of(&[0, 1, 0, 1], &[1, 0, 1, 0])),
+        ("16P16C", 1.0, 0.25, all.of(&SIXTEEN, &SIXTEEN)),
     ];
-    for (name, goal, producers, consumers) in lines {
-        let setup = Setup {
-            capacity,
-            items,
-            producers,
-            consumers,
-        };
-        // Checks the answers of both, and warms up.
-        let check = Setup {
-            items: items.min(200_000),
-            ..setup
-        };
-        between_processes(check, cpus);
-        between_threads(check, cpus);
-
+    let mut alone = None;
+    for (name, goal, goal_alone, setup) in lines {
         let (ours, theirs) = in_turns(
             rounds,
-            || items as f64 / between_processes(setup, cpus).as_secs_f64() / 1e6,
-            || items as f64 / between_threads(setup, cpus).as_secs_f64() / 1e6,
+            || throughput(setup, cpus, between_processes),
+            || throughput(setup, cpus, between_threads),
         );
         let ratio = Spread::of(ours.iter().zip(&theirs).map(|(a, b)| a / b).collect());
-        println!(
-            "{name}: queue between processes: {} M items/s",
-            Spread::of(ours)
-        );
+        let ours = Spread::of(ours);
+        let alone = *alone.get_or_insert(ours.median);
+        println!("{name}: queue between processes: {ours} M items/s");
         println!(
             "{name}: crossbeam between threads: {} M items/s",
             Spread::of(theirs)
         );
-        let of = if name == "1P1C" {
-            String::new()
-        } else {
-            format!(" {name}")
-        };
-        println!("ratio queue/crossbeam{of}: {ratio}, goal {goal:.1}");
+        println!("ratio queue/crossbeam, {name}: {ratio}, goal at least {goal:.1}");
+        println!(
+            "ratio {name} / 1P1C: {:.2}, goal at least {goal_alone:.2}",
+            ours.median / alone
+        );
     }
+
+    // What capacity costs: each against the usual one, in turns.
+    for capacity in [64, 16 << 10, 1 << 20] {
+        let setup = Setup { capacity, ..all };
+        let (others, usual) = in_turns(
+            rounds,
+            || throughput(setup, cpus, between_processes),
+            || throughput(all, cpus, between_processes),
+        );
+        let ratio = Spread::of(others.iter().zip(&usual).map(|(a, b)| a / b).collect());
+        println!(
+            "capacity {capacity}: {} M items/s\nratio capacity {capacity} / {}: {ratio}, goal at least 0.5",
+            Spread::of(others),
+            all.capacity
+        );
+    }
+}
+
+const SIXTEEN: [usize; 16] = [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1];
+
+/// A run's items per second, in millions.
+fn throughput(setup: Setup, cpus: [usize; 2], run: fn(Setup, [usize; 2]) -> Duration) -> f64 {
+    setup.items as f64 / run(setup, cpus).as_secs_f64() / 1e6
 }
 
 /// How many of `items` the one of `sides` with this index has to do.
@@ -109,7 +136,7 @@ fn produce(setup: Setup, index: usize, mut send: impl FnMut(u64)) {
 /// single one, without a gap), and returns how many there were and the sum of their counts.
 fn consume(setup: Setup, mut next: impl FnMut() -> Option<u64>) -> [u64; 2] {
     let gaps = setup.consumers.len() > 1;
-    let mut expected = [0; 4];
+    let mut expected = [0; 16];
     let (mut taken, mut sum) = (0, 0);
     while let Some(item) = next() {
         let count = item & ((1 << PRODUCER_SHIFT) - 1);
