@@ -1,17 +1,15 @@
 //! Forks: a child is a holder of its own, a copied guard commits nothing, a dead parent never looks
 //! alive through its child, and no descriptor of ours gets into a program that is started.
 //!
-//! Without libtest's harness, because its threads would be in the way of the forks: `main` has one
-//! thread, runs the tests one after the other, and each in a fork of its own, so that no test
-//! inherits another's segments. Arguments are parts of the names of the tests to run.
+//! Without libtest's harness, because its threads would be in the way of the forks. Arguments are parts
+//! of the names of the tests to run.
 
+#[path = "../support/fork.rs"]
 mod fork;
+
 mod holding;
 mod locking;
 mod threads;
-
-use fork::Child;
-use std::time::Instant;
 
 const TESTS: [(&str, fn()); 12] = [
     (
@@ -65,20 +63,5 @@ fn main() {
     if std::env::args().any(|arg| arg == threads::PROGRAM) {
         return threads::program();
     }
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|arg| !arg.starts_with('-'))
-        .collect();
-    let mut failed = 0;
-    for (name, test) in TESTS {
-        if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
-            continue;
-        }
-        let began = Instant::now();
-        let status = Child::fork(test).wait();
-        let verdict = if status == 0 { "ok" } else { "FAILED" };
-        failed += usize::from(status != 0);
-        println!("test {name} ... {verdict} ({:?})", began.elapsed());
-    }
-    assert_eq!(failed, 0, "tests failed");
+    fork::run(&TESTS);
 }

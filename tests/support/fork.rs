@@ -1,10 +1,41 @@
-//! Forking, waiting, and passing a word on.
+//! What the tests that fork share: a runner without libtest's threads, forking, waiting, and passing
+//! a word on.
+#![allow(dead_code)] // each test binary uses its own part
 
 use std::fs::File;
-use std::io::{Read, Write, pipe};
-use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
+
+/// Runs the tests whose names contain one of the program's arguments, or all: one after the other, by
+/// a process with one thread, and each in a fork of its own, so that none inherits another's segments.
+pub(crate) fn run(tests: &[(&str, fn())]) {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
+    let mut failed = Vec::new();
+    for (name, test) in tests {
+        if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
+            continue;
+        }
+        let began = Instant::now();
+        let status = Child::fork(test).wait();
+        let verdict = if status == 0 { "ok" } else { "FAILED" };
+        if status != 0 {
+            failed.push(*name);
+        }
+        println!("test {name} ... {verdict} ({:?})", began.elapsed());
+    }
+    assert!(failed.is_empty(), "tests failed: {failed:?}");
+}
+
+/// Says why a test can't be run here; with `SHMKIT_REQUIRE_ALL` set, as CI does, that fails it.
+pub(crate) fn not_run(why: &str) {
+    assert!(std::env::var_os("SHMKIT_REQUIRE_ALL").is_none(), "{why}");
+    println!("  not run: {why}");
+}
 
 /// A forked child.
 pub(crate) struct Child(libc::pid_t);
@@ -70,13 +101,97 @@ pub(crate) fn exit(code: i32) -> ! {
 }
 
 /// How long any process of these tests may take.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Has the process killed if it is still there then: a test that hangs fails.
-fn end_after(limit: Duration) {
+pub(crate) fn end_after(limit: Duration) {
     let seconds = limit.as_secs().try_into().expect("a few seconds");
     // SAFETY: it takes a number; the signal's default is the end.
     unsafe { libc::alarm(seconds) };
+}
+
+/// What a process does that is to be ended by somebody else.
+pub(crate) fn for_ever() -> ! {
+    end_after(LIMIT);
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Whether this process has any children, ended ones that nobody waited for included.
+pub(crate) fn has_children() -> bool {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: integers and pointers, for which zeros are valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: there is room for what is found.
+    let failed = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
+    if failed == -1 {
+        let error = std::io::Error::last_os_error();
+        assert_eq!(error.raw_os_error(), Some(libc::ECHILD), "{error}");
+    }
+    failed == 0
+}
+
+/// What this process's descriptors lead to.
+pub(crate) fn descriptors() -> Vec<String> {
+    let listing = std::fs::read_dir("/proc/self/fd").expect("list the descriptors");
+    let mut found: Vec<String> = listing
+        .filter_map(|fd| std::fs::read_link(fd.expect("list").path()).ok())
+        .map(|path| path.to_string_lossy().into_owned())
+        .filter(|path| !path.ends_with("/fd")) // the listing's own
+        .collect();
+    found.sort();
+    found
+}
+
+/// Runs `f` with one of the standard streams led into a pipe; what was written there, by this process
+/// and by any other that has the stream (and has ended by then).
+pub(crate) fn captured(stream: i32, f: impl FnOnce()) -> String {
+    let (mut from, to) = pipe().expect("a pipe");
+    // SAFETY: it takes a number.
+    let kept = unsafe { libc::dup(stream) };
+    assert!(kept >= 0, "keep the stream");
+    let lead_to = |fd: i32| {
+        // SAFETY: it takes numbers.
+        assert_eq!(unsafe { libc::dup2(fd, stream) }, stream, "lead the stream");
+    };
+    lead_to(to.as_raw_fd());
+    let ended = catch_unwind(AssertUnwindSafe(f));
+    lead_to(kept);
+    // SAFETY: it is this function's own.
+    drop(unsafe { OwnedFd::from_raw_fd(kept) });
+    drop(to);
+    let mut text = String::new();
+    from.read_to_string(&mut text).expect("text");
+    if let Err(payload) = ended {
+        eprint!("{text}"); // where the panic's own text may be
+        resume_unwind(payload);
+    }
+    text
+}
+
+/// Tells when all who have its other end are gone: every process forked meanwhile has it.
+pub(crate) struct Witness(PipeReader, PipeWriter);
+
+impl Witness {
+    pub(crate) fn new() -> Self {
+        let (from, to) = pipe().expect("a pipe");
+        Self(from, to)
+    }
+
+    /// To be called by the others: this is read by [`outlive`](Self::outlive).
+    pub(crate) fn say(&self, what: &str) {
+        (&self.1).write_all(what.as_bytes()).expect("say");
+    }
+
+    /// Waits until nobody but the caller has it; what the others said.
+    pub(crate) fn outlive(self) -> String {
+        let Self(mut from, to) = self;
+        drop(to);
+        let mut said = String::new();
+        from.read_to_string(&mut said).expect("text");
+        said
+    }
 }
 
 /// A way to tell other processes of a fork tree something: one byte for each thing.
