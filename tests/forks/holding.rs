@@ -1,7 +1,9 @@
 //! Who holds a name in a tree of forks.
 
 use crate::fork::{Child, Line, Name, exit, panic_of, raw_fork};
-use shmkit::{Queue, Value};
+use shmkit::{Error, Queue, Value};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 
 /// A parent that leaves while its forked child goes on, as a daemon's does. `leave` is the parent's
 /// last act; the child waits for it, works, and drops.
@@ -142,4 +144,70 @@ pub(crate) fn child_without_descriptors() {
     child.finish();
     assert_eq!(value.get(), 3);
     assert_eq!(name.holders(), 1);
+}
+
+/// A process that may not open the segment any more can go on with it, and can't pass it on.
+pub(crate) fn child_without_permission() {
+    let name = Name::new("denied");
+    let value = Value::create(&name.0, 1u64).expect("create");
+    Child::fork(|| {
+        let path = format!("/dev/shm/{}", name.0);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o000)).expect("take the rights");
+        // SAFETY: it has no conditions.
+        if unsafe { libc::geteuid() } == 0 {
+            // Whom no mode keeps out: as nobody.
+            // SAFETY: it takes a number.
+            assert_eq!(unsafe { libc::setuid(65534) }, 0, "become nobody");
+        }
+        let refused = Value::<u64>::open(&name.0).expect_err("no permission");
+        assert!(
+            matches!(refused, Error::PermissionDenied { .. }),
+            "{refused:?}"
+        );
+        value.set(2);
+        Child::fork(|| {
+            assert_eq!(value.get(), 2, "reading takes no lock");
+            let text = panic_of(|| value.set(3));
+            assert!(text.contains("without permission"), "{text}");
+            drop(value.clone());
+        })
+        .finish();
+        value.set(4); // a holder still
+    })
+    .finish();
+    assert_eq!(value.get(), 4);
+    assert_eq!(name.holders(), 1);
+    drop(value);
+    assert!(!name.exists());
+}
+
+pub(crate) fn two_handles() {
+    let name = Name::new("two");
+    let one = Value::create(&name.0, 1u64).expect("create");
+    let mut other = Some(Value::<u64>::open(&name.0).expect("open"));
+    assert_eq!(name.holders(), 2);
+    let (ready, go) = (Line::new(), Line::new());
+    let child = Child::fork(|| {
+        let other = other.take().expect("inherited");
+        // Each excludes the other, and either is found out by its own thread.
+        assert_eq!(one.update(|_| other.get()), 1);
+        let text = panic_of(|| one.update(|_| other.set(2)));
+        assert!(text.contains("deadlock"), "{text}");
+        drop(other);
+        one.update(|n| *n += 1);
+        ready.tell();
+        go.hear();
+        one.update(|n| *n += 1);
+    });
+    ready.hear();
+    assert_eq!(name.holders(), 3, "two here, and one that the child kept");
+    drop(one);
+    assert_eq!(name.holders(), 2);
+    go.tell();
+    child.finish();
+    let other = other.expect("the child took its own copy");
+    assert_eq!(other.get(), 3);
+    assert_eq!(name.holders(), 1);
+    drop(other);
+    assert!(!name.exists());
 }

@@ -11,7 +11,7 @@ mod holding;
 mod locking;
 mod threads;
 
-const TESTS: [(&str, fn()); 12] = [
+const TESTS: [(&str, fn()); 14] = [
     (
         "a_child_keeps_the_name_when_its_parent_exits",
         holding::parent_exits,
@@ -28,6 +28,14 @@ const TESTS: [(&str, fn()); 12] = [
     (
         "a_child_without_descriptors_is_told_so",
         holding::child_without_descriptors,
+    ),
+    (
+        "a_child_without_permission_is_told_so",
+        holding::child_without_permission,
+    ),
+    (
+        "two_handles_to_one_segment_are_two_holders_in_a_child_too",
+        holding::two_handles,
     ),
     (
         "an_update_forked_in_its_closure_commits_once",
