@@ -12,10 +12,11 @@ use std::time::Duration;
 /// A result whose error is the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What creating, opening, listing or removing a segment can be refused with.
+/// What creating, opening, listing or removing a segment can be refused with, and what starting or
+/// waiting for a process can.
 ///
 /// `place` is always the place as the caller gave it: a name, a path, or a description in round
-/// brackets where there is neither.
+/// brackets where there is neither. For a process it is `process` and its name.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -100,6 +101,22 @@ pub enum Error {
         place: String,
         /// How long it was tried for.
         waited: Duration,
+    },
+    /// A process was not started, because a fork copies the calling thread alone, and with it
+    /// whatever locks the others hold at that moment.
+    MultiThreaded {
+        /// The name that the new process was to have.
+        process: String,
+        /// How many threads this process has.
+        threads: u64,
+    },
+    /// A process was not started, because the calling thread is inside a closure that runs under a
+    /// lock, or holds a guard: the child would have a copy of what is its parent's.
+    GuardsHeld {
+        /// The name that the new process was to have.
+        process: String,
+        /// How many of them there are.
+        guards: usize,
     },
     /// The place can't do what was asked of it.
     Unsupported {
@@ -193,6 +210,17 @@ impl fmt::Display for Error {
                 "{place}: stalled: no turn at its gate for {} ms (is a process that uses it stopped?)",
                 waited.as_millis()
             ),
+            Self::MultiThreaded { process, threads } => write!(
+                f,
+                "process {process}: not started: expected a single thread, found {threads} \
+                 (a fork would copy the locks that the others hold): use `spawn_unchecked` if the \
+                 child needs none of those, or start another program that opens by name"
+            ),
+            Self::GuardsHeld { process, guards } => write!(
+                f,
+                "process {process}: not started: expected no guard and no closure under a lock \
+                 in the starting thread, found {guards}: drop or leave it first"
+            ),
             Self::Unsupported { place, what } => write!(f, "{place}: unsupported: {what}"),
             Self::Os { place, op, source } => write!(f, "{place}: cannot {op}: {source}"),
             Self::Put { source } => write!(f, "put: {source}"),
@@ -225,6 +253,7 @@ impl From<Error> for io::Error {
                 ErrorKind::InvalidData
             }
             Error::Stalled { .. } => ErrorKind::TimedOut,
+            Error::MultiThreaded { .. } | Error::GuardsHeld { .. } => ErrorKind::ResourceBusy,
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::Os { source, .. } => source.kind(),
             Error::Put { source } => match source {

@@ -24,7 +24,7 @@
 //! ends. A number that was drawn and not locked yet is nobody's, and dead.
 
 use crate::os::{self, FileId};
-use crate::sync::{Deadline, Standing, forget_held_locks};
+use crate::sync::{Deadline, Standing, count_announced, forget_held_locks};
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
@@ -132,6 +132,22 @@ extern "C" fn after_fork_in_child() {
             hold.become_heir();
         }
     }
+}
+
+/// How many locks of open segments this thread holds for code that is not ours: what a fork would
+/// copy without its being the child's. A leaked one counts until its handle is dropped, and a copy not
+/// at all: a forked child holds by other numbers.
+pub(crate) fn guards_alive() -> usize {
+    if count_announced(|_, _| true) == 0 {
+        return 0; // as a rule, and without the process-wide lock
+    }
+    let exclusive = exclusive();
+    count_announced(|identity, number| {
+        exclusive
+            .0
+            .iter()
+            .any(|hold| identity == hold.id.pair() && number == hold.number.load(Ordering::Relaxed))
+    })
 }
 
 // Holds.
@@ -383,6 +399,104 @@ impl Drop for Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::{Holder, Liveness, Lock, LockWord, Patience};
+
+    /// A holder of a file of a counter and a lock's word.
+    struct Member {
+        map: memmap2::MmapRaw,
+        hold: Arc<Hold>,
+    }
+
+    impl Member {
+        fn new(file: &File) -> Self {
+            let map = os::map(file, 16).unwrap();
+            let counter = NonNull::new(map.as_mut_ptr().cast()).unwrap();
+            let own = os::reopen(file.as_fd(), None).unwrap();
+            // SAFETY: the counter is in the file's mapping, which `drop` keeps until it has left.
+            let hold = unsafe { Hold::take(&mut exclusive(), own, counter, None) }.unwrap();
+            Self { map, hold }
+        }
+
+        fn lock(&self) -> Lock<'_> {
+            let word = self.map.as_mut_ptr().wrapping_add(8).cast::<LockWord>();
+            let holder = Holder {
+                number: self.hold.number(),
+                others: self,
+            };
+            // SAFETY: mapped as long as `self` is, and aligned; a lock's word is atomic.
+            Lock::new(unsafe { &*word }, holder, 0)
+        }
+    }
+
+    impl Drop for Member {
+        fn drop(&mut self) {
+            drop(self.hold.leave(&mut exclusive()));
+        }
+    }
+
+    impl Liveness for Member {
+        fn standing(&self, number: u64) -> Standing {
+            self.hold.standing(number)
+        }
+
+        fn identity(&self) -> (u64, u64) {
+            self.hold.id().pair()
+        }
+    }
+
+    const FOREVER: Patience = Patience::Until(Deadline::NEVER);
+
+    #[test]
+    fn a_leaked_guard_lives_as_long_as_its_handle() {
+        let file = os::create_in_memory().unwrap();
+        file.set_len(16).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &FIRST_COUNTER.to_le_bytes(), 0).unwrap();
+        // Two handles to one segment, in one process: two holders of one lock.
+        let (one, other) = (Member::new(&file), Member::new(&file));
+        assert_eq!(guards_alive(), 0);
+        let guard = one.lock().lock(FOREVER).unwrap();
+        assert_eq!(guards_alive(), 0, "no code but ours runs under it");
+        let announced = guard.announce();
+        assert_eq!(guards_alive(), 1);
+        let elsewhere = std::thread::spawn(guards_alive).join().unwrap();
+        assert_eq!(elsewhere, 0, "another thread's are not this one's");
+        drop(announced);
+        assert_eq!(guards_alive(), 0);
+        std::mem::forget(guard.announce());
+        std::mem::forget(guard);
+        assert_eq!(guards_alive(), 1, "leaked, and still locked");
+        assert!(other.lock().lock(Patience::Try).is_err());
+        drop(one);
+        assert_eq!(guards_alive(), 0, "its handle is gone");
+        assert!(other.lock().lock(FOREVER).unwrap().owner_died());
+    }
+
+    #[test]
+    fn a_guard_in_memory_of_one_s_own_does_not_count() {
+        struct Own;
+        impl Liveness for Own {
+            fn standing(&self, _: u64) -> Standing {
+                Standing::Alive
+            }
+            fn identity(&self) -> (u64, u64) {
+                (u64::MAX, 1)
+            }
+        }
+        let file = os::create_in_memory().unwrap();
+        file.set_len(16).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &FIRST_COUNTER.to_le_bytes(), 0).unwrap();
+        let same_number = Member::new(&file);
+        let number = AtomicU64::new(same_number.hold.number().load(Ordering::Relaxed));
+        let word = LockWord::default();
+        let holder = Holder {
+            number: &number,
+            others: &Own,
+        };
+        let guard = Lock::new(&word, holder, 0).lock(FOREVER).unwrap();
+        let announced = guard.announce();
+        assert_eq!(guards_alive(), 0);
+        drop(announced);
+    }
 
     #[test]
     fn a_flipped_byte_of_the_counter_is_found() {

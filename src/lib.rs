@@ -2,7 +2,7 @@
 //!
 //! [`Value<T>`] is one value that every process sees, whole. [`Queue<T>`] is a bounded queue for any
 //! number of producers and consumers. Both live in named shared-memory segments that any process
-//! opens by name, or in anonymous ones that forked children inherit.
+//! opens by name, or in anonymous ones that forked children inherit. [`Process`] starts such a child.
 //!
 //! ```
 //! use shmkit::{Queue, Value};
@@ -52,6 +52,11 @@
 //!
 //! # Forks
 //!
+//! [`Process::spawn`] runs a closure in a forked child, and is safe: it refuses where a fork would copy
+//! the locks of other threads ([`Error::MultiThreaded`]) or a guard of its own
+//! ([`Error::GuardsHeld`]). Forks by other means work as well, within the limits that the system
+//! sets them.
+//!
 //! A forked child inherits every handle and is a holder of its own from its first instruction: a
 //! daemon whose parent exits keeps the name, and a parent that dies never looks alive through its
 //! child. A fork inside a closure that runs under a lock copies the closure, not the lock: the copy
@@ -100,6 +105,8 @@ mod os;
 #[cfg(not(loom))]
 mod place;
 #[cfg(not(loom))]
+pub mod process;
+#[cfg(not(loom))]
 mod queue;
 #[cfg(not(loom))]
 mod region;
@@ -124,6 +131,8 @@ pub use layout::Kind;
 pub use memory::{HeapMemory, Memory};
 #[cfg(not(loom))]
 pub use place::Place;
+#[cfg(not(loom))]
+pub use process::{Outcome, Process, ProcessBuilder};
 #[cfg(not(loom))]
 pub use queue::{Iter, Queue, TryIter};
 #[cfg(not(loom))]

@@ -330,8 +330,7 @@ impl Liveness for Segment {
     }
 
     fn identity(&self) -> (u64, u64) {
-        let id = self.hold.id();
-        (id.device, id.inode)
+        self.hold.id().pair()
     }
 }
 

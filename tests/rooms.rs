@@ -16,7 +16,7 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
 /// Who may enter where. Everybody may use `error`.
-const DOORS: [(&str, &[&str]); 14] = [
+const DOORS: [(&str, &[&str]); 15] = [
     ("error", &[]),
     ("os", &[]),
     ("element", &[]),
@@ -44,6 +44,7 @@ const DOORS: [(&str, &[&str]); 14] = [
             "element", "place", "region", "memory", "layout", "sync", "ring",
         ],
     ),
+    ("process", &["os", "hold"]),
     ("inspect", &["os", "place", "layout", "hold", "segment"]),
 ];
 

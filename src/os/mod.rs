@@ -8,18 +8,23 @@ mod file;
 #[cfg(not(loom))]
 mod fork;
 mod futex;
+#[cfg(not(loom))]
+mod process;
 
 #[cfg(not(loom))]
 pub(crate) use file::*;
 #[cfg(not(loom))]
 pub(crate) use fork::*;
 pub(crate) use futex::{Futex32, Futex64};
+#[cfg(not(loom))]
+pub(crate) use process::*;
 
 use std::io;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Turns a `-1` return into the thread's `errno`.
+#[inline]
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 {
         Err(io::Error::last_os_error())

@@ -276,6 +276,16 @@ pub(crate) fn forget_held_locks() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
+/// How many locks this thread has announced, of those that `is_live` knows by their memory's identity
+/// and their holder's number. One that was leaked counts until `is_live` says no.
+pub(crate) fn count_announced(is_live: impl Fn((u64, u64), u64) -> bool) -> usize {
+    HELD.with_borrow(|held| {
+        held.iter()
+            .filter(|entry| is_live(entry.identity, entry.number))
+            .count()
+    })
+}
+
 /// A lock that this thread holds while user code runs, which might come back for it.
 #[derive(PartialEq)]
 struct HeldEntry {

@@ -10,9 +10,9 @@ mod slots;
 
 pub(crate) use counted::CountedLock;
 pub use event::{Deadline, Event};
-#[cfg(not(loom))]
-pub(crate) use lock::forget_held_locks;
 pub use lock::{Announced, Holder, Liveness, Lock, LockError, LockGuard, LockWord, Standing};
+#[cfg(not(loom))]
+pub(crate) use lock::{count_announced, forget_held_locks};
 pub use slots::Slots;
 
 /// Atomics, as the build has them.

@@ -106,6 +106,25 @@ fn all() -> Vec<(Error, &'static str, ErrorKind)> {
             ErrorKind::TimedOut,
         ),
         (
+            Error::MultiThreaded {
+                process: "Process-1".into(),
+                threads: 4,
+            },
+            "process Process-1: not started: expected a single thread, found 4 (a fork would copy \
+             the locks that the others hold): use `spawn_unchecked` if the child needs none of \
+             those, or start another program that opens by name",
+            ErrorKind::ResourceBusy,
+        ),
+        (
+            Error::GuardsHeld {
+                process: "Process-1".into(),
+                guards: 1,
+            },
+            "process Process-1: not started: expected no guard and no closure under a lock in the \
+             starting thread, found 1: drop or leave it first",
+            ErrorKind::ResourceBusy,
+        ),
+        (
             Error::Unsupported {
                 place: place(),
                 what: "it has no name to remove",

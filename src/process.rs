@@ -1,0 +1,378 @@
+//! [`Process`]: a forked child that runs a closure, and the handle to wait for it and to end it.
+//!
+//! | the child is | its status | what a handle finds | next |
+//! |---|---|---|---|
+//! | running | -- | `waitid` finds nothing | it ends |
+//! | ended | the kernel's | `waitid` without reaping tells it: kept in `Child::status` | reaped, by whoever kept it |
+//! | reaped | in `Child::status` | that | -- |
+//!
+//! Invariants:
+//! 1. *The status is kept before the child is reaped.* So of several that ask at once each finds it,
+//!    in the kernel or in `Child::status`, and none of them needs a lock.
+//! 2. *A child is waited for and signalled through its descriptor*, opened before it can have been
+//!    reaped: a pid that is used again is never waited for or hit.
+//! 3. *The child never comes back from [`ProcessBuilder::spawn`]*: everything it runs is inside
+//!    `catch_unwind`, and then it exits. Its parent's frames below are never unwound in it.
+//! 4. *No fork of ours falls into another thread's use of [`FAMILY`] or of standard output's buffer*:
+//!    the forking thread has both locks, and the child lets go of its copies.
+//!
+//! If the parent dies: a daemon is killed by the kernel, any other child is its system's. A child that
+//! dies at any instruction is a status like any other.
+
+mod outcome;
+mod start;
+
+pub use outcome::Outcome;
+pub use start::ProcessBuilder;
+
+use crate::error::{Error, Result};
+use crate::os;
+use os::{Ask, Signal};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a process knows about itself and its children.
+struct Family {
+    me: Member,
+    /// How many children have been started or tried.
+    children: u32,
+    /// Children that nobody has a handle to any more, and that had not ended when it was dropped.
+    dropped: Vec<Child>,
+}
+
+static FAMILY: Mutex<Family> = Mutex::new(Family::of(Member {
+    given_name: None,
+    lineage: String::new(),
+    number: 0,
+}));
+
+fn family() -> MutexGuard<'static, Family> {
+    FAMILY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Family {
+    const fn of(me: Member) -> Self {
+        Self {
+            me,
+            children: 0,
+            dropped: Vec::new(),
+        }
+    }
+
+    fn next_child(&mut self, given_name: Option<String>) -> Member {
+        self.children += 1;
+        Member {
+            given_name,
+            lineage: self.me.lineage(),
+            number: self.children,
+        }
+    }
+
+    /// Reaps those who have ended of the children that were dropped; in a forked child, forgets its
+    /// parent's.
+    fn reap(&mut self) {
+        self.dropped
+            .retain(|child| matches!(child.look(Ask::Look), Ok(None)));
+    }
+}
+
+/// Which child of which child of a program's first process one is. What it is called is put together
+/// when it is asked for: a start is faster by what it does not write to.
+#[derive(Clone)]
+struct Member {
+    given_name: Option<String>,
+    /// The parent's: `1:2`; empty for a child of the first process, and the first process.
+    lineage: String,
+    /// From 1 on; 0 in the first process.
+    number: u32,
+}
+
+impl Member {
+    fn lineage(&self) -> String {
+        match (self.number, self.lineage.as_str()) {
+            (0, _) => String::new(),
+            (number, "") => number.to_string(),
+            (number, lineage) => format!("{lineage}:{number}"),
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.given_name {
+            Some(name) => name.clone(),
+            None if self.number == 0 => "main".to_owned(),
+            None => format!("Process-{}", self.lineage()),
+        }
+    }
+
+    fn failed(&self, op: &'static str, source: io::Error) -> Error {
+        Error::from_os(&self.label(), op, source)
+    }
+
+    /// What it is called in errors.
+    fn label(&self) -> String {
+        format!("process {}", self.name())
+    }
+}
+
+/// The name of this process: `main` in one that no [`Process`] started; `Process-1` or the name it
+/// was given in a child; `Process-1:2` in that one's second child.
+#[must_use]
+pub fn current_name() -> String {
+    family().me.name()
+}
+
+/// No status is known yet: no encoded one is negative.
+const UNKNOWN: i32 = -1;
+
+#[derive(Debug)]
+struct Child {
+    pid: u32,
+    fd: OwnedFd,
+    /// As `wait` encodes it, or [`UNKNOWN`]. Set once, before the child is reaped.
+    status: AtomicI32,
+}
+
+impl Child {
+    fn known(&self) -> Option<ExitStatus> {
+        let status = self.status.load(Ordering::Relaxed);
+        (status != UNKNOWN).then(|| ExitStatus::from_raw(status))
+    }
+
+    /// The status, if the child has ended, and then the child is reaped. `ECHILD` says that this
+    /// process is not its parent, or that somebody else reaped it.
+    fn look(&self, ask: Ask) -> io::Result<Option<ExitStatus>> {
+        if let Some(known) = self.known() {
+            return Ok(Some(known));
+        }
+        match os::child_status(self.fd.as_fd(), ask) {
+            Ok(None) => Ok(None),
+            Ok(Some(status)) => {
+                self.status.store(status, Ordering::Relaxed);
+                // Another thread may have come first; then there is nothing left to do.
+                let _ = os::child_status(self.fd.as_fd(), Ask::Reap);
+                Ok(Some(ExitStatus::from_raw(status)))
+            }
+            // By invariant 1 another thread that reaped it kept the status first. The store's partner
+            // is the kernel, which reaps under the lock that our question took too.
+            Err(error) => self.known().map(Some).ok_or(error),
+        }
+    }
+}
+
+/// A child process that runs a closure: a fork of this one, with everything that it has open.
+///
+/// ```
+/// use shmkit::{Process, Queue};
+///
+/// # fn main() -> shmkit::Result<()> {
+/// let answers = Queue::<u64>::new(8)?; // nameless: for forked children
+/// let child = Process::spawn(|| answers.put(6 * 7))?;
+/// assert!(child.join()?.success());
+/// assert_eq!(answers.get()?, 42);
+///
+/// let daemon = Process::builder().name("daemon1").daemon(true).spawn(|| {
+///     loop {
+///         std::thread::park();
+///     }
+/// })?;
+/// assert!(daemon.is_alive());
+/// daemon.terminate()?;
+/// daemon.join()?;
+/// assert_eq!(daemon.exit_code(), Some(-15));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # The child
+///
+/// - It has a copy of all memory: what it changes there its parent never sees. Handles to segments
+///   are inherited, and it is a holder of its own (see [Forks](crate#forks)).
+/// - What the closure captured by value is dropped in both processes: in the child when the closure
+///   ends, in the parent once the child is started.
+/// - A panic is caught, after its text has gone to standard error, and is exit code 101 (with
+///   `panic = "abort"` it is the signal 6). The error of a closure that returns one goes to standard
+///   error, too, and is exit code 1.
+/// - Rust's standard output is flushed in the parent before the fork and in the child at its end, so
+///   that everything written appears once. Then the child leaves through `_exit`: neither `atexit`
+///   handlers nor destructors of thread-locals, which are its parent's, run in it, and what the C
+///   library's own `stdio` has buffered is lost. (A child that calls [`std::process::exit`] runs the
+///   handlers.)
+/// - A child that is no daemon outlives its parent. A daemon is killed (`SIGKILL`) when its parent
+///   ends, however that ends.
+///
+/// # Handles
+///
+/// Any thread may wait for it, at once and more than once. Dropping a handle neither ends the
+/// process nor waits for it; the next `spawn` reaps what has ended since, so that no zombies pile up.
+///
+/// In a *forked child*, the handles that it inherited to its parent's children are not its children:
+/// [`is_alive`](Self::is_alive), [`terminate`](Self::terminate) and [`kill`](Self::kill) do what they
+/// say, [`join`](Self::join) and [`join_timeout`](Self::join_timeout) are an error, and
+/// [`exit_code`](Self::exit_code) is `None`, except where the end was known before the fork. It is
+/// the same in the parent if somebody else waits for its children (`waitpid(-1, ..)`).
+pub struct Process {
+    /// `None` only while being dropped.
+    child: Option<Child>,
+    member: Member,
+    name: OnceLock<String>,
+}
+
+impl Process {
+    /// Starts a process that runs `f`. `f` may borrow: the child has a copy of everything.
+    ///
+    /// # Errors
+    /// [`Error::MultiThreaded`] where this process has more than one thread, since the child would
+    /// have copies of the locks that the others hold; [`GuardsHeld`](Error::GuardsHeld) inside a
+    /// closure that runs under a lock, or beside a guard; [`Unsupported`](Error::Unsupported) where
+    /// this process ignores `SIGCHLD`; [`Os`](Error::Os).
+    pub fn spawn<R: Outcome>(f: impl FnOnce() -> R) -> Result<Self> {
+        Self::builder().spawn(f)
+    }
+
+    /// As [`spawn`](Self::spawn), in a process of any number of threads.
+    ///
+    /// # Safety
+    /// The child has the calling thread alone. Until it ends it must not need anything that another
+    /// thread may have in its hands at the moment of the fork: a lock held there stays locked in the
+    /// child for ever, and what it guards is half done. (Memory allocation, standard output's
+    /// buffer and the handles of this crate are safe to use.)
+    ///
+    /// # Errors
+    /// As for [`spawn`](Self::spawn), without `MultiThreaded`; of guards, those of the calling thread
+    /// are looked at.
+    pub unsafe fn spawn_unchecked<R: Outcome>(f: impl FnOnce() -> R) -> Result<Self> {
+        // SAFETY: the caller's contract.
+        unsafe { Self::builder().spawn_unchecked(f) }
+    }
+
+    fn child(&self) -> &Child {
+        self.child.as_ref().expect("a child until the drop")
+    }
+
+    /// For a process with a name, or a daemon.
+    pub fn builder() -> ProcessBuilder {
+        ProcessBuilder::default()
+    }
+
+    /// Its process id, as this process sees it. Once it has been waited for, the system may give the
+    /// number to another process; the handle's methods never mean that one.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child().pid
+    }
+
+    /// The name it was given, or `Process-1`, as its [`current_name`] says.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.get_or_init(|| self.member.name())
+    }
+
+    /// Whether it has not ended yet.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        match self.child().look(Ask::Look) {
+            Ok(status) => status.is_none(),
+            // No child of ours: its descriptor still tells.
+            Err(_) => !os::wait_for_end(self.child().fd.as_fd(), Duration::ZERO).unwrap_or(true),
+        }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// [`Error::Os`] where it is not a child of this process, or somebody else has waited for it.
+    pub fn join(&self) -> Result<ExitStatus> {
+        let found = self.child().look(Ask::Wait);
+        Ok(self.waited(found)?.expect("a wait ends with a status"))
+    }
+
+    /// Waits for its end, for at most `timeout`; `None` if it was still alive then.
+    ///
+    /// # Errors
+    /// As for [`join`](Self::join).
+    pub fn join_timeout(&self, timeout: Duration) -> Result<Option<ExitStatus>> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            if let Some(status) = self.waited(self.child().look(Ask::Look))? {
+                return Ok(Some(status));
+            }
+            let left = deadline.map_or(Duration::MAX, |at| {
+                at.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                return Ok(None);
+            }
+            if self.waited(os::wait_for_end(self.child().fd.as_fd(), left))?
+                && self.waited(self.child().look(Ask::Look))?.is_none()
+            {
+                // It has ended, and a tracer (a debugger) has not passed it on to us yet, which
+                // nothing tells.
+                std::thread::sleep(left.min(Duration::from_millis(1)));
+            }
+        }
+    }
+
+    fn waited<T>(&self, result: io::Result<T>) -> Result<T> {
+        result.map_err(|source| self.member.failed("wait for it as its parent", source))
+    }
+
+    /// Asks it to end: `SIGTERM`, which it dies of unless it handles that. Nothing happens where it
+    /// has ended already.
+    ///
+    /// # Errors
+    /// [`Error::PermissionDenied`] where it has become another user's.
+    pub fn terminate(&self) -> Result<()> {
+        self.signal(Signal::Terminate)
+    }
+
+    /// Ends it: `SIGKILL`. Nothing happens where it has ended already.
+    ///
+    /// # Errors
+    /// As for [`terminate`](Self::terminate).
+    pub fn kill(&self) -> Result<()> {
+        self.signal(Signal::Kill)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        match os::signal(self.child().fd.as_fd(), signal) {
+            Err(error) if !os::is_gone(&error) => Err(self.member.failed("signal it", error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// How it ended: `None` while it is alive, `n` for an exit code (0 for a return, 1 for an error,
+    /// 101 for a panic), `-n` where the signal n killed it. Does not wait.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        let status = self.child().look(Ask::Look).ok()??;
+        status
+            .code()
+            .or_else(|| status.signal().map(|signal| -signal))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take()
+            && let Ok(None) = child.look(Ask::Look)
+        {
+            family().dropped.push(child);
+        }
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("name", &self.name())
+            .field("pid", &self.child().pid)
+            .field("exit_code", &self.exit_code())
+            .finish()
+    }
+}

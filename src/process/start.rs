@@ -1,0 +1,178 @@
+//! [`ProcessBuilder`]: how a child comes to be, and its whole life.
+
+use super::{Child, Family, Member, Outcome, Process, UNKNOWN, family};
+use crate::error::{Error, Result};
+use crate::{hold, os};
+use std::io::{self, Write};
+use std::mem;
+use std::os::unix::process::parent_id;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicI32;
+use std::time::{Duration, Instant};
+
+/// What the exit code of a process says of a panic, as Rust's own `main` does.
+const PANICKED: i32 = 101;
+
+/// How a process is to be started: see [`Process::builder`].
+#[must_use = "nothing is started before `spawn`"]
+#[derive(Clone, Debug, Default)]
+pub struct ProcessBuilder {
+    name: Option<String>,
+    daemon: bool,
+}
+
+impl ProcessBuilder {
+    /// Its name, instead of `Process-1` and so on.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Whether it ends with its parent, however that ends. It does not unless this says so.
+    pub fn daemon(mut self, daemon: bool) -> Self {
+        self.daemon = daemon;
+        self
+    }
+
+    /// As [`Process::spawn`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn spawn<R: Outcome>(self, f: impl FnOnce() -> R) -> Result<Process> {
+        self.start(f, Threads::None)
+    }
+
+    /// As [`Process::spawn_unchecked`].
+    ///
+    /// # Safety
+    /// As there.
+    ///
+    /// # Errors
+    /// As there; and [`Error::Unsupported`] for a daemon from a thread other than the main one: the
+    /// kernel would end it with that thread.
+    pub unsafe fn spawn_unchecked<R: Outcome>(self, f: impl FnOnce() -> R) -> Result<Process> {
+        self.start(f, Threads::VouchedFor)
+    }
+
+    fn start<R: Outcome>(self, f: impl FnOnce() -> R, threads: Threads) -> Result<Process> {
+        let member = {
+            let mut family = family();
+            family.reap();
+            family.next_child(self.name)
+        };
+        may_start(&member, threads, self.daemon)?;
+        // In this order, as who prints may ask for the process's name.
+        let mut out = io::stdout().lock();
+        let mut known = family();
+        let _ = out.flush(); // what can't be written now is the parent's to be told about
+
+        // What the child is to know, while it costs less: it has to copy each page it writes to.
+        let ours = mem::replace(&mut *known, Family::of(member.clone()));
+        // Where there is nobody to keep out, the locks are let go of for the same reason.
+        let locks = (threads == Threads::VouchedFor).then_some((out, known));
+        let parent = std::process::id();
+        // SAFETY: no other thread exists, or `spawn_unchecked`'s caller vouches for it; and of what
+        // this room and standard output lock, this thread has the locks (the room's invariant 4).
+        let forked = unsafe { os::fork() };
+        if let Ok(None) = forked {
+            run(self.daemon.then_some(parent), f, || drop((locks, ours)));
+        }
+        match locks {
+            Some((_out, mut known)) => *known = ours,
+            None => *family() = ours,
+        }
+        let pid = forked.map_err(|error| member.failed("fork", error))?;
+        let pid = pid.expect("the child does not get here");
+        // Without a descriptor there is no handle.
+        let fd = os::open_process(pid).inspect_err(|_| os::end_child(pid));
+        let fd = fd.map_err(|error| member.failed("open a descriptor for it", error))?;
+        Ok(Process {
+            child: Some(Child {
+                pid,
+                fd,
+                status: AtomicI32::new(UNKNOWN),
+            }),
+            member,
+            name: OnceLock::new(),
+        })
+    }
+}
+
+/// What is known of other threads in the parent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Threads {
+    /// There must be none.
+    None,
+    /// There may be, and the caller of `spawn_unchecked` vouches for what they hold.
+    VouchedFor,
+}
+
+/// How long a thread that has ended may still be counted, until the kernel is done with it.
+const THREADS_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How many threads there are, once those that have been joined are gone.
+fn threads_left() -> io::Result<u64> {
+    let began = Instant::now();
+    loop {
+        let threads = os::count_threads()?;
+        if threads <= 1 || began.elapsed() >= THREADS_PATIENCE {
+            return Ok(threads);
+        }
+        std::thread::sleep(Duration::from_micros(50));
+    }
+}
+
+/// What speaks against a start.
+fn may_start(member: &Member, threads: Threads, daemon: bool) -> Result<()> {
+    let unsupported = |what| {
+        let place = member.label();
+        Err(Error::Unsupported { place, what })
+    };
+    let failed = |op| move |error| member.failed(op, error);
+    if threads == Threads::None {
+        let threads = threads_left().map_err(failed("count the threads of this process"))?;
+        if threads > 1 {
+            let process = member.name();
+            return Err(Error::MultiThreaded { process, threads });
+        }
+    }
+    let guards = hold::guards_alive();
+    if guards > 0 {
+        let process = member.name();
+        return Err(Error::GuardsHeld { process, guards });
+    }
+    if daemon && !os::is_main_thread() {
+        return unsupported(
+            "a daemon ends with the thread that starts it: start it from the main thread",
+        );
+    }
+    if os::forgets_children().map_err(failed("ask how SIGCHLD is handled"))? {
+        return unsupported(
+            "SIGCHLD is ignored, so that no child's end can be waited for: set it to its default",
+        );
+    }
+    // So that it fails now, rather than once the child runs.
+    os::has_room_for_descriptor().map_err(failed("open a descriptor for it"))
+}
+
+/// The child's whole life: never returns, never unwinds (invariant 3).
+fn run<R: Outcome>(daemon_of: Option<u32>, f: impl FnOnce() -> R, begin: impl FnOnce()) -> ! {
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        begin();
+        if let Some(parent) = daemon_of {
+            os::end_with_parent().expect("the kernel knows the option");
+            // A parent that died before that sends no signal any more.
+            if parent_id() != parent {
+                os::exit_now(PANICKED);
+            }
+        }
+        f().into_code()
+    }));
+    let code = ended.unwrap_or_else(|payload| {
+        mem::forget(payload); // its drop might panic, and nobody needs the memory any more
+        PANICKED
+    });
+    let _ = catch_unwind(|| io::stdout().flush());
+    os::exit_now(code)
+}

@@ -1,0 +1,236 @@
+//! Waiting and signalling.
+
+use crate::fork::{Child, LIMIT, Line, end_after, exit, for_ever, not_run};
+use shmkit::{Error, Process};
+use std::mem::{size_of, zeroed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(30);
+
+pub(crate) fn many_joins() {
+    for round in 0..50 {
+        let go = Line::new();
+        let child = Process::spawn(|| {
+            end_after(LIMIT);
+            go.hear();
+            7
+        });
+        let child = child.expect("spawn");
+        thread::scope(|scope| {
+            let joins = [0; 3].map(|_| scope.spawn(|| child.join().expect("join")));
+            let timed = scope.spawn(|| child.join_timeout(LONG).expect("join"));
+            let spinning = scope.spawn(|| {
+                while child.is_alive() {
+                    thread::yield_now();
+                }
+                child.exit_code()
+            });
+            go.tell();
+            for join in joins {
+                assert_eq!(join.join().expect("a thread").code(), Some(7), "{round}");
+            }
+            let timed = timed.join().expect("a thread");
+            assert_eq!(timed.and_then(|status| status.code()), Some(7));
+            assert_eq!(spinning.join().expect("a thread"), Some(7));
+        });
+    }
+}
+
+pub(crate) fn kept_status() {
+    let child = Process::spawn(|| 3).expect("spawn");
+    for _ in 0..2 {
+        assert_eq!(child.join().expect("join").code(), Some(3));
+        let status = child.join_timeout(Duration::ZERO).expect("join");
+        assert_eq!(status.and_then(|status| status.code()), Some(3));
+        assert_eq!(child.exit_code(), Some(3));
+        assert!(!child.is_alive());
+        // There is nothing left to signal, which is no error.
+        child.terminate().expect("gone");
+        child.kill().expect("gone");
+    }
+    // One that has ended, and was not waited for.
+    let child = Process::spawn(for_ever).expect("spawn");
+    child.kill().expect("kill");
+    while child.is_alive() {
+        thread::yield_now();
+    }
+    child.terminate().expect("ended");
+    assert_eq!(child.exit_code(), Some(-9));
+}
+
+/// How often this thread has gone to sleep by itself.
+fn sleeps() -> i64 {
+    // SAFETY: integers, for which zeros are valid.
+    let mut usage: libc::rusage = unsafe { zeroed() };
+    // SAFETY: room for what it tells.
+    let failed = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    assert_eq!(failed, 0, "getrusage");
+    usage.ru_nvcsw
+}
+
+pub(crate) fn no_polling() {
+    let child = Process::builder()
+        .daemon(true)
+        .spawn(for_ever)
+        .expect("spawn");
+    let (before, began) = (sleeps(), Instant::now());
+    let timeout = Duration::from_millis(300);
+    assert_eq!(child.join_timeout(timeout).expect("join"), None);
+    assert!(began.elapsed() >= timeout);
+    let slept = sleeps() - before;
+    assert!(slept <= 3, "slept {slept} times for one wait");
+    child.kill().expect("kill");
+    child.join().expect("join");
+}
+
+pub(crate) fn prompt() {
+    for timeout in [LONG, Duration::MAX] {
+        let go = Line::new();
+        let child = Process::spawn(|| {
+            end_after(LIMIT);
+            go.hear();
+        });
+        let child = child.expect("spawn");
+        let began = Instant::now();
+        thread::scope(|scope| {
+            let join = scope.spawn(|| child.join_timeout(timeout).expect("join"));
+            go.tell();
+            assert!(join.join().expect("a thread").is_some());
+        });
+        assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
+    }
+}
+
+/// A fork whose child gets that pid: it has to be free, and this process root in its namespace.
+fn fork_with_pid(pid: libc::pid_t) -> libc::c_long {
+    let wanted = [pid];
+    // SAFETY: integers, for which zeros are valid.
+    let mut args: libc::clone_args = unsafe { zeroed() };
+    args.exit_signal = libc::SIGCHLD.cast_unsigned().into();
+    args.set_tid = wanted.as_ptr().addr() as u64;
+    args.set_tid_size = 1;
+    // SAFETY: a fork of a process with one thread and no segment, and its arguments are alive.
+    unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut args,
+            size_of::<libc::clone_args>(),
+        )
+    }
+}
+
+pub(crate) fn reused_pid() {
+    // SAFETY: it takes a number.
+    if unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) } == -1 {
+        let error = std::io::Error::last_os_error();
+        return not_run(&format!("a pid namespace of one's own: {error}"));
+    }
+    // Its first process, which hands out the pids.
+    Child::fork(|| {
+        assert_eq!(std::process::id(), 1);
+        let ended = Process::spawn(|| 3).expect("spawn");
+        ended.join().expect("join");
+        let (pid, go) = (ended.pid().cast_signed(), Line::new());
+        let other = fork_with_pid(pid);
+        assert!(other >= 0, "{}", std::io::Error::last_os_error());
+        if other == 0 {
+            end_after(LIMIT);
+            go.hear();
+            exit(42);
+        }
+        assert_eq!(other, pid.into(), "the pid is used again");
+        ended.kill().expect("gone");
+        ended.terminate().expect("gone");
+        assert!(!ended.is_alive());
+        assert_eq!(ended.join().expect("join").code(), Some(3));
+        assert_eq!(ended.exit_code(), Some(3));
+        go.tell();
+        assert_eq!(Child::of(pid).wait(), 42, "the other one was hit");
+    })
+    .finish();
+}
+
+fn is_no_child(error: &Error) -> bool {
+    let text = "as its parent";
+    assert!(error.to_string().contains(text), "{error}");
+    matches!(error, Error::Os { source, .. } if source.raw_os_error() == Some(libc::ECHILD))
+}
+
+/// What a forked child can do with the handles to its siblings.
+fn look_at_siblings(alive: &Process, known: &Process, unknown: &Process) {
+    assert!(alive.is_alive());
+    assert_eq!(alive.exit_code(), None);
+    assert!(is_no_child(&alive.join().expect_err("no child")));
+    let error = alive.join_timeout(LONG).expect_err("no child");
+    assert!(is_no_child(&error));
+    // What its parent knew before the fork, it knows as well.
+    assert!(!known.is_alive());
+    assert_eq!(known.exit_code(), Some(5));
+    assert_eq!(known.join().expect("known").code(), Some(5));
+    // What its parent did not, it can't know.
+    assert!(!unknown.is_alive());
+    assert_eq!(unknown.exit_code(), None);
+    assert!(is_no_child(&unknown.join().expect_err("no child")));
+    unknown.kill().expect("ended");
+    alive.terminate().expect("terminate");
+    while alive.is_alive() {
+        thread::yield_now();
+    }
+}
+
+pub(crate) fn siblings() {
+    for by_crate in [false, true] {
+        let ended = Line::new();
+        let alive = Process::spawn(for_ever).expect("spawn");
+        let known = Process::spawn(|| 5).expect("spawn");
+        let mut unknown = Some(Process::spawn(|| ended.tell()).expect("spawn"));
+        known.join().expect("join");
+        ended.hear();
+        wait_without_reaping(unknown.as_ref().expect("a handle").pid());
+        let mut look = || {
+            let handle = unknown.take().expect("inherited");
+            look_at_siblings(&alive, &known, &handle);
+            drop(handle); // takes nothing from its parent
+            let own = Process::spawn(|| 9).expect("spawn");
+            own.join().expect("join");
+            assert_eq!(own.exit_code(), Some(9));
+        };
+        if by_crate {
+            let child = Process::spawn(&mut look).expect("spawn");
+            child.join().expect("join");
+            assert_eq!(child.exit_code(), Some(0));
+        } else {
+            Child::fork(&mut look).finish();
+        }
+        alive.join().expect("join");
+        assert_eq!(alive.exit_code(), Some(-15));
+        let unknown = unknown.expect("the child took its own copy");
+        assert_eq!(unknown.exit_code(), Some(0));
+    }
+}
+
+fn wait_without_reaping(pid: libc::id_t) {
+    // SAFETY: integers and pointers, for which zeros are valid.
+    let mut info: libc::siginfo_t = unsafe { zeroed() };
+    let options = libc::WEXITED | libc::WNOWAIT;
+    // SAFETY: room for what it tells.
+    let failed = unsafe { libc::waitid(libc::P_PID, pid, &raw mut info, options) };
+    assert_eq!(failed, 0, "wait for a child");
+}
+
+pub(crate) fn taken_status() {
+    let child = Process::spawn(|| 4).expect("spawn");
+    let mut status = 0;
+    // SAFETY: room for the status.
+    let taken = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+    assert_eq!(taken, child.pid().cast_signed());
+    assert!(!child.is_alive());
+    assert_eq!(child.exit_code(), None);
+    assert!(is_no_child(&child.join().expect_err("taken")));
+    let error = child.join_timeout(LONG).expect_err("taken");
+    assert!(is_no_child(&error));
+    child.kill().expect("gone");
+    drop(child);
+    Process::spawn(|| ()).expect("spawn").join().expect("join");
+}
