@@ -42,7 +42,7 @@ pub enum Error {
         place: String,
     },
     /// The name is taken by a segment that somebody holds, by a persistent one, or by a file that
-    /// is not ours to remove.
+    /// is not ours to remove; or the memory for a `create_in` has something in it.
     AlreadyExists {
         /// The place that is taken.
         place: String,
@@ -171,6 +171,10 @@ impl fmt::Display for Error {
                 "{place}: invalid size: expected {expected}, found {found}"
             ),
             Self::NotFound { place } => write!(f, "{place}: no such segment"),
+            // A description in brackets is no name.
+            Self::AlreadyExists { place, by } if place.starts_with('(') => {
+                write!(f, "{place}: is taken by {by}")
+            }
             Self::AlreadyExists { place, by } => write!(f, "{place}: name is taken by {by}"),
             Self::PermissionDenied { place, op } => write!(f, "{place}: no permission to {op}"),
             Self::NoSpace {

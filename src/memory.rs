@@ -15,15 +15,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What a primitive lives in: bytes that other processes may share, and the knowledge who of them
 /// is alive. Every type of the crate has `create_in` and `open_in` over it.
 ///
+/// Of any number of `create_in` over the same bytes one wins, and no `open_in` sees half of what it
+/// lays out. Where a holder died while laying out, the next `create_in` begins anew.
+///
 /// # Safety
 /// - `base` is aligned to 4096 bytes and leads to `len` bytes, readable and writable, that stay
 ///   where they are, and at the same address, until the value is dropped.
 /// - Nothing in this process makes a Rust reference to those bytes, other than to atomics.
+/// - The bytes are zero until the first `create_in` over them, and written through this crate alone.
 /// - `number` is the same atomic, at the same address, whenever it is asked for until the value is
 ///   dropped.
 /// - `number` is not 0 while the holder can take locks, never one that another holder of the same
 ///   bytes ever had, and [`standing`](Liveness::standing) is never
-///   [`Dead`](Standing::Dead) for the number of a holder that may still write.
+///   [`Dead`](Standing::Dead) for the number of a holder that may still write: what it wrote happens
+///   before that answer.
 pub unsafe trait Memory: Liveness + Send + Sync {
     /// The first byte.
     fn base(&self) -> NonNull<u8>;

@@ -126,11 +126,13 @@ impl<T: Element> Queue<T> {
         Region::open_or_create(&place.into(), capacity, &[]).map(Self::of)
     }
 
-    /// Lays a queue out in memory of your own, which must be all zeros and in nobody's use.
+    /// Lays a queue out in memory of your own, if nothing was laid out in it yet.
     ///
     /// # Errors
     /// [`Error::InvalidSize`](crate::Error::InvalidSize); [`NoSpace`](crate::Error::NoSpace) if it
-    /// does not fit.
+    /// does not fit; [`AlreadyExists`](crate::Error::AlreadyExists) if something is there, or
+    /// somebody else is laying it out; [`Unsupported`](crate::Error::Unsupported) in a forked child
+    /// that could not become a holder.
     pub fn create_in(memory: Arc<dyn Memory>, capacity: usize) -> Result<Self> {
         Region::create_in(memory, capacity, &[]).map(Self::of)
     }
@@ -138,7 +140,8 @@ impl<T: Element> Queue<T> {
     /// Finds the queue in memory of your own.
     ///
     /// # Errors
-    /// [`Error::Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt),
+    /// [`Error::NotFound`](crate::Error::NotFound) if nothing was laid out, or not to its end yet;
+    /// [`Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt),
     /// [`Mismatch`](crate::Error::Mismatch).
     pub fn open_in(memory: Arc<dyn Memory>) -> Result<Self> {
         Region::open_in(memory).map(Self::of)

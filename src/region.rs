@@ -1,9 +1,11 @@
 //! [`Region`]: the checked pointer. Control words and elements of one primitive, in whatever
 //! [`Memory`] it lives in.
 
+mod claim;
+
 use crate::error::{Error, Result};
 use crate::layout::{
-    BODY, Flaw, Header, Kind, MAX_ALIGN, NEXT_HOLDER, SEALED, Shape, Tag, align_up,
+    BODY, Flaw, Header, Kind, MAGIC, MAX_ALIGN, NEXT_HOLDER, Shape, Tag, align_up,
 };
 use crate::memory::Memory;
 use crate::os;
@@ -11,12 +13,13 @@ use crate::place::Place;
 use crate::segment::{Blueprint, Segment, flaw_error};
 use crate::sync::{Deadline, Holder, Liveness};
 use bytemuck::Pod;
+use claim::{Claim, Found};
 use std::marker::PhantomData;
 use std::mem::{align_of, size_of};
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long `open_or_create` goes on where others create and remove the name all the time.
@@ -24,6 +27,11 @@ const RACE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long `open_or_create` goes on where there is no room for the segment it would create.
 const SPACE_PATIENCE: Duration = Duration::from_millis(200);
+
+// What a second `create_in` finds its memory taken by.
+const BEING_LAID_OUT: &str = "a primitive that somebody is laying out";
+const LAID_OUT: &str = "a primitive that was laid out before";
+const NOT_OURS: &str = "something that is not a segment";
 
 /// The control words of a primitive, as they lie in memory.
 ///
@@ -172,7 +180,7 @@ impl<T: Pod, B: Body> Region<T, B> {
         }
     }
 
-    /// Lays the primitive out in memory that is there already, all zeros.
+    /// Lays the primitive out in memory that is there already, where nobody else did.
     pub(crate) fn create_in(
         memory: Arc<dyn Memory>,
         capacity: usize,
@@ -187,34 +195,51 @@ impl<T: Pod, B: Body> Region<T, B> {
                 available: Some(memory.len() as u64),
             });
         }
+        if memory.number().load(Ordering::Relaxed) == 0 {
+            return Err(Error::Unsupported {
+                place: label,
+                what: "this process could not become a holder of the memory",
+            });
+        }
         let shape = shape::<T, B>(Tag::of_type::<T>(), Some(capacity as u64));
         let header = Header::new(&shape, memory.len() as u64, false, std::process::id(), 0);
-        let pieces: [(u64, &[u8]); 2] = [(0, bytemuck::bytes_of(&header)), (plan.data, first)];
-        for (at, bytes) in pieces {
-            let to = memory
-                .base()
-                .as_ptr()
-                .wrapping_add(usize::try_from(at).expect("in memory"));
-            // SAFETY: inside the memory by the check above; nobody else uses it yet, by contract.
-            unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        }
+        let data = usize::try_from(plan.data).expect("inside the memory");
+        let claim = Claim::stake(&*memory).map_err(|found| Error::AlreadyExists {
+            place: label,
+            by: match found {
+                Found::Nothing | Found::Claimed => BEING_LAID_OUT,
+                Found::Primitive => LAID_OUT,
+                Found::Foreign(_) => NOT_OURS,
+            },
+        })?;
+        claim.write(MAGIC.len(), &bytemuck::bytes_of(&header)[MAGIC.len()..]);
+        claim.write(data, first);
+        claim.publish();
         Ok(Self::new(memory, plan, capacity as u64, true))
     }
 
     /// Finds the primitive that somebody laid out in this memory.
     pub(crate) fn open_in(memory: Arc<dyn Memory>) -> Result<Self> {
         let label = label_of(&*memory);
-        let mut start = [0; SEALED];
-        let read = memory.len().min(SEALED);
-        // SAFETY: inside the memory; a header is not written any more once it is there.
-        unsafe {
-            memory
-                .base()
-                .as_ptr()
-                .copy_to_nonoverlapping(start.as_mut_ptr(), read);
+        let sealed;
+        let word;
+        let start: &[u8] = if memory.len() < BODY {
+            &[] // no room for a header, so nobody laid anything out
+        } else {
+            match claim::sealed(&*memory) {
+                Ok(found) => {
+                    sealed = found;
+                    &sealed
+                }
+                Err(Found::Foreign(found)) => {
+                    word = found.to_le_bytes();
+                    &word
+                }
+                Err(_) => return Err(Error::NotFound { place: label }),
+            }
         };
         let shape = shape::<T, B>(Tag::of_type::<T>(), None);
-        let header = Header::parse(&start[..read], memory.len() as u64)
+        let header = Header::parse(start, memory.len() as u64)
             .and_then(|header| accept::<T, B>(&header, &shape).map(|()| header))
             .map_err(|flaw| flaw_error(&label, flaw))?;
         let plan = Plan::new::<T, B>(header.capacity()).expect("accepted just now");

@@ -124,10 +124,13 @@ impl<T: Element> Value<T> {
         Region::open_or_create(&place.into(), 1, bytes_of(&init)).map(Self::of)
     }
 
-    /// Lays a value out in memory of your own, which must be all zeros and in nobody's use.
+    /// Lays a value out in memory of your own, if nothing was laid out in it yet.
     ///
     /// # Errors
-    /// [`Error::NoSpace`](crate::Error::NoSpace) if it does not fit.
+    /// [`Error::NoSpace`](crate::Error::NoSpace) if it does not fit;
+    /// [`AlreadyExists`](crate::Error::AlreadyExists) if something is there, or somebody else is
+    /// laying it out; [`Unsupported`](crate::Error::Unsupported) in a forked child that could not
+    /// become a holder.
     pub fn create_in(memory: Arc<dyn Memory>, init: T) -> Result<Self> {
         Region::create_in(memory, 1, bytes_of(&init)).map(Self::of)
     }
@@ -135,7 +138,8 @@ impl<T: Element> Value<T> {
     /// Finds the value in memory of your own.
     ///
     /// # Errors
-    /// [`Error::Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt),
+    /// [`Error::NotFound`](crate::Error::NotFound) if nothing was laid out, or not to its end yet;
+    /// [`Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt),
     /// [`Mismatch`](crate::Error::Mismatch).
     pub fn open_in(memory: Arc<dyn Memory>) -> Result<Self> {
         Region::open_in(memory).map(Self::of)

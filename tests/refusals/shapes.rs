@@ -262,10 +262,26 @@ fn memory_that_is_too_small_or_no_segment_says_so() {
     );
     refused!(
         Value::<u64>::open_in(memory.clone()),
-        Error::Foreign { .. },
-        r#"(memory): expected a shmkit segment, found a file that begins with "\x00\x00\x00\x00\x00\x00\x00\x00""#
+        Error::NotFound { .. },
+        "(memory): no such segment"
     );
-    let _value = Value::create_in(memory.clone(), 1u64).unwrap();
+    refused!(
+        Value::<u64>::open_in(Arc::new(HeapMemory::new(511))),
+        Error::Foreign { .. },
+        "(memory): expected a shmkit segment, found a file of 511 bytes"
+    );
+    let value = Value::create_in(memory.clone(), 1u64).unwrap();
+    refused!(
+        Value::create_in(memory.clone(), 2u64),
+        Error::AlreadyExists { .. },
+        "(memory): is taken by a primitive that was laid out before"
+    );
+    refused!(
+        Value::create_in(Arc::new(memory.attach()), 2.0f64),
+        Error::AlreadyExists { .. },
+        "(memory): is taken by a primitive that was laid out before"
+    );
+    assert_eq!(value.get(), 1, "nothing of it was touched");
     refused!(
         Value::<f64>::open_in(memory),
         Error::Mismatch { what: "type", .. },
