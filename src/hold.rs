@@ -23,6 +23,7 @@
 //! If a process dies anywhere here, the kernel closes its descriptors: the gate opens, the hold
 //! ends. A number that was drawn and not locked yet is nobody's, and dead.
 
+use crate::error::Error;
 use crate::os::{self, FileId};
 use crate::sync::{Deadline, Standing, count_announced, forget_held_locks};
 use std::cell::Cell;
@@ -277,6 +278,19 @@ impl Hold {
         self.fd.store(heir, Ordering::Relaxed);
         let number = self.heir_number.load(Ordering::Relaxed);
         self.number.store(number, Ordering::Relaxed);
+    }
+}
+
+/// An error of [`Hold::take`], as the crate's.
+pub(crate) fn refusal(label: &str, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::InvalidData => Error::Corrupt {
+            place: label.to_owned(),
+            what: "holder counter",
+            expected: "a number never drawn before, and its check".into(),
+            found: "another word".into(),
+        },
+        _ => Error::from_os(label, "become a holder", error),
     }
 }
 

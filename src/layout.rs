@@ -12,6 +12,12 @@ use std::mem::{align_of, offset_of, size_of};
 
 /// The first bytes of every segment.
 pub(crate) const MAGIC: [u8; 8] = *b"SHMKIT\0\x01";
+/// The first word of a complete segment.
+pub(crate) const COMPLETE: u64 = u64::from_le_bytes(MAGIC);
+/// What marks the first word, until the magic stands there, where a segment is laid out in memory
+/// that others have already; the rest of it is the number of the holder who does, below 2^62.
+pub(crate) const CLAIM: u64 = 1 << 63;
+const _: () = assert!(COMPLETE & CLAIM == 0);
 /// The layout version that this crate writes, and the only one it reads so far.
 pub(crate) const LAYOUT: u32 = 1;
 /// Where the body begins. A header ends here whatever its version.

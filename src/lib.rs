@@ -113,6 +113,8 @@ mod region;
 mod ring;
 #[cfg(not(loom))]
 mod segment;
+#[cfg(all(feature = "shared_memory", not(loom)))]
+mod shmem;
 mod sync;
 #[cfg(not(loom))]
 mod value;
@@ -137,6 +139,10 @@ pub use process::{Outcome, Process, ProcessBuilder};
 pub use queue::{Iter, Queue, TryIter};
 #[cfg(not(loom))]
 pub use segment::unlink;
+#[cfg(all(feature = "shared_memory", not(loom)))]
+pub use shared_memory;
+#[cfg(all(feature = "shared_memory", not(loom)))]
+pub use shmem::ShmemMemory;
 pub use sync::{Liveness, Standing};
 #[cfg(not(loom))]
 pub use value::Value;

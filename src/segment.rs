@@ -193,15 +193,7 @@ impl Segment {
         let path = path.map(Path::to_owned);
         // SAFETY: `counter` lies in the mapping of this file, which `drop` unmaps after `leave`.
         let held = unsafe { Hold::take(exclusive, file, counter, path) };
-        let hold = held.map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => Error::Corrupt {
-                place: label.clone(),
-                what: "holder counter",
-                expected: "a number never drawn before, and its check".into(),
-                found: "another word".into(),
-            },
-            _ => Error::from_os(&label, "become a holder", error),
-        })?;
+        let hold = held.map_err(|error| hold::refusal(&label, error))?;
         Ok(Self {
             map: Some(map),
             hold,
@@ -406,7 +398,12 @@ fn standing_of_name(file: &File, path: &Path, label: &str, header: &Header) -> R
         .map_err(|error| Error::from_os(label, "look at the name", error))
 }
 
-fn enter_gate(exclusive: &Exclusive, file: &File, label: &str, deadline: Deadline) -> Result<Gate> {
+pub(crate) fn enter_gate(
+    exclusive: &Exclusive,
+    file: &File,
+    label: &str,
+    deadline: Deadline,
+) -> Result<Gate> {
     Gate::enter(exclusive, file.as_fd(), deadline)
         .map_err(|error| Error::from_os(label, "enter the gate", error))?
         .ok_or_else(|| stalled(label))

@@ -31,6 +31,10 @@ const DOORS: [(&str, &[&str]); 15] = [
         &["os", "place", "layout", "hold", "sync", "memory"],
     ),
     (
+        "shmem",
+        &["os", "place", "layout", "hold", "segment", "memory", "sync"],
+    ),
+    (
         "region",
         &["os", "place", "layout", "segment", "memory", "sync"],
     ),

@@ -10,6 +10,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+#[cfg(feature = "shared_memory")]
+use std::ptr::NonNull;
 
 /// Which file something is, for as long as it is open somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,10 +214,18 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 /// Reserves and zeroes the first `len` bytes of an empty file.
+pub(crate) fn reserve(file: &File, len: u64) -> io::Result<()> {
+    match fill(file, len) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => write_zeros(file, 0, len),
+        filled => filled,
+    }
+}
+
+/// Reserves the first `len` bytes of a file; what is there stays, the rest is zero.
 ///
 /// In pieces: on tmpfs a signal undoes the call that it interrupts, so under a profiler's timer one
 /// call for everything might never end.
-pub(crate) fn reserve(file: &File, len: u64) -> io::Result<()> {
+pub(crate) fn fill(file: &File, len: u64) -> io::Result<()> {
     const PIECE: u64 = 4 << 20;
     let mut done = 0;
     while done < len {
@@ -223,9 +233,6 @@ pub(crate) fn reserve(file: &File, len: u64) -> io::Result<()> {
         match allocate(file, done, piece) {
             Ok(()) => done += piece,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                return write_zeros(file, done, len);
-            }
             Err(error) => return Err(error),
         }
     }
@@ -248,6 +255,31 @@ fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
         at += piece as u64;
     }
     Ok(())
+}
+
+/// Which file is mapped at an address that is part of a file's mapping. Needs /proc.
+#[cfg(feature = "shared_memory")]
+pub(crate) fn mapped_file(at: NonNull<u8>) -> io::Result<FileId> {
+    // start-end rights offset major:minor inode path, of which the path need not be UTF-8
+    let maps = std::fs::read("/proc/self/maps")?;
+    let maps = String::from_utf8_lossy(&maps);
+    let parse = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let (start, end) = words.next()?.split_once('-')?;
+        let range = usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?;
+        let (major, minor) = words.nth(2)?.split_once(':')?;
+        let device = libc::makedev(
+            u32::from_str_radix(major, 16).ok()?,
+            u32::from_str_radix(minor, 16).ok()?,
+        );
+        let inode = words.next()?.parse().ok()?;
+        range
+            .contains(&at.addr().get())
+            .then_some(FileId { device, inode })
+    };
+    maps.lines()
+        .find_map(parse)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Maps the first `len` bytes of a file, shared, readable and writable.

@@ -22,15 +22,10 @@
 //! the dead may have written and begins anew; that it is ordered after the dead's last write is what
 //! `Liveness` answers for, as for locks. Who dies while wiping is itself found dead.
 
-use crate::layout::{MAGIC, NEXT_HOLDER, SEALED};
+use crate::layout::{CLAIM, COMPLETE, MAGIC, NEXT_HOLDER, SEALED};
 use crate::memory::Memory;
 use crate::sync::Standing;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// What a claim is marked with; holder numbers are below 2^62, and the magic has no such bit.
-const CLAIM: u64 = 1 << 63;
-const COMPLETE: u64 = u64::from_le_bytes(MAGIC);
-const _: () = assert!(COMPLETE & CLAIM == 0);
 
 /// Bytes of the first word.
 const WORD: usize = 8;

@@ -3,8 +3,8 @@
 //! was attached all along, and one that opens the segment by its name afterwards. In turn each of
 //! them is the first to act.
 //!
-//! A row for a new operation is an entry in `queue_rows`, `value_rows`, `sleeper_rows` or `lock_rows`; a
-//! new type is a new `Row`. Rows that are wrong on purpose show each time that the sweep sees what is wrong.
+//! A row for a new operation is an entry in `queue_rows`, `value_rows`, `sleeper_rows`, `lock_rows` or
+//! `shmem_rows` (a feature); a new type is a new `Row`. Rows that are wrong on purpose show each time that the sweep sees what is wrong.
 //!
 //! | form | asked for by | what it sweeps |
 //! |---|---|---|
@@ -20,6 +20,8 @@
 mod lock_rows;
 #[cfg(target_arch = "x86_64")]
 mod queue_rows;
+#[cfg(all(target_arch = "x86_64", feature = "shared_memory"))]
+mod shmem_rows;
 #[cfg(target_arch = "x86_64")]
 mod sleeper_rows;
 #[cfg(target_arch = "x86_64")]
@@ -189,6 +191,8 @@ mod x86_64 {
         table.add(value_rows::ROWS);
         table.add(queue_rows::ROWS);
         table.add(sleeper_rows::ROWS);
+        #[cfg(feature = "shared_memory")]
+        table.add(crate::shmem_rows::ROWS);
         println!(
             "instr.: of the whole operation. points: killed after that many instructions, `stride` \
              apart. verdicts: deaths judged.\nholding: died holding a lock. before, after: of the \

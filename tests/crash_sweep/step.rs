@@ -218,10 +218,20 @@ impl Raw {
         file.map(Self).map_err(|error| format!("{name}: {error}"))
     }
 
+    /// Whether somebody has begun to lay a segment out, and not come to the end.
+    #[cfg(feature = "shared_memory")]
+    pub(crate) fn claimed(&self) -> bool {
+        self.at(0) >> 63 == 1
+    }
+
     /// The word at an offset from the control words' begin.
     pub(crate) fn word(&self, offset: u64) -> u64 {
+        self.at(BODY + offset)
+    }
+
+    fn at(&self, offset: u64) -> u64 {
         let mut bytes = [0; 8];
-        let read = self.0.read_exact_at(&mut bytes, BODY + offset);
+        let read = self.0.read_exact_at(&mut bytes, offset);
         read.expect("read a segment's file");
         u64::from_le_bytes(bytes)
     }

@@ -107,7 +107,7 @@ pub(crate) fn grandchild() {
     assert!(!name.exists());
 }
 
-fn set_most_descriptors(most: libc::rlim_t) -> libc::rlim_t {
+pub(crate) fn set_most_descriptors(most: libc::rlim_t) -> libc::rlim_t {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

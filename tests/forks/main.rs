@@ -9,9 +9,11 @@ mod fork;
 
 mod holding;
 mod locking;
+#[cfg(feature = "shared_memory")]
+mod shmem;
 mod threads;
 
-const TESTS: [(&str, fn()); 14] = [
+const TESTS: &[(&str, fn())] = &[
     (
         "a_child_keeps_the_name_when_its_parent_exits",
         holding::parent_exits,
@@ -65,11 +67,23 @@ const TESTS: [(&str, fn()); 14] = [
         "a_started_program_inherits_no_descriptor",
         threads::started_program,
     ),
+    #[cfg(feature = "shared_memory")]
+    (
+        "a_forked_shmem_removes_no_name",
+        shmem::child_removes_nothing,
+    ),
+    #[cfg(feature = "shared_memory")]
+    ("a_shmem_of_a_dead_parent_is_its_childs", shmem::dead_parent),
+    #[cfg(feature = "shared_memory")]
+    (
+        "a_child_without_descriptors_claims_no_shmem",
+        shmem::child_without_descriptors,
+    ),
 ];
 
 fn main() {
     if std::env::args().any(|arg| arg == threads::PROGRAM) {
         return threads::program();
     }
-    fork::run(&TESTS);
+    fork::run(TESTS);
 }

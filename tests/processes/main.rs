@@ -12,6 +12,8 @@ mod counting;
 mod kills;
 mod namespaces;
 mod naming;
+#[cfg(feature = "shared_memory")]
+mod shmem;
 mod sleeping;
 mod stopping;
 
@@ -42,6 +44,14 @@ fn role() {
         "set" => stopping::set(&args),
         "sleep" => sleeping::sleep(&args),
         "enter" => namespaces::enter(&args),
+        #[cfg(feature = "shared_memory")]
+        "add-up" => shmem::add_up(&args),
+        #[cfg(feature = "shared_memory")]
+        "hold-update" => shmem::hold_update(&args),
+        #[cfg(feature = "shared_memory")]
+        "lay-out" => shmem::lay_out(&args),
+        #[cfg(feature = "shared_memory")]
+        "race" => shmem::race(&args),
         other => panic!("no such role: {other}"),
     }
     std::process::exit(0);

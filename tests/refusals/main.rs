@@ -9,6 +9,7 @@
 //! | `damage` | a header with one flipped byte, or one that contradicts itself |
 //! | `space` | a full filesystem |
 //! | `rights` | another user's segment |
+//! | `shmem` | a mapping of `shared_memory` that is no memory for a segment (feature) |
 //! | `texts` | every text, every `io::ErrorKind` |
 //! | `relock` | a thread that waits for itself |
 //!
@@ -25,6 +26,8 @@ mod relock;
 mod rights;
 mod sandbox;
 mod shapes;
+#[cfg(feature = "shared_memory")]
+mod shmem;
 mod snapshot;
 mod space;
 #[path = "../support/mod.rs"]
@@ -50,6 +53,8 @@ fn role() {
         "modes-under-umask" => life::modes_under_umask(&args),
         "small-filesystem" => space::small_filesystem(&args),
         "file-size-limit" => space::file_size_limit(&args),
+        #[cfg(feature = "shared_memory")]
+        "shmem-in-little-space" => shmem::in_little_space(),
         "another-user" => rights::another_user(&args),
         "own-without-rights" => rights::own_without_rights(&args),
         other => panic!("no role called {other}"),

@@ -1,0 +1,336 @@
+//! Segments that are met from both sides: through mappings of the crate `shared_memory`, and by name.
+
+use crate::board::poll;
+use crate::support::{Kid, Name, start};
+use crate::{Stage, turn};
+use shmkit::shared_memory::{Shmem, ShmemConf};
+use shmkit::{Error, GetError, Memory, Queue, ShmemMemory, Value, inspect, sweep};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const CAPACITY: usize = 64;
+/// No multiple of a page: enough for the queue and not a byte of it rounded.
+const BYTES: usize = 5000;
+const ITEMS: u64 = 10_000;
+
+fn held(shmem: Shmem) -> Arc<dyn Memory> {
+    // SAFETY: all bytes of these tests are zeros or segments, and written by this crate alone.
+    Arc::new(unsafe { ShmemMemory::new(shmem) }.expect("hold the memory"))
+}
+
+fn created(name: &str) -> Arc<dyn Memory> {
+    let shmem = ShmemConf::new().os_id(name).size(BYTES).create();
+    held(shmem.expect("create the shmem"))
+}
+
+fn opened(name: &str) -> Arc<dyn Memory> {
+    held(ShmemConf::new().os_id(name).open().expect("open the shmem"))
+}
+
+fn exists(name: &str) -> bool {
+    std::fs::exists(format!("/dev/shm/{name}")).expect("look at /dev/shm")
+}
+
+/// Which side a process comes from.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Name,
+    Shmem,
+}
+
+impl Way {
+    const ALL: [Self; 2] = [Self::Name, Self::Shmem];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Shmem => "shmem",
+        }
+    }
+
+    fn parse(word: &str) -> Self {
+        let way = Self::ALL.into_iter().find(|way| way.word() == word);
+        way.expect("a way")
+    }
+
+    fn create_value(self, name: &str) -> Value<u64> {
+        match self {
+            Self::Name => Value::create(name, 0),
+            Self::Shmem => Value::create_in(created(name), 0),
+        }
+        .expect("create the value")
+    }
+
+    fn open_value(self, name: &str) -> Value<u64> {
+        match self {
+            Self::Name => Value::open(name),
+            Self::Shmem => Value::open_in(opened(name)),
+        }
+        .expect("open the value")
+    }
+
+    fn create_queue(self, name: &str) -> Queue<u64> {
+        match self {
+            Self::Name => Queue::create(name, CAPACITY),
+            Self::Shmem => Queue::create_in(created(name), CAPACITY),
+        }
+        .expect("create the queue")
+    }
+
+    fn open_queue(self, name: &str) -> Queue<u64> {
+        match self {
+            Self::Name => Queue::open(name),
+            Self::Shmem => Queue::open_in(opened(name)),
+        }
+        .expect("open the queue")
+    }
+}
+
+/// Role: adds up what comes, until the queue is closed.
+pub(crate) fn add_up(args: &[&str]) {
+    let [way, jobs, sum] = args else {
+        panic!("wrong arguments")
+    };
+    let (jobs, sum) = (
+        Way::parse(way).open_queue(jobs),
+        Way::parse(way).open_value(sum),
+    );
+    assert!(!jobs.was_created());
+    let mut last = 0;
+    loop {
+        let job = match jobs.get_timeout(Duration::from_secs(30)) {
+            Ok(job) => job,
+            Err(end) => break assert_eq!(end, GetError::Closed),
+        };
+        assert_eq!(job, last + 1, "in order, none lost");
+        last = job;
+        sum.update(|sum| *sum += job);
+    }
+}
+
+#[test]
+fn what_one_side_creates_the_other_opens() {
+    let _turn = turn("shmem, both directions");
+    for (creator, opener) in [
+        (Way::Shmem, Way::Name),
+        (Way::Name, Way::Shmem),
+        (Way::Shmem, Way::Shmem),
+    ] {
+        let (jobs_name, sum_name) = (Name::new("jobs"), Name::new("sum"));
+        let jobs = creator.create_queue(&jobs_name);
+        let sum = creator.create_value(&sum_name);
+        assert_eq!(jobs.name(), Some(&*jobs_name));
+        let child = start("add-up", &[opener.word(), &jobs_name, &sum_name]);
+        for job in 1..=ITEMS {
+            jobs.put(job).expect("put");
+        }
+        jobs.close();
+        child.finish();
+        assert_eq!(
+            sum.get(),
+            ITEMS * (ITEMS + 1) / 2,
+            "{creator:?}, {opener:?}"
+        );
+        let info = inspect(&*jobs_name).expect("inspect");
+        assert_eq!((info.holders, info.element.as_str()), (1, "u64"));
+        if let Way::Shmem = creator {
+            assert_eq!(info.size, BYTES as u64, "the file's length to the byte");
+        }
+        // The types are compared on both ways.
+        assert!(matches!(
+            Value::<f64>::open_in(opened(&sum_name)),
+            Err(Error::Mismatch { what: "type", .. })
+        ));
+        drop((jobs, sum));
+        assert!(!exists(&jobs_name) && !exists(&sum_name));
+    }
+}
+
+/// Role: inside `update` until it is killed.
+pub(crate) fn hold_update(args: &[&str]) {
+    let [way, name, stage] = args else {
+        panic!("wrong arguments")
+    };
+    let stage = Stage::open(stage);
+    Way::parse(way).open_value(name).update(|n| {
+        *n = 1000;
+        stage.reach(1);
+        stage.wait(2);
+    });
+}
+
+#[test]
+fn a_holder_killed_in_update_stops_no_survivor_of_either_side() {
+    let _turn = turn("shmem, a killed updater");
+    for victim in Way::ALL {
+        for survivor in Way::ALL {
+            let (name, stage) = (Name::new("updater"), Name::new("stage"));
+            let at = Stage::create(&stage);
+            let value = Way::Shmem.create_value(&name);
+            let updater = start("hold-update", &[victim.word(), &name, &stage]);
+            at.wait(1);
+            let other = survivor.open_value(&name);
+            assert_eq!(other.try_update(|_| ()), None, "the updater lives");
+            updater.kill_and_reap();
+            let began = Instant::now();
+            assert_eq!(other.update(|n| std::mem::replace(n, 7)), 0);
+            let took = began.elapsed();
+            assert!(took < Duration::from_secs(2), "{took:?}");
+            assert_eq!(value.get(), 7);
+            println!("{victim:?} killed, {survivor:?} went on after {took:?}");
+        }
+    }
+}
+
+/// Role: lays a value out, and holds it until it is killed.
+pub(crate) fn lay_out(args: &[&str]) {
+    let [name, stage] = args else {
+        panic!("wrong arguments")
+    };
+    let value = Way::Shmem.create_value(name);
+    value.set(5);
+    let stage = Stage::open(stage);
+    stage.reach(1);
+    stage.wait(2);
+}
+
+fn start_holder(name: &str, stage: &str) -> Kid {
+    let at = Stage::create(stage);
+    let holder = start("lay-out", &[name, stage]);
+    at.wait(1);
+    holder
+}
+
+#[test]
+fn a_segment_that_a_shmem_alone_holds_is_no_orphan_until_it_dies() {
+    let _turn = turn("shmem, a hold");
+    let (name, stage) = (Name::new("held"), Name::new("stage"));
+    let holder = start_holder(&name, &stage);
+    assert!(
+        sweep()
+            .expect("sweep")
+            .iter()
+            .all(|info| info.name != *name)
+    );
+    assert_eq!(inspect(&*name).expect("inspect").holders, 1);
+    let taken = Value::create(&*name, 0u64).expect_err("it is in use");
+    assert!(matches!(
+        taken,
+        Error::AlreadyExists {
+            by: "a segment in use",
+            ..
+        }
+    ));
+    // One that leaves is not the last one out.
+    assert_eq!(Value::<u64>::open(&*name).expect("open").get(), 5);
+    assert!(exists(&name));
+    holder.kill_and_reap();
+
+    assert!(inspect(&*name).map_or(true, |info| info.is_orphan()));
+    // Its `Shmem` never removed the name: that is left to the next open of it (or to somebody's sweep).
+    let gone = Value::<u64>::open(&*name).expect_err("everybody is dead");
+    assert!(matches!(gone, Error::NotFound { .. }), "{gone}");
+    assert!(!exists(&name));
+}
+
+#[test]
+fn the_last_one_out_removes_the_name_where_no_owner_lives() {
+    let _turn = turn("shmem, the last one out");
+    let (name, stage) = (Name::new("last"), Name::new("stage"));
+    let holder = start_holder(&name, &stage);
+    let (one, other) = (Way::Shmem.open_value(&name), Way::Shmem.open_value(&name));
+    holder.kill_and_reap();
+    drop(one);
+    assert!(exists(&name), "another has it open");
+    assert_eq!(other.get(), 5);
+    drop(other);
+    assert!(!exists(&name));
+}
+
+#[test]
+fn an_owner_takes_its_name_with_it_and_users_go_on() {
+    let _turn = turn("shmem, an owner");
+    let name = Name::new("owner");
+    let owner = Way::Shmem.create_value(&name);
+    let user = Way::Name.open_value(&name);
+    drop(owner);
+    assert!(!exists(&name));
+    user.set(6);
+    // Under the name there may be a successor by now, which is not theirs to remove.
+    let owner = Way::Shmem.create_value(&name);
+    shmkit::unlink(&*name).expect("unlink");
+    let successor = Way::Name.create_value(&name);
+    drop((owner, user));
+    assert!(exists(&name));
+    assert_eq!(Way::Shmem.open_value(&name).get(), successor.get());
+}
+
+/// How many memories the racers meet in, one after the other.
+const MEETINGS: usize = 200;
+
+fn meeting(name: &str, i: usize) -> String {
+    format!("{name}-{i}")
+}
+
+/// Role: tries to be the one who lays a value out in each of the memories. When both have come to a
+/// memory, they start.
+pub(crate) fn race(args: &[&str]) {
+    let [me, name, arrived, won] = args else {
+        panic!("wrong arguments")
+    };
+    let me: u64 = me.parse().expect("a number");
+    let (arrived, won) = (Value::<u64>::open(*arrived), Value::<u64>::open(*won));
+    let (arrived, won) = (arrived.expect("open"), won.expect("open"));
+    for i in 0..MEETINGS {
+        let memory = opened(&meeting(name, i));
+        arrived.update(|n| *n += 1);
+        let met = || (arrived.get() >= 2 * (i as u64 + 1)).then_some(());
+        // Without a nap first, so that both start at the same moment.
+        if !(0..10_000).any(|_| met().is_some()) {
+            poll("the other racer", met);
+        }
+        let value =
+            match Value::create_in(memory.clone(), me) {
+                Ok(value) => {
+                    won.update(|n| *n += 1);
+                    value
+                }
+                Err(Error::AlreadyExists { .. }) => poll("the winner", || {
+                    match Value::<u64>::open_in(memory.clone()) {
+                        Ok(value) => Some(value),
+                        Err(Error::NotFound { .. }) => None,
+                        Err(error) => panic!("{error}"),
+                    }
+                }),
+                Err(error) => panic!("{error}"),
+            };
+        value.update(|n| *n += 10);
+    }
+}
+
+#[test]
+fn of_two_processes_that_race_one_lays_out() {
+    let _turn = turn("shmem, a race");
+    let name = Name::new("race");
+    let (arrived_name, won_name) = (Name::new("arrived"), Name::new("won"));
+    let (_arrived, won) = (
+        Value::create(&*arrived_name, 0u64).expect("create"),
+        Value::create(&*won_name, 0u64).expect("create"),
+    );
+    let memories: Vec<_> = (0..MEETINGS).map(|i| created(&meeting(&name, i))).collect();
+    let racers = ["1", "2"].map(|me| start("race", &[me, &name, &arrived_name, &won_name]));
+    racers.into_iter().for_each(Kid::finish);
+    assert_eq!(won.get(), MEETINGS as u64);
+    let mut counts = [0, 0];
+    for memory in memories {
+        let value = Value::<u64>::open_in(memory)
+            .expect("one laid it out")
+            .get();
+        assert!(
+            value == 21 || value == 22,
+            "{value}: both were in the same value"
+        );
+        counts[usize::from(value == 22)] += 1;
+    }
+    println!("won by the first and the second: {counts:?}");
+}

@@ -1,0 +1,161 @@
+//! Mappings of the crate `shared_memory` that are no memory for a segment.
+
+use crate::support::{Name, Watchdog};
+use crate::{LIMIT, refused, sandbox};
+use shmkit::shared_memory::{Shmem, ShmemConf};
+use shmkit::{Error, Memory, Result, ShmemMemory, Value, unlink};
+use std::path::Path;
+use std::sync::Arc;
+
+fn create(name: &str, size: usize) -> Shmem {
+    ShmemConf::new().os_id(name).size(size).create().unwrap()
+}
+
+fn open(name: &str) -> Shmem {
+    ShmemConf::new().os_id(name).open().unwrap()
+}
+
+fn hold(shmem: Shmem) -> Result<Arc<dyn Memory>> {
+    // SAFETY: the bytes are written by this one thread alone, between the uses of a segment.
+    Ok(Arc::new(unsafe { ShmemMemory::new(shmem) }?))
+}
+
+fn exists(name: &str) -> bool {
+    Path::new("/dev/shm").join(name).exists()
+}
+
+/// Overwrites a word of the mapping.
+fn write(shmem: &Shmem, at: usize, word: u64) {
+    assert!(at + 8 <= shmem.len() && at.is_multiple_of(8));
+    let at = shmem.as_ptr().wrapping_add(at);
+    // SAFETY: inside the mapping, aligned, and nobody else uses it.
+    unsafe { at.cast::<u64>().write(word) };
+}
+
+#[test]
+fn a_shmem_that_is_too_small_or_has_no_name_of_ours_says_so() {
+    let _watchdog = Watchdog::new("small shmems", LIMIT);
+    let name = Name::new("small");
+    refused!(
+        hold(create(&name, 511)),
+        Error::NoSpace { .. },
+        format!(
+            "{}: no space: the segment needs 512 bytes, 511 are free",
+            &*name
+        )
+    );
+    assert!(!exists(&name), "its owner took it along");
+    // A header fits, a value does not.
+    refused!(
+        Value::create_in(hold(create(&name, 512)).unwrap(), 1u64),
+        Error::NoSpace { .. },
+        format!(
+            "{}: no space: the segment needs 792 bytes, 512 are free",
+            &*name
+        )
+    );
+    let hidden = format!(".{}", &*name);
+    refused!(
+        hold(create(&hidden, 4096)),
+        Error::InvalidName { .. },
+        format!("invalid name \"{hidden}\": a name does not begin with a dot")
+    );
+    assert!(!exists(&hidden));
+    // With the slash that `shm_open` wants it is the same name.
+    let slash = format!("/{}", &*name);
+    let value = Value::create_in(hold(create(&slash, 4096)).unwrap(), 1u64).unwrap();
+    assert_eq!(value.name(), Some(&*name));
+    assert_eq!(Value::<u64>::open(&*name).unwrap().get(), 1);
+}
+
+#[test]
+fn a_shmem_with_something_else_in_it_is_foreign_and_stays() {
+    let _watchdog = Watchdog::new("foreign shmems", LIMIT);
+    let name = Name::new("foreign");
+    let shmem = create(&name, 4096);
+    write(&shmem, 0, u64::from_le_bytes(*b"theirs!!"));
+    refused!(
+        hold(open(&name)),
+        Error::Foreign { .. },
+        format!(
+            "{}: expected a shmkit segment, found a file that begins with \"theirs!!\"",
+            &*name
+        )
+    );
+    assert!(exists(&name));
+    // SAFETY: nobody writes it meanwhile.
+    let bytes = unsafe { shmem.as_slice() };
+    assert!(bytes.starts_with(b"theirs!!"));
+    assert!(bytes[8..].iter().all(|byte| *byte == 0), "left as it was");
+}
+
+#[test]
+fn a_shmem_whose_name_leads_elsewhere_is_refused_and_removes_nothing() {
+    let _watchdog = Watchdog::new("stale shmems", LIMIT);
+    let name = Name::new("stale");
+    let (owner, user) = (create(&name, 4096), open(&name));
+    Value::create_in(hold(open(&name)).unwrap(), 1u64).unwrap();
+    assert!(!exists(&name), "the last one out removed it");
+    refused!(
+        hold(user),
+        Error::NotFound { .. },
+        format!("{}: no such segment", &*name)
+    );
+    let successor = Value::create(&*name, 2u64).unwrap();
+    refused!(
+        hold(owner),
+        Error::Foreign { .. },
+        format!(
+            "{}: expected a shmkit segment, found another file than the one that is mapped",
+            &*name
+        )
+    );
+    assert_eq!(Value::<u64>::open(&*name).unwrap().get(), successor.get());
+    unlink(&*name).unwrap();
+}
+
+#[test]
+fn a_counter_of_holders_that_was_set_back_is_corrupt() {
+    let _watchdog = Watchdog::new("a counter set back", LIMIT);
+    let name = Name::new("counter");
+    let first = Value::create(&*name, 1u64).unwrap();
+    let value = Value::<u64>::open_in(hold(open(&name)).unwrap()).unwrap();
+    drop(first); // whose number would be drawn again
+    for word in [0, 99] {
+        let shmem = open(&name);
+        write(&shmem, 256, word);
+        refused!(
+            hold(shmem),
+            Error::Corrupt {
+                what: "holder counter",
+                ..
+            },
+            format!(
+                "{}: corrupt holder counter: expected a number never drawn before, and its check, \
+                 found another word",
+                &*name
+            )
+        );
+    }
+    assert_eq!(value.get(), 1);
+}
+
+#[test]
+fn a_shmem_that_is_not_all_there_is_no_space() {
+    let _watchdog = Watchdog::new("a shmem in a full filesystem", LIMIT);
+    sandbox::run("shmem-in-little-space", &[]);
+}
+
+/// Role. `shared_memory` reserves nothing: it says yes to more than there is.
+pub fn in_little_space() {
+    sandbox::enter_own_mounts();
+    sandbox::mount_tmpfs("/dev/shm", c"size=1m");
+    let Err(error) = hold(create("much", 2 << 20)) else {
+        panic!("not refused");
+    };
+    let text = "much: no space: the segment needs 2097152 bytes";
+    assert!(error.to_string().starts_with(text), "{error}");
+    assert!(matches!(error, Error::NoSpace { .. }));
+    assert!(!exists("much"), "its owner took it along");
+    Value::create_in(hold(create("little", 4096)).unwrap(), 1u64).unwrap();
+}
