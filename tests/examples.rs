@@ -327,3 +327,23 @@ fn errors_are_told_and_end_with_1() {
     assert_same(&copy.stdout, &photo());
     other.finish();
 }
+
+#[test]
+fn the_survivor_of_a_kill_hangs_with_raw_sync_and_goes_on_with_shmkit() {
+    let _watchdog = Watchdog::new("survivor", LIMIT);
+    let limit = Duration::from_secs(3);
+    let output = example("survivor")
+        .args(["--wait", &limit.as_secs().to_string()])
+        .stdout(Stdio::piped())
+        .output()
+        .expect("run the example");
+    let said = String::from_utf8(output.stdout).expect("it says text");
+    println!("{said}");
+    let [theirs, ours] = said.lines().collect::<Vec<_>>()[..] else {
+        panic!("expected two lines, found {said:?}");
+    };
+    assert_eq!(theirs, "raw-sync: the survivor is still waiting after 3.0s");
+    let went_on = ours.starts_with("shmkit: the survivor went on after ");
+    assert!(went_on && ours.ends_with(", and found 0"), "{ours}");
+    assert!(output.status.success(), "{}", output.status);
+}
