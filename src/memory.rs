@@ -81,7 +81,8 @@ impl fmt::Debug for dyn Memory {
 /// let died = HeapMemory::until_death(|| {
 ///     value.update(|v| {
 ///         *v = 2;
-///         one.die()
+///         // SAFETY: no other thread uses this holder.
+///         unsafe { one.die() }
 ///     })
 /// });
 /// assert!(died.is_none());
@@ -167,7 +168,11 @@ impl HeapMemory {
     /// This holder dies here and now, as by `kill -9`: what it holds stays held by a dead number,
     /// and the guards on the stack commit and release nothing. Unwinds up to
     /// [`until_death`](Self::until_death); from there on the memory has a new holder.
-    pub fn die(&self) -> ! {
+    ///
+    /// # Safety
+    /// No other thread is in a call on a handle over this holder: a killed process stops all its
+    /// threads, and this one can't. What such a thread holds would be taken over while it still writes.
+    pub unsafe fn die(&self) -> ! {
         let died = self.number.swap(self.block.draw(), Ordering::Relaxed);
         self.block.holders(|holders| holders.living.remove(&died));
         resume_unwind(Box::new(Death))

@@ -1,7 +1,7 @@
 //! `Queue` against a `VecDeque` with a capacity.
 
 use crate::{
-    Aligned, BODY, HOLDERS, STEPS, Sample, Wide, config, die_holding, holders, panic_quietly,
+    Aligned, BODY, HOLDERS, STEPS, Sample, Wide, config, die, die_holding, holders, panic_quietly,
     until_panic, watchdog,
 };
 use proptest::collection::vec;
@@ -270,7 +270,7 @@ fn take<T: Sample>(step: &Step, queue: &Queue<T>, memory: &HeapMemory, model: &m
             let ended = HeapMemory::until_death(|| {
                 queue.get_with(|item| {
                     seen = Some(*item);
-                    memory.die()
+                    die(memory)
                 })
             });
             assert!(ended.is_none());

@@ -1,7 +1,7 @@
 //! `Value` against a plain variable.
 
 use crate::{
-    Aligned, BODY, HOLDERS, STEPS, Sample, Wide, config, die_holding, holders, panic_quietly,
+    Aligned, BODY, HOLDERS, STEPS, Sample, Wide, config, die, die_holding, holders, panic_quietly,
     until_panic, watchdog,
 };
 use bytemuck::bytes_of;
@@ -97,7 +97,7 @@ fn run<T: Sample>(steps: &[(usize, Step)]) {
                 let ended = HeapMemory::until_death(|| {
                     value.update(|v| {
                         *v = T::sample(n);
-                        memories[*who].die()
+                        die(&memories[*who])
                     })
                 });
                 assert!(ended.is_none());
