@@ -1,5 +1,5 @@
 //! The crate's errors: [`Error`] for what the environment refuses, [`PutError`] and [`GetError`] for
-//! the outcomes of a queue's verbs.
+//! the outcomes of a queue's verbs, [`OutOfBounds`] for an array's.
 //!
 //! Every text is lower case, has no full stop, names the place it speaks of, and says what was
 //! expected and what was found. `tests/refusals` pins the texts.
@@ -144,6 +144,11 @@ pub enum Error {
         /// The outcome.
         source: GetError,
     },
+    /// An array's access, where a caller wants one error type for everything.
+    OutOfBounds {
+        /// What was asked for.
+        source: OutOfBounds,
+    },
 }
 
 impl Error {
@@ -229,6 +234,7 @@ impl fmt::Display for Error {
             Self::Os { place, op, source } => write!(f, "{place}: cannot {op}: {source}"),
             Self::Put { source } => write!(f, "put: {source}"),
             Self::Get { source } => write!(f, "get: {source}"),
+            Self::OutOfBounds { source } => write!(f, "array: {source}"),
         }
     }
 }
@@ -239,6 +245,7 @@ impl StdError for Error {
             Self::Os { source, .. } => Some(source),
             Self::Put { source } => Some(source),
             Self::Get { source } => Some(source),
+            Self::OutOfBounds { source } => Some(source),
             _ => None,
         }
     }
@@ -248,7 +255,9 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         use io::ErrorKind;
         let kind = match &error {
-            Error::InvalidName { .. } | Error::InvalidSize { .. } => ErrorKind::InvalidInput,
+            Error::InvalidName { .. } | Error::InvalidSize { .. } | Error::OutOfBounds { .. } => {
+                ErrorKind::InvalidInput
+            }
             Error::NotFound { .. } => ErrorKind::NotFound,
             Error::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Error::PermissionDenied { .. } => ErrorKind::PermissionDenied,
@@ -286,6 +295,12 @@ impl From<PutError> for Error {
 impl From<GetError> for Error {
     fn from(source: GetError) -> Self {
         Self::Get { source }
+    }
+}
+
+impl From<OutOfBounds> for Error {
+    fn from(source: OutOfBounds) -> Self {
+        Self::OutOfBounds { source }
     }
 }
 
@@ -367,3 +382,33 @@ impl StdError for PutAllError {
         Some(&self.source)
     }
 }
+
+/// Elements that an array does not have. None was read or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfBounds {
+    /// Index of the first element that was asked for.
+    pub offset: usize,
+    /// How many elements were asked for.
+    pub count: usize,
+    /// How many the array has.
+    pub len: usize,
+}
+
+impl fmt::Display for OutOfBounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { offset, count, len } = *self;
+        if count == 1 {
+            return write!(
+                f,
+                "out of bounds: expected an index below {len}, found {offset}"
+            );
+        }
+        let end = offset as u128 + count as u128; // which a `usize` may not hold
+        write!(
+            f,
+            "out of bounds: expected a range within 0..{len}, found {offset}..{end}"
+        )
+    }
+}
+
+impl StdError for OutOfBounds {}

@@ -41,6 +41,8 @@ const TAG_LEN: usize = 64;
 pub enum Kind {
     /// A [`Value`](crate::Value).
     Value,
+    /// An [`Array`](crate::Array).
+    Array,
     /// A [`Queue`](crate::Queue).
     Queue,
     /// Something that a newer version of this crate made.
@@ -51,6 +53,7 @@ impl Kind {
     fn code(self) -> u32 {
         match self {
             Self::Value => 1,
+            Self::Array => 2,
             Self::Queue => 3,
             Self::Other(code) => code,
         }
@@ -59,6 +62,7 @@ impl Kind {
     fn from_code(code: u32) -> Self {
         match code {
             1 => Self::Value,
+            2 => Self::Array,
             3 => Self::Queue,
             other => Self::Other(other),
         }
@@ -69,6 +73,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value => f.write_str("Value"),
+            Self::Array => f.write_str("Array"),
             Self::Queue => f.write_str("Queue"),
             Self::Other(code) => write!(f, "kind {code}"),
         }
@@ -88,7 +93,7 @@ pub(crate) struct Header {
     elem_size: u64,
     /// The element's alignment in bytes, a power of two up to [`MAX_ALIGN`].
     elem_align: u64,
-    /// Elements that fit; 1 for a value.
+    /// Elements that fit; 1 for a value, an array's length.
     capacity: u64,
     /// Bit 0: the name outlives its holders. The others are 0.
     flags: u64,

@@ -1,8 +1,9 @@
 //! Shared-memory IPC that keeps working when a participant is killed.
 //!
-//! [`Value<T>`] is one value that every process sees, whole. [`Queue<T>`] is a bounded queue for any
-//! number of producers and consumers. Both live in named shared-memory segments that any process
-//! opens by name, or in anonymous ones that forked children inherit. [`Process`] starts such a child.
+//! [`Value<T>`] is one value that every process sees, whole. [`Array<T>`] is many of them, written in
+//! place one by one, or all under a guard. [`Queue<T>`] is a bounded queue for any number of producers
+//! and consumers. All live in named shared-memory segments that any process opens by name, or in
+//! anonymous ones that forked children inherit. [`Process`] starts such a child.
 //!
 //! ```
 //! use shmkit::{Queue, Value};
@@ -33,7 +34,8 @@
 //!    its files: while it writes a core dump it is not.)
 //! 2. **Nothing acknowledged is lost, nothing is torn.** An item whose `put` returned is taken exactly
 //!    once, whole, in its producer's order. A half-done `put` never shows. A `Value` is always one
-//!    that somebody stored. (Power failure excepted.)
+//!    that somebody stored, and so is an element of an `Array` that is not poisoned. (Power failure
+//!    excepted.)
 //! 3. **Nothing leaks.** A segment lives as long as some process holds it, however those processes
 //!    end. What a crash of *all* holders leaves is reclaimed by the next create or open of that
 //!    name, or by [`sweep`].
@@ -60,7 +62,8 @@
 //! A forked child inherits every handle and is a holder of its own from its first instruction: a
 //! daemon whose parent exits keeps the name, and a parent that dies never looks alive through its
 //! child. A fork inside a closure that runs under a lock copies the closure, not the lock: the copy
-//! commits nothing, and panics when it returns. If the child can't have a segment opened for itself
+//! commits nothing, and panics when it returns; the copy of an [`ArrayGuard`] panics when it is used.
+//! If the child can't have a segment opened for itself
 //! (`EMFILE`, or no permission after a change of user), its handle panics at the first use that takes
 //! a lock. Raw `clone` without `exec` is not supported: it skips the handlers that this rests on.
 //!
@@ -89,6 +92,8 @@ compile_error!(
     "shmkit needs Linux 5.14 or newer on a 64-bit, little-endian machine: its locks rest on open-file-description locks and shared futexes"
 );
 
+#[cfg(not(loom))]
+mod array;
 #[cfg(not(loom))]
 mod element;
 #[cfg(not(loom))]
@@ -120,11 +125,13 @@ mod sync;
 mod value;
 
 #[cfg(not(loom))]
+pub use array::{Array, ArrayGuard};
+#[cfg(not(loom))]
 pub use bytemuck;
 #[cfg(not(loom))]
 pub use element::Element;
 #[cfg(not(loom))]
-pub use error::{Error, GetError, PutAllError, PutError, Result};
+pub use error::{Error, GetError, OutOfBounds, PutAllError, PutError, Result};
 #[cfg(not(loom))]
 pub use inspect::{SegmentInfo, inspect, list, sweep};
 #[cfg(not(loom))]
@@ -153,8 +160,8 @@ pub use value::Value;
 pub mod internals {
     pub use crate::ring::{Items, Lot, Refusal, Ring, RingWords, Room, Span};
     pub use crate::sync::{
-        Announced, Deadline, Event, Holder, Liveness, Lock, LockError, LockGuard, LockWord,
-        Patience, Slots, Standing,
+        Announced, Deadline, Event, Holder, Journal, Liveness, Lock, LockError, LockGuard,
+        LockWord, Patience, Slots, Standing,
     };
 }
 

@@ -21,7 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// # Safety
 /// - `base` is aligned to 4096 bytes and leads to `len` bytes, readable and writable, that stay
 ///   where they are, and at the same address, until the value is dropped.
-/// - Nothing in this process makes a Rust reference to those bytes, other than to atomics.
+/// - Nothing in this process but the crate's types makes a Rust reference to those bytes, other than
+///   to atomics.
 /// - The bytes are zero until the first `create_in` over them, and written through this crate alone.
 /// - `number` is the same atomic, at the same address, whenever it is asked for until the value is
 ///   dropped.

@@ -43,6 +43,10 @@ const DOORS: &[(&str, &[&str])] = &[
         &["element", "place", "region", "memory", "layout", "sync"],
     ),
     (
+        "array",
+        &["element", "place", "region", "memory", "layout", "sync"],
+    ),
+    (
         "queue",
         &[
             "element", "place", "region", "memory", "layout", "sync", "ring",

@@ -377,7 +377,9 @@ pub struct Announced<'a> {
 impl Drop for Announced<'_> {
     fn drop(&mut self) {
         let entry = self.lock.held_entry(self.number);
-        HELD.with_borrow_mut(|held| {
+        // In a thread that is ending, the notes may be gone before the guards are.
+        let _ = HELD.try_with(|held| {
+            let mut held = held.borrow_mut();
             if let Some(mine) = held.iter().rposition(|other| *other == entry) {
                 held.swap_remove(mine);
             }

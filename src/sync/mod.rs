@@ -1,15 +1,17 @@
-//! Locks, sleeping and the two-slot value: algorithms over words that other processes share.
+//! Locks, sleeping, the two-slot value, the journal: algorithms over words that other processes share.
 //!
 //! Nothing here knows a segment or an item type. The same files are compiled under `cfg(loom)`,
 //! where the words are loom's; `tests/loom.rs` explores their interleavings.
 
 mod counted;
 mod event;
+mod journal;
 mod lock;
 mod slots;
 
 pub(crate) use counted::CountedLock;
 pub use event::{Deadline, Event};
+pub use journal::Journal;
 pub use lock::{Announced, Holder, Liveness, Lock, LockError, LockGuard, LockWord, Standing};
 #[cfg(not(loom))]
 pub(crate) use lock::{count_announced, forget_held_locks};

@@ -2,7 +2,7 @@
 
 use crate::support::Name;
 use crate::watchdog;
-use shmkit::{Iter, Place, Queue, SegmentInfo, TryIter, Value};
+use shmkit::{Array, Iter, Place, Queue, SegmentInfo, TryIter, Value};
 use std::fmt::Debug;
 use std::thread;
 
@@ -12,6 +12,7 @@ fn is_handle<T: Send + Sync + Clone + Debug>() {}
 fn handles_go_to_any_thread_and_can_be_shown() {
     is_handle::<Value<f64>>();
     is_handle::<Queue<[u8; 7]>>();
+    is_handle::<Array<[u8; 7]>>();
     is_handle::<Place>();
     fn is_shown<T: Send + Sync + Debug>() {}
     is_shown::<Iter<'static, u64>>();
@@ -35,6 +36,15 @@ fn debug_tells_the_name_and_the_state() {
     assert!(text.starts_with("Queue"), "{text}");
     assert!(text.contains(&*name), "{text}");
     for field in ["len: 1", "capacity: 3", "closed: false"] {
+        assert!(text.contains(field), "{text}");
+    }
+
+    let name = Name::new("debug");
+    let array = Array::create(&*name, &[1u8, 2, 3]).unwrap();
+    let _guard = array.lock().unwrap(); // it can be shown all the same
+    let text = format!("{array:?}");
+    assert!(text.starts_with("Array"), "{text}");
+    for field in [&*name, "len: 3", "poisoned: false"] {
         assert!(text.contains(field), "{text}");
     }
 }

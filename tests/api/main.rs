@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod array;
 mod handles;
 mod places;
 mod queue;

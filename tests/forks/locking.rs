@@ -1,7 +1,8 @@
 //! Locks and guards across forks.
 
 use crate::fork::{Child, Line, Name, exit, panic_of, panic_of_child, raw_fork, soon};
-use shmkit::{GetError, Queue, Value};
+use shmkit::{Array, GetError, Queue, Value};
+use std::sync::TryLockError;
 
 /// A fork in the middle of an update: the child's copy of it commits nothing, its parent's does.
 pub(crate) fn fork_in_update() {
@@ -67,6 +68,81 @@ pub(crate) fn fork_in_get_with() {
     }
     child.expect("forked").finish();
     assert!(queue.is_empty());
+}
+
+/// A fork while the array is locked: the child's copy of the guard is neither read nor written, neither
+/// unlocks nor poisons nor ends what its parent has in hand; its parent's does all that it would.
+pub(crate) fn fork_with_guard() {
+    let array = Array::new(&[1u64, 2]).expect("create");
+    let is_locked = || matches!(array.try_lock(), Err(TryLockError::WouldBlock));
+    for way in ["drop", "panic", "forget"] {
+        let (looked, unlocked) = (Line::new(), Line::new());
+        let mut guard = array.lock().expect("not poisoned");
+        guard[0] += 1;
+        match raw_fork() {
+            0 => {
+                for text in [
+                    panic_of(|| guard[0]),
+                    panic_of(|| guard[0] = 99),
+                    panic_of(|| guard.len()),
+                ] {
+                    assert!(text.contains("the guard is its parent's"), "{text}");
+                }
+                assert_eq!(format!("{guard:?}"), "ArrayGuard(a fork's copy)");
+                match way {
+                    "drop" => drop(guard),
+                    "forget" => std::mem::forget(guard),
+                    _ => {
+                        let text = panic_of(move || {
+                            let _copy = guard;
+                            panic!("with a copy in hand");
+                        });
+                        assert!(text.contains("with a copy"), "{text}");
+                    }
+                }
+                assert!(is_locked(), "the copy unlocked: {way}");
+                assert!(!array.is_poisoned(), "the copy poisoned: {way}");
+                looked.tell();
+                unlocked.hear();
+                // It locks for itself, by the handle it inherited.
+                let mut own = array.lock().expect("not poisoned");
+                own[1] += 10;
+                drop(own);
+                exit(0);
+            }
+            pid => {
+                looked.hear();
+                assert!(is_locked(), "the copy unlocked: {way}");
+                guard[0] += 1;
+                drop(guard);
+                unlocked.tell();
+                Child::of(pid).finish();
+            }
+        }
+    }
+    assert_eq!(*array.lock().expect("not poisoned"), [7, 32]);
+
+    // What the parent has in hand is still so after its copy is gone: its death poisons.
+    let name = Name::new("guard");
+    let array = Array::create(&name.0, &[1u64, 2]).expect("create");
+    let (inside, over) = (Line::new(), Line::new());
+    let parent = Child::fork(|| {
+        let mut guard = array.lock().expect("not poisoned");
+        guard[0] = 10;
+        if raw_fork() == 0 {
+            drop(guard);
+            inside.tell();
+            over.hear();
+            exit(0);
+        }
+        Line::new().hear(); // for ever
+    });
+    inside.hear();
+    assert!(matches!(array.try_lock(), Err(TryLockError::WouldBlock)));
+    parent.kill();
+    let locked = soon("lock after a parent's death", || array.lock());
+    assert_eq!(*locked.expect_err("poisoned").into_inner(), [10, 2]);
+    over.tell();
 }
 
 /// Which handle a parent locks through: what it has in common with its forked child differs.

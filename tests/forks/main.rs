@@ -48,6 +48,10 @@ const TESTS: &[(&str, fn())] = &[
         locking::fork_in_get_with,
     ),
     (
+        "a_guard_forked_in_hand_is_its_parents",
+        locking::fork_with_guard,
+    ),
+    (
         "a_dead_parents_lock_is_taken_over_by_its_child",
         locking::dead_parent,
     ),

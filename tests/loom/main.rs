@@ -17,6 +17,8 @@
 #[cfg(loom)]
 mod event;
 #[cfg(loom)]
+mod journal;
+#[cfg(loom)]
 mod lock;
 #[cfg(loom)]
 mod ring;

@@ -64,7 +64,7 @@ fn scribble(memory: &HeapMemory, word: usize, value: u64) {
 }
 
 /// A copy of the bytes from `from` up to `to`.
-fn bytes(memory: &HeapMemory, from: usize, to: usize) -> Vec<u8> {
+pub(crate) fn bytes(memory: &HeapMemory, from: usize, to: usize) -> Vec<u8> {
     let first = memory.base().as_ptr().wrapping_add(from);
     let mut copy = vec![0; to - from];
     assert!(to <= memory.len());

@@ -1,6 +1,7 @@
-//! Property tests: `Value` and `Queue` over heap memory, with several holders of which some die in
-//! the middle of their work, do what a plain variable and a `VecDeque` do; and a ring whose words
-//! are overwritten with garbage answers with errors, not with panics, hangs or stray accesses.
+//! Property tests: `Value`, `Array` and `Queue` over heap memory, with several holders of which some
+//! die in the middle of their work, do what a plain variable, a `Vec` and a `VecDeque` do; and a ring
+//! or a journal whose words are overwritten with garbage answers with errors or poison, not with
+//! panics, hangs or stray accesses.
 //!
 //! Everything runs on one thread and makes no system call but the clock's, so Miri can run it too:
 //! `cargo +nightly miri test --test model`.
@@ -8,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod array;
 mod corrupt;
 mod queue;
 mod value;

@@ -61,9 +61,14 @@ impl Board {
     pub(crate) fn timed<R>(&self, at: usize, call: impl FnOnce() -> R) -> R {
         let start = Instant::now();
         let result = call();
+        self.took(at, start);
+        result
+    }
+
+    /// Keeps the time since `start`, if it is the longest so far.
+    pub(crate) fn took(&self, at: usize, start: Instant) {
         let nanos = u64::try_from(start.elapsed().as_nanos()).expect("less than 500 years");
         self.word(at).fetch_max(nanos, Ordering::SeqCst);
-        result
     }
 }
 
@@ -130,6 +135,18 @@ impl<'a> Fleet<'a> {
         *before = self.board.get(rounds_of(slot));
         *worker = (self.start)(slot);
         slot
+    }
+
+    /// Waits until every slot has done that many rounds: the watchdog sees to the end of it.
+    pub(crate) fn work_until(&mut self, rounds: u64) {
+        for (slot, (worker, _)) in self.slots.iter_mut().enumerate() {
+            while self.board.get(rounds_of(slot)) < rounds {
+                if let Some(status) = worker.try_wait().expect("ask for a worker") {
+                    panic!("a worker failed: {status}");
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 
     /// Has every worker finish its round, and fails unless they end well.

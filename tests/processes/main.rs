@@ -1,5 +1,5 @@
-//! What several processes do to one name, one value, one queue: races, order, exact counts, and the
-//! same while members are killed or stopped at random instants.
+//! What several processes do to one name, one value, one array, one queue: races, order, exact counts,
+//! and the same while members are killed or stopped at random instants.
 //!
 //! The processes are this test binary again, each in a role. Every test takes its turn alone, so that
 //! the times it prints are its own.
@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod arrays;
 mod board;
 mod counting;
 mod kills;
@@ -40,6 +41,8 @@ fn role() {
         "put" => kills::put(&args),
         "take" => kills::take(&args),
         "add" => kills::add(&args),
+        "scribble" => arrays::scribble(&args),
+        "hold-array" => arrays::hold_array(&args),
         "hold" => stopping::hold(&args),
         "set" => stopping::set(&args),
         "sleep" => sleeping::sleep(&args),

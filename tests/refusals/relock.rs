@@ -2,7 +2,7 @@
 
 use crate::LIMIT;
 use crate::support::{Name, Watchdog};
-use shmkit::{GetError, PutError, Queue, Value};
+use shmkit::{Array, GetError, PutError, Queue, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 
@@ -49,6 +49,47 @@ fn a_write_inside_an_update_says_deadlock() {
     }
     assert_eq!(opened.update(|v| std::mem::replace(v, 3)), 1);
     assert_eq!(value.get(), 3);
+}
+
+#[test]
+fn a_call_beside_a_guard_says_deadlock() {
+    let _watchdog = Watchdog::new("relocking an array", LIMIT);
+    let name = Name::new("relock");
+    let array = Array::create(&*name, &[1u64, 2]).unwrap();
+    let clone = array.clone();
+    let opened = Array::<u64>::open(&*name).unwrap();
+    for handle in [&array, &clone, &opened] {
+        let beside: [(&str, &dyn Fn()); 6] = [
+            ("get", &|| _ = handle.get(0)),
+            ("set", &|| handle.set(0, 9).unwrap()),
+            ("read_at", &|| handle.read_at(0, &mut [0; 2]).unwrap()),
+            ("write_at", &|| handle.write_at(0, &[9, 9]).unwrap()),
+            ("to_vec", &|| _ = handle.to_vec()),
+            ("lock", &|| drop(handle.lock())),
+        ];
+        for (verb, call) in beside {
+            let guard = array.lock().unwrap();
+            assert_eq!(panic_of(call), SAYS, "{verb}");
+            assert_eq!(*guard, [1, 2], "{verb}");
+            drop(guard);
+            // What is no access to the elements is fine, and so is another array.
+            assert!(
+                !opened.is_poisoned(),
+                "the panic was caught beside the guard"
+            );
+        }
+    }
+    let other = Array::new(&[5u64]).unwrap();
+    let guard = array.lock().unwrap();
+    other.set(0, 6).unwrap();
+    assert_eq!(
+        (array.len(), array.get(2), other.get(0)),
+        (2, None, Some(6))
+    );
+    assert_eq!(*other.lock().unwrap(), [6]);
+    array.clear_poison();
+    drop(guard);
+    assert_eq!(opened.to_vec(), [1, 2]);
 }
 
 #[test]

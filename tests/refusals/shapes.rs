@@ -3,7 +3,7 @@
 use crate::support::{Name, Watchdog};
 use crate::{LIMIT, refused};
 use shmkit::bytemuck::{Pod, Zeroable};
-use shmkit::{Error, HeapMemory, Place, Queue, Value, inspect, unlink};
+use shmkit::{Array, Error, HeapMemory, Place, Queue, Value, inspect, unlink};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -53,7 +53,31 @@ fn another_type_or_kind_is_a_mismatch() {
         Error::Mismatch { what: "kind", .. },
         format!("{}: other kind: expected Queue, found Value", &*name)
     );
+    refused!(
+        Array::<f64>::open(&*name),
+        Error::Mismatch { what: "kind", .. },
+        format!("{}: other kind: expected Array, found Value", &*name)
+    );
     assert_eq!(value.get(), 2.5);
+
+    let name = Name::new("array");
+    let array = Array::create(&*name, &[2.5f64]).unwrap();
+    refused!(
+        Value::<f64>::open(&*name),
+        Error::Mismatch { what: "kind", .. },
+        format!("{}: other kind: expected Value, found Array", &*name)
+    );
+    refused!(
+        Array::<u64>::open(&*name),
+        Error::Mismatch { what: "type", .. },
+        format!("{}: other type: expected u64, found f64", &*name)
+    );
+    refused!(
+        Array::<[u8; 8]>::open_or_create(&*name, &[[0; 8]]),
+        Error::Mismatch { what: "type", .. },
+        format!("{}: other type: expected [u8; 8], found f64", &*name)
+    );
+    assert_eq!(array.to_vec(), [2.5]);
 
     let name = Name::new("queue");
     let _queue = Queue::<f64>::create(&*name, 1).unwrap();
@@ -163,12 +187,28 @@ fn a_capacity_is_at_least_one_and_fits_an_address_space() {
             Error::InvalidSize { .. },
             text("(anonymous)")
         );
+        refused!(
+            Array::<u64>::zeroed(&*name, capacity),
+            Error::InvalidSize { .. },
+            here
+        );
         let memory = Arc::new(HeapMemory::new(4096));
         refused!(
             Queue::<u64>::create_in(memory, capacity),
             Error::InvalidSize { .. },
             text("(memory)")
         );
+    }
+    type Create = fn(&str) -> shmkit::Result<Array<u64>>;
+    let empty: [Create; 4] = [
+        |_| Array::new(&[]),
+        |name| Array::create(name, &[]),
+        |name| Array::open_or_create(name, &[]),
+        |_| Array::create_in(Arc::new(HeapMemory::new(4096)), &[]),
+    ];
+    for create in empty {
+        let refusal = create(&name).expect_err("no elements");
+        assert!(matches!(refusal, Error::InvalidSize { .. }), "{refusal:?}");
     }
     refused!(
         Queue::<u64>::open(&*name),
@@ -194,6 +234,24 @@ fn open_or_create_with_another_capacity_is_a_mismatch() {
     let same = Queue::<u64>::open_or_create(&*name, 3).unwrap();
     assert!(!same.was_created());
     assert_eq!(Queue::<u64>::open(&*name).unwrap().capacity(), 3);
+
+    let name = Name::new("length");
+    let array = Array::open_or_create(&*name, &[1u64, 2, 3]).unwrap();
+    for other in [&[1u64, 2][..], &[1, 2, 3, 4]] {
+        refused!(
+            Array::open_or_create(&*name, other),
+            Error::Mismatch {
+                what: "capacity",
+                ..
+            },
+            format!(
+                "{}: other capacity: expected {}, found 3",
+                &*name,
+                other.len()
+            )
+        );
+    }
+    assert_eq!(array.to_vec(), [1, 2, 3]);
 }
 
 #[test]
@@ -259,6 +317,16 @@ fn memory_that_is_too_small_or_no_segment_says_so() {
             ..
         },
         "(memory): no space: the segment needs 9024 bytes, 1000 are free"
+    );
+    // An array's elements, and a slot as large as one.
+    refused!(
+        Array::create_in(memory.clone(), &[0u64; 100]),
+        Error::NoSpace {
+            needed: 1448,
+            available: Some(1000),
+            ..
+        },
+        "(memory): no space: the segment needs 1448 bytes, 1000 are free"
     );
     refused!(
         Value::<u64>::open_in(memory.clone()),

@@ -1,6 +1,6 @@
 //! Every text, and what each error is as an [`io::Error`].
 
-use shmkit::{Error, GetError, PutAllError, PutError, Queue};
+use shmkit::{Array, Error, GetError, OutOfBounds, PutAllError, PutError, Queue};
 use std::error::Error as _;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -151,6 +151,15 @@ fn all() -> Vec<(Error, &'static str, ErrorKind)> {
             "get: the queue is closed and drained",
             ErrorKind::UnexpectedEof,
         ),
+        (
+            Error::from(OutOfBounds {
+                offset: 8,
+                count: 1,
+                len: 8,
+            }),
+            "array: out of bounds: expected an index below 8, found 8",
+            ErrorKind::InvalidInput,
+        ),
     ]
 }
 
@@ -188,7 +197,7 @@ fn the_cause_is_kept_where_there_is_one() {
     for (error, text, _) in all() {
         let has_cause = matches!(
             error,
-            Error::Os { .. } | Error::Put { .. } | Error::Get { .. }
+            Error::Os { .. } | Error::Put { .. } | Error::Get { .. } | Error::OutOfBounds { .. }
         );
         assert_eq!(error.source().is_some(), has_cause, "{text}");
     }
@@ -319,4 +328,27 @@ fn put_all_says_how_far_it_came() {
         .source()
         .and_then(|cause| cause.downcast_ref::<PutError>());
     assert_eq!(cause, Some(&PutError::Closed));
+}
+
+#[test]
+fn out_of_bounds_says_which_elements_and_how_many_there_are() {
+    let array = Array::new(&[0u8; 8]).unwrap();
+    let text = |refusal: Result<(), OutOfBounds>| refusal.unwrap_err().to_string();
+    assert_eq!(
+        text(array.set(8, 1)),
+        "out of bounds: expected an index below 8, found 8"
+    );
+    assert_eq!(
+        text(array.write_at(6, &[1; 3])),
+        "out of bounds: expected a range within 0..8, found 6..9"
+    );
+    assert_eq!(
+        text(array.read_at(9, &mut [])),
+        "out of bounds: expected a range within 0..8, found 9..9"
+    );
+    assert_eq!(
+        text(array.read_at(usize::MAX, &mut [0; 2])),
+        "out of bounds: expected a range within 0..8, \
+         found 18446744073709551615..18446744073709551617"
+    );
 }
