@@ -247,26 +247,28 @@ impl<T: Element> Array<T> {
     }
 
     /// Replaces the elements from `offset` on by all of `from`: whoever locks sees none of them or all.
-    /// A process that is killed in this poisons the array, unless it is about one element: then it is
-    /// a [`set`](Self::set).
+    /// A process that is killed in this poisons the array, unless it is about one element (then it is
+    /// a [`set`](Self::set)) or none.
     ///
     /// # Errors
     /// [`OutOfBounds`] where not all of them are in the array; nothing is written.
     pub fn write_at(&self, offset: usize, from: &[T]) -> Result<(), OutOfBounds> {
         self.check(offset, from.len())?;
         let _lock = self.locked();
-        if let [value] = *from {
-            self.write(offset, value);
-            return Ok(());
+        match *from {
+            [] => {}
+            [value] => self.write(offset, value),
+            _ => {
+                self.journal().begin_many();
+                // SAFETY: inside the region by the check (region, invariant 1), and nobody's but the
+                // lock's owner's, so `from` is elsewhere.
+                unsafe {
+                    self.element(offset)
+                        .copy_from_nonoverlapping(from.as_ptr(), from.len());
+                };
+                self.journal().end();
+            }
         }
-        self.journal().begin_many();
-        // SAFETY: inside the region by the check (region, invariant 1), and nobody's but the lock's
-        // owner's, so `from` is elsewhere.
-        unsafe {
-            self.element(offset)
-                .copy_from_nonoverlapping(from.as_ptr(), from.len());
-        };
-        self.journal().end();
         Ok(())
     }
 

@@ -5,6 +5,8 @@ use crate::{LONG, watchdog};
 use shmkit::bytemuck::{Pod, Zeroable};
 use shmkit::{Array, ArrayGuard, Element, Error, OutOfBounds, Place};
 use std::fmt::Debug;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::channel;
 use std::sync::{Barrier, TryLockError};
@@ -269,19 +271,51 @@ fn a_panic_beside_a_guard_does_not_poison() {
 #[test]
 fn a_forgotten_guard_holds_until_its_handle_goes_and_poisons() {
     let _watchdog = watchdog("a forgotten guard");
-    let name = Name::new("forgotten");
+    for asks in [true, false] {
+        let name = Name::new("forgotten");
+        let array = Array::create(&*name, &[1u64, 2]).unwrap();
+        let other = Array::<u64>::open(&*name).unwrap();
+        let mut guard = array.lock().unwrap();
+        guard[0] = 10;
+        std::mem::forget(guard);
+        assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
+        assert!(!other.is_poisoned());
+        drop(array);
+        if asks {
+            assert!(other.is_poisoned(), "seen before anybody locks");
+            assert_eq!(*other.lock().unwrap_err().into_inner(), [10, 2]);
+        }
+        // Whether or not anybody has come upon it before.
+        other.clear_poison();
+        assert!(!other.is_poisoned());
+        assert_eq!(*other.lock().unwrap(), [10, 2]);
+    }
+}
+
+#[test]
+fn a_lock_word_that_cannot_be_is_a_panic_that_names_the_array() {
+    let name = Name::new("stray");
     let array = Array::create(&*name, &[1u64, 2]).unwrap();
-    let other = Array::<u64>::open(&*name).unwrap();
-    let mut guard = array.lock().unwrap();
-    guard[0] = 10;
-    std::mem::forget(guard);
-    assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
-    assert!(!other.is_poisoned());
-    drop(array);
-    assert!(other.is_poisoned(), "seen before anybody locks");
-    assert_eq!(*other.lock().unwrap_err().into_inner(), [10, 2]);
-    other.clear_poison();
-    assert!(other.lock().is_ok());
+    let file = File::options()
+        .write(true)
+        .open(format!("/dev/shm/{}", &*name));
+    let file = file.unwrap();
+    // The control words begin at 512, with the lock. Nobody ever had that number.
+    file.write_all_at(&[0xff; 8], 512).unwrap();
+    let calls: [fn(&Array<u64>); 4] = [
+        |array| _ = array.get(0),
+        |array| array.set(0, 9).unwrap(),
+        |array| drop(array.lock()),
+        |array| drop(array.try_lock()),
+    ];
+    for call in calls {
+        let payload = catch_unwind(AssertUnwindSafe(|| call(&array))).unwrap_err();
+        let text = payload.downcast_ref::<String>().expect("a text");
+        let expected = format!("the lock word of {} names an owner", &*name);
+        assert!(text.starts_with(&expected), "{text}");
+    }
+    file.write_all_at(&[0; 8], 512).unwrap();
+    assert_eq!(array.to_vec(), [1, 2]);
 }
 
 /// A thread's notes of its locks may be gone when it drops what it left in a thread-local.
