@@ -17,7 +17,8 @@ use std::thread;
 ///
 /// A guard that is forgotten (`mem::forget`) keeps the array locked until the handle and all its
 /// clones are dropped; whoever locks after that finds the array poisoned. The copy of a guard that a
-/// fork makes is of no use: reading or writing through it is a panic, dropping it does nothing.
+/// fork makes is of no use: reading or writing through it is a panic, dropping it does nothing; and
+/// [`Process::spawn`](crate::Process::spawn) refuses to make one.
 ///
 /// Every use of the guard as a slice asks whether it is such a copy. In a tight loop, ask once:
 ///

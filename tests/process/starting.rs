@@ -1,7 +1,7 @@
 //! What a start is refused for.
 
 use crate::fork::{LIMIT, Line, end_after, exit, has_children, raw_fork};
-use shmkit::{Error, Process, Queue, Value};
+use shmkit::{Array, Error, Process, Queue, Value};
 use std::cell::Cell;
 use std::io::Write;
 use std::sync::OnceLock;
@@ -133,6 +133,11 @@ pub(crate) fn guards() {
     value.try_update(|_| refused(1)).expect("nobody else");
     queue.get_with(|_| refused(1)).expect("an item");
     value.update(|_| other.update(|_| refused(2)));
+    let array = Array::new(&[1u64, 2]).expect("create");
+    let guard = array.lock().expect("not poisoned");
+    refused(1);
+    value.update(|_| refused(2));
+    drop(guard);
     assert!(!has_children());
     // One that a panic ended is held no more.
     let hook = std::panic::take_hook();
