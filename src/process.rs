@@ -1,24 +1,6 @@
 //! [`Process`]: a forked child that runs a closure, and the handle to wait for it and to end it.
-//!
-//! | the child is | its status | what a handle finds | next |
-//! |---|---|---|---|
-//! | running | -- | `waitid` finds nothing | it ends |
-//! | ended | the kernel's | `waitid` without reaping tells it: kept in `Child::status` | reaped, by whoever kept it |
-//! | reaped | in `Child::status` | that | -- |
-//!
-//! Invariants:
-//! 1. *The status is kept before the child is reaped.* So of several that ask at once each finds it,
-//!    in the kernel or in `Child::status`, and none of them needs a lock.
-//! 2. *A child is waited for and signalled through its descriptor*, opened before it can have been
-//!    reaped: a pid that is used again is never waited for or hit.
-//! 3. *The child never comes back from [`ProcessBuilder::spawn`]*: everything it runs is inside
-//!    `catch_unwind`, and then it exits. Its parent's frames below are never unwound in it.
-//! 4. *No fork of ours falls into another thread's use of [`FAMILY`] or of standard output's buffer*:
-//!    the forking thread has both locks, and the child lets go of its copies.
-//!
-//! If the parent dies: a daemon is killed by the kernel, any other child is its system's. A child that
-//! dies at any instruction is a status like any other.
 
+mod child;
 mod outcome;
 mod start;
 
@@ -27,13 +9,13 @@ pub use start::ProcessBuilder;
 
 use crate::error::{Error, Result};
 use crate::os;
+use child::Child;
 use os::{Ask, Signal};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -125,44 +107,6 @@ impl Member {
 #[must_use]
 pub fn current_name() -> String {
     family().me.name()
-}
-
-/// No status is known yet: no encoded one is negative.
-const UNKNOWN: i32 = -1;
-
-#[derive(Debug)]
-struct Child {
-    pid: u32,
-    fd: OwnedFd,
-    /// As `wait` encodes it, or [`UNKNOWN`]. Set once, before the child is reaped.
-    status: AtomicI32,
-}
-
-impl Child {
-    fn known(&self) -> Option<ExitStatus> {
-        let status = self.status.load(Ordering::Relaxed);
-        (status != UNKNOWN).then(|| ExitStatus::from_raw(status))
-    }
-
-    /// The status, if the child has ended, and then the child is reaped. `ECHILD` says that this
-    /// process is not its parent, or that somebody else reaped it.
-    fn look(&self, ask: Ask) -> io::Result<Option<ExitStatus>> {
-        if let Some(known) = self.known() {
-            return Ok(Some(known));
-        }
-        match os::child_status(self.fd.as_fd(), ask) {
-            Ok(None) => Ok(None),
-            Ok(Some(status)) => {
-                self.status.store(status, Ordering::Relaxed);
-                // Another thread may have come first; then there is nothing left to do.
-                let _ = os::child_status(self.fd.as_fd(), Ask::Reap);
-                Ok(Some(ExitStatus::from_raw(status)))
-            }
-            // By invariant 1 another thread that reaped it kept the status first. The store's partner
-            // is the kernel, which reaps under the lock that our question took too.
-            Err(error) => self.known().map(Some).ok_or(error),
-        }
-    }
 }
 
 /// A child process that runs a closure: a fork of this one, with everything that it has open.

@@ -1,6 +1,16 @@
 //! [`ProcessBuilder`]: how a child comes to be, and its whole life.
+//!
+//! Invariants:
+//! 1. *The child never comes back from `start`*: everything it runs is inside `catch_unwind`, and then
+//!    it exits. Its parent's frames below are never unwound in it.
+//! 2. *No fork of ours falls into another thread's use of [`FAMILY`](super::FAMILY) or of standard
+//!    output's buffer*: where there may be other threads, the forking one has both locks, and the child
+//!    lets go of its copies.
+//!
+//! If the parent dies after the fork, a daemon is killed by the kernel, or finds itself with another
+//! parent before it runs anything; any other child goes on.
 
-use super::{Child, Family, Member, Outcome, Process, UNKNOWN, family};
+use super::{Child, Family, Member, Outcome, Process, family};
 use crate::error::{Error, Result};
 use crate::{hold, os};
 use std::io::{self, Write};
@@ -8,7 +18,6 @@ use std::mem;
 use std::os::unix::process::parent_id;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicI32;
 use std::time::{Duration, Instant};
 
 /// What the exit code of a process says of a panic, as Rust's own `main` does.
@@ -73,7 +82,7 @@ impl ProcessBuilder {
         let locks = (threads == Threads::VouchedFor).then_some((out, known));
         let parent = std::process::id();
         // SAFETY: no other thread exists, or `spawn_unchecked`'s caller vouches for it; and of what
-        // this room and standard output lock, this thread has the locks (the room's invariant 4).
+        // this room and standard output lock, this thread has the locks (invariant 2).
         let forked = unsafe { os::fork() };
         if let Ok(None) = forked {
             run(self.daemon.then_some(parent), f, || drop((locks, ours)));
@@ -88,11 +97,7 @@ impl ProcessBuilder {
         let fd = os::open_process(pid).inspect_err(|_| os::end_child(pid));
         let fd = fd.map_err(|error| member.failed("open a descriptor for it", error))?;
         Ok(Process {
-            child: Some(Child {
-                pid,
-                fd,
-                status: AtomicI32::new(UNKNOWN),
-            }),
+            child: Some(Child::new(pid, fd)),
             member,
             name: OnceLock::new(),
         })
@@ -156,7 +161,7 @@ fn may_start(member: &Member, threads: Threads, daemon: bool) -> Result<()> {
     os::has_room_for_descriptor().map_err(failed("open a descriptor for it"))
 }
 
-/// The child's whole life: never returns, never unwinds (invariant 3).
+/// The child's whole life: never returns, never unwinds (invariant 1).
 fn run<R: Outcome>(daemon_of: Option<u32>, f: impl FnOnce() -> R, begin: impl FnOnce()) -> ! {
     let ended = catch_unwind(AssertUnwindSafe(|| {
         begin();
