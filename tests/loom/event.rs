@@ -87,7 +87,7 @@ fn two_sleepers_two_wakers() {
 
 #[test]
 fn two_sleepers_are_all_told() {
-    bounded(3, || {
+    bounded(5, || {
         let work = Work::new();
         let sleepers: Vec<_> = (0..2)
             .map(|_| {
@@ -106,7 +106,7 @@ fn two_sleepers_are_all_told() {
 /// One waker with work for two: it wakes both, whoever slept by then.
 #[test]
 fn one_waker_with_two_units() {
-    bounded(3, || {
+    bounded(5, || {
         let work = Work::new();
         let sleepers: Vec<_> = (0..2)
             .map(|_| {
@@ -126,7 +126,7 @@ fn one_waker_with_two_units() {
 /// that looked in between must not sleep because another one sets the flag once more.
 #[test]
 fn the_flag_is_cleared_and_set_again() {
-    bounded(3, || {
+    bounded(4, || {
         let work = Work::new();
         let sleepers = [1, 2].map(|units| {
             let work = work.clone();

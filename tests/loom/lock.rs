@@ -73,20 +73,20 @@ fn two_threads_exclude_each_other() {
 
 #[test]
 fn two_threads_exclude_each_other_twice() {
-    bounded(5, || exclusion(1, 2));
+    exhaustive(|| exclusion(1, 2));
 }
 
 /// Here a sleeper sleeps behind another one: whoever was woken must mark the word again.
 #[test]
 fn three_threads_exclude_each_other() {
-    bounded(3, || exclusion(2, 1));
+    bounded(5, || exclusion(2, 1));
 }
 
 /// One dies with the lock held; another waits for it, possibly asleep before the death; a third comes
 /// after it. Whichever of the two gets there first takes over, and the other is not forgotten.
 #[test]
 fn a_dead_owner_is_taken_over() {
-    bounded(4, || {
+    exhaustive(|| {
         let guarded = Guarded::new(Holders::mortal());
         let dying = {
             let guarded = guarded.clone();

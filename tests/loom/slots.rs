@@ -1,6 +1,6 @@
 //! `Slots`: a reader sees values that somebody stored whole, and never an older one after a newer.
 
-use crate::support::{FOREVER, Holders, bounded, exhaustive};
+use crate::support::{FOREVER, Holders, exhaustive};
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicU64;
 use loom::thread;
@@ -83,7 +83,7 @@ fn one_writer_one_reader() {
 
 #[test]
 fn two_writers_one_reader() {
-    bounded(4, || {
+    exhaustive(|| {
         let shared = Shared::new();
         let writers = [2, 3].map(|number| {
             let shared = shared.clone();

@@ -3,7 +3,9 @@
 use loom::model::Builder;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use shmkit::internals::{Deadline, Holder, Liveness, Patience, Standing};
-use std::sync::atomic::AtomicU64 as NumberCell;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Waits until it gets what it waits for: the models have no clock.
 pub(crate) const FOREVER: Patience = Patience::Until(Deadline::NEVER);
@@ -24,12 +26,23 @@ fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static)
     if builder.preemption_bound.is_none() {
         builder.preemption_bound = preemptions; // LOOM_MAX_PREEMPTIONS, where set, overrides
     }
-    builder.check(model);
+    let bound = builder.preemption_bound;
+    let schedules = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&schedules);
+    builder.check(move || {
+        counted.fetch_add(1, Relaxed);
+        model();
+    });
+    let count = schedules.load(Relaxed);
+    match bound {
+        None => println!("explored all {count} schedules"),
+        Some(most) => println!("explored the {count} schedules of at most {most} preemptions"),
+    }
 }
 
 /// Up to four holders of one piece of memory, numbered from 1.
 pub(crate) struct Holders {
-    numbers: [NumberCell; 4],
+    numbers: [AtomicU64; 4],
     /// Whose death the kernel has finished; `None` in models where nobody dies, since each look at a
     /// flag would multiply the schedules.
     dead: Option<[AtomicBool; 4]>,
@@ -39,7 +52,7 @@ impl Holders {
     /// Nobody dies.
     pub(crate) fn immortal() -> Self {
         Self {
-            numbers: std::array::from_fn(|index| NumberCell::new(index as u64 + 1)),
+            numbers: std::array::from_fn(|index| AtomicU64::new(index as u64 + 1)),
             dead: None,
         }
     }
