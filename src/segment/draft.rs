@@ -1,6 +1,6 @@
 //! A new segment's file before it has its name: out of sight, and gone if its creator dies.
 
-use super::{enter_gate, ignore_absence, remove, stalled};
+use super::name::{enter_gate, ignore_absence, remove, stalled};
 use crate::error::{Error, Result};
 use crate::hold::{self, Exclusive, GATE_PATIENCE};
 use crate::layout::MAGIC;
