@@ -29,7 +29,7 @@ use crate::sync::{Deadline, Standing, count_announced, forget_held_locks};
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
 use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -305,14 +305,19 @@ impl Leaving {
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
-}
 
-impl Drop for Leaving {
-    fn drop(&mut self) {
+    /// Ends the hold, with the file still open: for who is in its gate.
+    pub(crate) fn end(&self) {
         // Closing is not enough: while another thread starts a program, a child that is not one of
         // our forks has copies of all descriptors, and would keep the byte locked with them.
         let left = os::unlock_byte(self.file.as_fd(), GATE + self.number);
         debug_assert!(left.is_ok(), "holder {}: {left:?}", self.number);
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -374,20 +379,16 @@ pub(crate) fn count_holders(fd: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(count)
 }
 
-/// Being in a segment's gate; dropping it leaves. Has a descriptor of its own for the open file
-/// description that locked the gate's byte.
+/// Being in a segment's gate, with a descriptor for the open file description that locked the gate's
+/// byte; dropping it leaves. A borrowed one, except where the file moves on meanwhile: who leaves a
+/// segment must be able to enter when no descriptor is to be had.
 #[derive(Debug)]
-pub(crate) struct Gate(OwnedFd);
+pub(crate) struct Gate<F: AsFd>(F);
 
-impl Gate {
+impl<F: AsFd> Gate<F> {
     /// Enters the gate of the segment behind `fd`: tries, backs off, tries again. `None` at the
     /// deadline: a stopped process may sit in it.
-    pub(crate) fn enter(
-        _: &Exclusive,
-        fd: BorrowedFd<'_>,
-        deadline: Deadline,
-    ) -> io::Result<Option<Self>> {
-        let fd = fd.try_clone_to_owned()?;
+    pub(crate) fn enter(_: &Exclusive, fd: F, deadline: Deadline) -> io::Result<Option<Self>> {
         let mut pause = Duration::from_micros(10);
         loop {
             if os::try_lock_byte(fd.as_fd(), GATE)? {
@@ -402,11 +403,12 @@ impl Gate {
     }
 }
 
-impl Drop for Gate {
+impl<F: AsFd> Drop for Gate<F> {
     fn drop(&mut self) {
-        // It can only fail for a descriptor that is none; closing it leaves the gate as well.
-        let left = os::unlock_byte(self.0.as_fd(), GATE);
-        debug_assert!(left.is_ok(), "fd {}: {left:?}", self.0.as_raw_fd());
+        // It can only fail for a descriptor that is none; closing the file leaves the gate as well.
+        let fd = self.0.as_fd();
+        let left = os::unlock_byte(fd, GATE);
+        debug_assert!(left.is_ok(), "{fd:?}: {left:?}");
     }
 }
 

@@ -235,7 +235,11 @@ impl Segment {
             Target::Path(path) => loop {
                 let file = open_existing(&path, &label, true)?;
                 let header = read_header(&file, &label)?;
-                let gate = enter_gate(&exclusive, &file, &label, deadline)?;
+                // The file goes into the hold while this is in the gate.
+                let copy = file
+                    .try_clone()
+                    .map_err(|error| Error::from_os(&label, "copy a descriptor", error))?;
+                let gate = enter_gate(&exclusive, copy, &label, deadline)?;
                 match standing_of_name(&file, &path, &label, &header)? {
                     Name::LeadsElsewhere if deadline.left().is_none() => {
                         return Err(stalled(&label));
@@ -307,14 +311,14 @@ impl Drop for Segment {
         };
         // What can't be decided now is an orphan, for the next create, open or sweep.
         let deadline = Deadline::after(GATE_PATIENCE);
-        let gate = Gate::enter(&exclusive, leaving.file().as_fd(), deadline);
+        let gate = Gate::enter(&exclusive, leaving.file(), deadline);
         if matches!(gate, Ok(Some(_)))
             && let Ok(Name::Orphan) = name_of(leaving.file(), path, false)
         {
             let _ = os::unlink(path);
         }
         // Inside the gate: of two that leave at once, the second must not see the first any more.
-        drop(leaving);
+        leaving.end();
         drop(gate);
     }
 }

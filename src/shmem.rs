@@ -136,7 +136,11 @@ impl ShmemMemory {
             return Err(leads_elsewhere(&mut shmem, label));
         }
         let counter = begin(&file, base, len, &label)?;
-        let gate = enter_gate(&exclusive, &file, &label, Deadline::after(GATE_PATIENCE))?;
+        // The file goes into the hold while this is in the gate.
+        let copy = file
+            .try_clone()
+            .map_err(|error| Error::from_os(&label, "copy a descriptor", error))?;
+        let gate = enter_gate(&exclusive, copy, &label, Deadline::after(GATE_PATIENCE))?;
         let is_there = os::leads_to(&path, &file);
         if !is_there.map_err(|error| Error::from_os(&label, "look at the name", error))? {
             return Err(leads_elsewhere(&mut shmem, label));
@@ -239,7 +243,7 @@ impl Drop for ShmemMemory {
         // What can't be decided now is an orphan, for the next create, open or sweep.
         let deadline = Deadline::after(GATE_PATIENCE);
         let gate = leaving.as_ref().and_then(|leaving| {
-            let gate = Gate::enter(&exclusive, leaving.file().as_fd(), deadline);
+            let gate = Gate::enter(&exclusive, leaving.file(), deadline);
             gate.ok().flatten()
         });
         let removes = gate.is_some()
@@ -248,7 +252,10 @@ impl Drop for ShmemMemory {
                 .is_some_and(|leaving| self.is_last_use(leaving.file(), is_owner));
         shmem.set_owner(removes);
         drop(shmem); // unmaps and, for an owner, removes the name
-        drop(leaving);
+        // Inside the gate, as a segment's drop does.
+        if let Some(leaving) = &leaving {
+            leaving.end();
+        }
         drop(gate);
     }
 }

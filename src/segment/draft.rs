@@ -46,9 +46,11 @@ impl Draft {
         while deadline.left().is_some() {
             match os::create_exclusive(&hidden) {
                 Ok(file) => {
-                    let _gate = enter_gate(exclusive, &file, label, deadline)?;
+                    let gate = enter_gate(exclusive, &file, label, deadline)?;
                     hold::lock_first_number(file.as_fd()).map_err(failed("lock a new file"))?;
-                    if os::leads_to(&hidden, &file).map_err(failed("look at a new file"))? {
+                    let found = os::leads_to(&hidden, &file);
+                    drop(gate);
+                    if found.map_err(failed("look at a new file"))? {
                         return Ok(Self::Hidden(file, hidden));
                     }
                 }

@@ -43,13 +43,13 @@ pub(super) fn standing_of_name(
         .map_err(|error| Error::from_os(label, "look at the name", error))
 }
 
-pub(crate) fn enter_gate(
+pub(crate) fn enter_gate<F: AsFd>(
     exclusive: &Exclusive,
-    file: &File,
+    file: F,
     label: &str,
     deadline: Deadline,
-) -> Result<Gate> {
-    Gate::enter(exclusive, file.as_fd(), deadline)
+) -> Result<Gate<F>> {
+    Gate::enter(exclusive, file, deadline)
         .map_err(|error| Error::from_os(label, "enter the gate", error))?
         .ok_or_else(|| stalled(label))
 }

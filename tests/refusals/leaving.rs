@@ -55,6 +55,34 @@ fn a_program_being_started_holds_nothing() {
     drop(child);
 }
 
+/// A role, because the limit is the whole process's.
+pub fn drop_without_descriptors(args: &[&str]) {
+    let [name] = args else { panic!("{args:?}") };
+    let value = Value::create(*name, 1u64).unwrap();
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: a limit to read.
+    let failed = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) };
+    assert_eq!(failed, 0);
+    let refused = value.try_clone_fd().unwrap_err();
+    assert!(
+        refused.to_string().contains("Too many open files"),
+        "{refused}"
+    );
+    drop(value);
+    assert!(!exists(name));
+}
+
+#[test]
+fn the_last_holder_takes_the_name_away_though_it_can_open_nothing() {
+    let _watchdog = Watchdog::new("leaving without descriptors", LIMIT);
+    let name = Name::new("no-descriptors");
+    start("drop-without-descriptors", &[&name]).finish();
+    assert!(!exists(&name));
+}
+
 #[test]
 fn of_two_that_leave_at_once_one_takes_the_name() {
     let _watchdog = Watchdog::new("leaving together", LIMIT);
