@@ -1,7 +1,6 @@
 //! [`Place`]: where a segment lives, and the options it is created with.
 
 use crate::error::{Error, Result};
-use std::borrow::Cow;
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -56,8 +55,8 @@ enum Site {
 /// A [`Place`] whose name has been checked.
 #[derive(Debug)]
 pub(crate) enum Target<'a> {
-    /// A path, whether or not something is there.
-    Path(Cow<'a, Path>),
+    /// An absolute path, whether or not something is there.
+    Path(PathBuf),
     /// A new file in memory.
     Anonymous,
     /// A descriptor that somebody gave us.
@@ -84,7 +83,8 @@ impl Place {
     }
 
     /// The segment in the file at `path`, on any local filesystem. Such a segment is
-    /// [persistent](Self::persistent) unless told otherwise.
+    /// [persistent](Self::persistent) unless told otherwise. A relative path counts from the working
+    /// folder at the moment of each use of the place.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::at(Site::File(path.into()))
     }
@@ -170,8 +170,8 @@ impl Place {
     /// What the place leads to, its name checked.
     pub(crate) fn target(&self) -> Result<Target<'_>> {
         Ok(match &self.site {
-            Site::Named(name) => Target::Path(Cow::Owned(shm_path(name)?)),
-            Site::File(path) => Target::Path(Cow::Borrowed(checked_path(path)?)),
+            Site::Named(name) => Target::Path(shm_path(name)?),
+            Site::File(path) => Target::Path(absolute(path, &self.label())?),
             Site::Anonymous => Target::Anonymous,
             Site::Fd(fd) => Target::Fd(fd),
         })
@@ -193,17 +193,19 @@ fn shm_path(name: &str) -> Result<PathBuf> {
     })
 }
 
-fn checked_path(path: &Path) -> Result<&Path> {
+/// Checked, and from the root: the working folder may be another by the time the last holder leaves.
+fn absolute(path: &Path, label: &str) -> Result<PathBuf> {
     let bytes = path.as_os_str().as_encoded_bytes();
     let reason = if path.file_name().is_none() {
         "a path ends in a file's name"
     } else if bytes.contains(&0) {
         "a path has no NUL"
     } else {
-        return Ok(path);
+        return std::path::absolute(path)
+            .map_err(|error| Error::from_os(label, "look up the working folder", error));
     };
     Err(Error::InvalidName {
-        place: path.display().to_string(),
+        place: label.to_owned(),
         reason,
     })
 }

@@ -107,7 +107,7 @@ impl Segment {
                     return Err(error);
                 }
                 segment.has_name = true;
-                segment.removable = (!place.is_persistent()).then(|| path.into_owned());
+                segment.removable = (!place.is_persistent()).then(|| path);
                 Ok(segment)
             }
         }
@@ -259,7 +259,7 @@ impl Segment {
                     Self::attach(&mut exclusive, label, file, &apart, Some(&path), len)?;
                 drop(gate);
                 segment.has_name = true;
-                segment.removable = (!header.is_persistent()).then(|| path.into_owned());
+                segment.removable = (!header.is_persistent()).then(|| path);
                 return Ok((segment, header));
             },
         }

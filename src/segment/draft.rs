@@ -89,10 +89,7 @@ impl Drop for Draft {
 }
 
 fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
+    path.parent().expect("an absolute path to a file")
 }
 
 /// What hidden names begin with.

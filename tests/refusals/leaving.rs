@@ -3,7 +3,7 @@
 
 use crate::LIMIT;
 use crate::support::{Name, Watchdog, start};
-use shmkit::{Value, inspect};
+use shmkit::{Place, Value, inspect};
 use std::path::Path;
 
 fn exists(name: &str) -> bool {
@@ -81,6 +81,39 @@ fn the_last_holder_takes_the_name_away_though_it_can_open_nothing() {
     let name = Name::new("no-descriptors");
     start("drop-without-descriptors", &[&name]).finish();
     assert!(!exists(&name));
+}
+
+/// A role, because the working folder is the whole process's.
+pub fn drop_elsewhere(args: &[&str]) {
+    let [folder, elsewhere] = args else {
+        panic!("{args:?}")
+    };
+    for path in ["value", "./sub/../value"] {
+        std::env::set_current_dir(folder).unwrap();
+        let place = Place::file(path).persistent(false);
+        let created = Value::create(&place, 1u64).unwrap();
+        let opened = Value::<u64>::open(&place).unwrap();
+        assert_eq!((created.name(), opened.name()), (Some(path), Some(path)));
+        std::env::set_current_dir(elsewhere).unwrap();
+        drop(created);
+        assert_eq!(
+            inspect(Place::file(Path::new(folder).join("value")))
+                .unwrap()
+                .holders,
+            1
+        );
+        drop(opened);
+        assert!(!Path::new(folder).join("value").exists());
+    }
+}
+
+#[test]
+fn a_relative_name_goes_though_the_working_folder_has_changed() {
+    let _watchdog = Watchdog::new("leaving another folder", LIMIT);
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    std::fs::create_dir(folders[0].path().join("sub")).unwrap();
+    let [folder, elsewhere] = folders.each_ref().map(|f| f.path().to_str().unwrap());
+    start("drop-elsewhere", &[folder, elsewhere]).finish();
 }
 
 #[test]

@@ -50,6 +50,7 @@ fn role() {
         "hold" => life::hold(&args),
         "open-fd" => life::open_fd(&args),
         "drop-without-descriptors" => leaving::drop_without_descriptors(&args),
+        "drop-elsewhere" => leaving::drop_elsewhere(&args),
         "leave-together" => leaving::leave_together(&args),
         "modes-under-umask" => life::modes_under_umask(&args),
         "small-filesystem" => space::small_filesystem(&args),
