@@ -37,7 +37,8 @@ use crate::place::{Place, Target};
 use crate::sync::{Deadline, Liveness, Standing};
 use draft::Draft;
 use memmap2::MmapRaw;
-use name::{Name, clear_name, name_of, remove, stalled, standing_of_name};
+use name::{Name, clear_name, remove, stalled, standing_of_name};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -55,9 +56,20 @@ pub(crate) struct Segment {
     map: Option<MmapRaw>,
     hold: Arc<Hold>,
     label: String,
-    /// Where its name is, if it has one that ends with its last holder.
-    removable: Option<PathBuf>,
+    /// What the last holder removes.
+    ends: Ends,
     has_name: bool,
+}
+
+/// The name that ends with a segment's last holder.
+#[derive(Debug)]
+enum Ends {
+    /// None: it is persistent, or has no name.
+    Nothing,
+    /// The one at this path.
+    At(PathBuf),
+    /// Whichever it has: it came as a descriptor.
+    Wherever,
 }
 
 /// What a new segment is to be.
@@ -107,7 +119,9 @@ impl Segment {
                     return Err(error);
                 }
                 segment.has_name = true;
-                segment.removable = (!place.is_persistent()).then(|| path);
+                if !place.is_persistent() {
+                    segment.ends = Ends::At(path);
+                }
                 Ok(segment)
             }
         }
@@ -201,7 +215,7 @@ impl Segment {
             map: Some(map),
             hold,
             label,
-            removable: None,
+            ends: Ends::Nothing,
             has_name: false,
         })
     }
@@ -225,11 +239,14 @@ impl Segment {
                     .map_err(|error| Error::from_os(&label, "reopen the descriptor", error))?;
                 let header = read_header(&file, &label)?;
                 accept(&header).map_err(|flaw| flaw_error(&label, flaw))?;
-                // No gate: there is no name to decide about, and the sender may be gone.
+                // No gate: nothing is decided about a name, if there is one.
                 let len = mappable(&header, &label)?;
                 let apart = open_apart(&file, None)
                     .map_err(|error| Error::from_os(&label, "reopen the descriptor", error))?;
-                let segment = Self::attach(&mut exclusive, label, file, &apart, None, len)?;
+                let mut segment = Self::attach(&mut exclusive, label, file, &apart, None, len)?;
+                if !header.is_persistent() {
+                    segment.ends = Ends::Wherever;
+                }
                 Ok((segment, header))
             }
             Target::Path(path) => loop {
@@ -259,7 +276,9 @@ impl Segment {
                     Self::attach(&mut exclusive, label, file, &apart, Some(&path), len)?;
                 drop(gate);
                 segment.has_name = true;
-                segment.removable = (!header.is_persistent()).then(|| path);
+                if !header.is_persistent() {
+                    segment.ends = Ends::At(path);
+                }
                 return Ok((segment, header));
             },
         }
@@ -301,21 +320,37 @@ fn mappable(header: &Header, label: &str) -> Result<usize> {
     })
 }
 
+impl Ends {
+    /// Removes the name if it leads to the file and nobody else holds that; in its gate.
+    fn with_the_last(&self, file: &File) -> io::Result<()> {
+        if hold::is_held_by_others(file.as_fd())? {
+            return Ok(());
+        }
+        let path = match self {
+            Self::Nothing => None,
+            Self::At(path) => Some(Cow::Borrowed(path)),
+            Self::Wherever => os::find_name(file)?.map(Cow::Owned),
+        };
+        match path {
+            Some(path) if os::leads_to(&path, file)? => os::unlink(&path),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Drop for Segment {
     fn drop(&mut self) {
         let mut exclusive = hold::exclusive();
         let leaving = self.hold.leave(&mut exclusive);
         self.map = None;
-        let (Some(leaving), Some(path)) = (leaving, &self.removable) else {
+        let Some(leaving) = leaving.filter(|_| !matches!(self.ends, Ends::Nothing)) else {
             return;
         };
         // What can't be decided now is an orphan, for the next create, open or sweep.
         let deadline = Deadline::after(GATE_PATIENCE);
         let gate = Gate::enter(&exclusive, leaving.file(), deadline);
-        if matches!(gate, Ok(Some(_)))
-            && let Ok(Name::Orphan) = name_of(leaving.file(), path, false)
-        {
-            let _ = os::unlink(path);
+        if matches!(gate, Ok(Some(_))) {
+            let _ = self.ends.with_the_last(leaving.file());
         }
         // Inside the gate: of two that leave at once, the second must not see the first any more.
         leaving.end();

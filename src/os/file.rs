@@ -8,7 +8,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{DirEntryExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 #[cfg(feature = "shared_memory")]
 use std::ptr::NonNull;
@@ -102,6 +102,29 @@ pub(crate) fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// A name that leads to an open file, in the folder where that was opened or made; `None` where it
+/// has none there.
+///
+/// /proc knows that folder, and the name only if it was there when the file was opened, which the
+/// file behind a creator's descriptor never had: so the folder is looked through.
+pub(crate) fn find_name(file: &File) -> io::Result<Option<PathBuf>> {
+    let status = FileStatus::of(file)?;
+    if status.links == 0 {
+        return Ok(None); // a file in memory, or one whose name is gone
+    }
+    let opened_as = std::fs::read_link(proc_path(file.as_raw_fd()))?;
+    let Some(folder) = opened_as.parent() else {
+        return Ok(None);
+    };
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.ino() == status.id.inode && leads_to(&entry.path(), file)? {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
 }
 
 /// Removes a name.

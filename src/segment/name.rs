@@ -23,7 +23,7 @@ pub(super) enum Name {
     InUse,
 }
 
-pub(super) fn name_of(file: &File, path: &Path, persistent: bool) -> io::Result<Name> {
+fn name_of(file: &File, path: &Path, persistent: bool) -> io::Result<Name> {
     Ok(if !os::leads_to(path, file)? {
         Name::LeadsElsewhere
     } else if persistent || hold::is_held_by_others(file.as_fd())? {

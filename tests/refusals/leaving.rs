@@ -3,7 +3,7 @@
 
 use crate::LIMIT;
 use crate::support::{Name, Watchdog, start};
-use shmkit::{Place, Value, inspect};
+use shmkit::{Place, Value, inspect, unlink};
 use std::path::Path;
 
 fn exists(name: &str) -> bool {
@@ -114,6 +114,65 @@ fn a_relative_name_goes_though_the_working_folder_has_changed() {
     std::fs::create_dir(folders[0].path().join("sub")).unwrap();
     let [folder, elsewhere] = folders.each_ref().map(|f| f.path().to_str().unwrap());
     start("drop-elsewhere", &[folder, elsewhere]).finish();
+}
+
+fn by_descriptor(value: &Value<u64>) -> Value<u64> {
+    Value::open(Place::fd(value.try_clone_fd().unwrap())).unwrap()
+}
+
+#[test]
+fn who_came_by_a_descriptor_takes_the_name_away_too() {
+    let _watchdog = Watchdog::new("leaving by descriptor", LIMIT);
+    let name = Name::new("by-descriptor");
+    let folder = tempfile::tempdir().unwrap();
+    let file = Place::file(folder.path().join("value")).persistent(false);
+    let shm = Place::named(&*name);
+    for (place, path) in [
+        (&shm, Path::new("/dev/shm").join(&*name)),
+        (&file, folder.path().join("value")),
+    ] {
+        // A creator's file was made without a name, an opener's was opened by it.
+        for of_creator in [true, false] {
+            let created = Value::create(place, 1u64).unwrap();
+            let opened = Value::<u64>::open(place).unwrap();
+            let last = by_descriptor(if of_creator { &created } else { &opened });
+            assert_eq!(last.name(), None);
+            drop((created, opened));
+            assert!(path.exists(), "held");
+            assert_eq!(Value::<u64>::open(place).unwrap().get(), 1);
+            drop(last);
+            assert!(
+                !path.exists(),
+                "{place}, descriptor of the creator: {of_creator}"
+            );
+        }
+    }
+}
+
+#[test]
+fn who_came_by_a_descriptor_takes_nothing_else_away() {
+    let _watchdog = Watchdog::new("leaving names by descriptor", LIMIT);
+    let (name, kept) = (Name::new("successor"), Name::new("kept"));
+    // Another segment has the name by now.
+    let first = Value::create(&*name, 1u64).unwrap();
+    let last = by_descriptor(&first);
+    unlink(&*name).unwrap();
+    let successor = Value::create(&*name, 2u64).unwrap();
+    drop(first);
+    drop(last);
+    assert_eq!(Value::<u64>::open(&*name).unwrap().get(), 2);
+    drop(successor);
+
+    let persistent = Value::create(Place::named(&*kept).persistent(true), 3u64).unwrap();
+    let last = by_descriptor(&persistent);
+    drop(persistent);
+    drop(last);
+    assert_eq!(Value::<u64>::open(&*kept).unwrap().get(), 3);
+
+    let anonymous = Value::new(4u64).unwrap();
+    let last = by_descriptor(&anonymous);
+    drop(anonymous);
+    assert_eq!(last.get(), 4);
 }
 
 #[test]
