@@ -114,6 +114,7 @@ impl Segment {
                 // A deadline of its own: building may have taken longer than one at a gate does.
                 let deadline = Deadline::after(GATE_PATIENCE);
                 let published = segment.publish(&exclusive, &draft, &label, &path, deadline);
+                drop(draft); // its hidden name is ours only as long as we hold the file
                 if let Err(error) = published {
                     segment.discard(exclusive);
                     return Err(error);

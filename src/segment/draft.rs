@@ -4,7 +4,7 @@ use super::name::{enter_gate, ignore_absence, remove, stalled};
 use crate::error::{Error, Result};
 use crate::hold::{self, Exclusive, GATE_PATIENCE};
 use crate::layout::MAGIC;
-use crate::os::{self, FileStatus};
+use crate::os;
 use crate::sync::Deadline;
 use std::fs::File;
 use std::io;
@@ -19,6 +19,11 @@ pub(super) enum Draft {
     Unnamed(File),
     /// For filesystems without such files, and systems without /proc: a name of its own, derived
     /// from the target's so that the next create finds what a crash left.
+    ///
+    /// *While the file is held, its hidden name is the creator's to remove, and nobody else's*: the
+    /// hold is older than the look, in the file's gate, that the name still leads to it; others remove
+    /// the name in that same gate, after a look that nobody holds. The creator removes it before it
+    /// ends its hold, so it can't hit a successor's.
     Hidden(File, PathBuf),
 }
 
@@ -101,8 +106,8 @@ fn hidden_name(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Removes a hidden file that a crash left: one that nobody holds, or that is published already. A
-/// file that is not the beginning of a segment stays.
+/// Removes a hidden file that a crash left: one that nobody holds. A file that is not the beginning
+/// of a segment stays.
 fn reclaim_hidden(
     exclusive: &Exclusive,
     label: &str,
@@ -124,8 +129,7 @@ fn reclaim_hidden(
         });
     }
     let _gate = enter_gate(exclusive, &file, label, deadline)?;
-    let published = FileStatus::of(&file).map_err(failed)?.links > 1;
-    if published || !hold::is_held_by_others(file.as_fd()).map_err(failed)? {
+    if !hold::is_held_by_others(file.as_fd()).map_err(failed)? {
         if os::leads_to(hidden, &file).map_err(failed)? {
             remove(hidden, label)?;
         }
@@ -154,6 +158,7 @@ mod tests {
     use super::super::{Blueprint, Segment, open_existing};
     use super::*;
     use crate::layout::{Kind, Shape, Tag};
+    use crate::os::FileStatus;
     use crate::place::Place;
 
     fn blueprint() -> Blueprint<'static> {
@@ -196,7 +201,8 @@ mod tests {
         assert_eq!(FileStatus::of(&crashed).unwrap().links, 0);
         std::mem::forget(first);
 
-        // Publishing gives it its name, and dropping the draft takes the hidden one away.
+        // Publishing gives it its name, and dropping the draft takes the hidden one away, which is
+        // nobody else's to do meanwhile.
         let place = Place::file(&path).persistent(false);
         let segment = Segment::build(
             &mut hold::exclusive(),
@@ -209,6 +215,9 @@ mod tests {
         segment
             .with_file(|file| second.publish(file, &path))
             .unwrap();
+        let refused = draft().unwrap_err();
+        assert!(matches!(refused, Error::AlreadyExists { .. }), "{refused}");
+        assert!(hidden.exists());
         drop(second);
         assert!(!hidden.exists());
         let (opened, _) = Segment::open(&place, |_| Ok(())).unwrap();

@@ -14,11 +14,12 @@
 //! | `relock` | a thread that waits for itself |
 //!
 //! And what is not refused: `life` has the modes, names, listings and descriptors of a segment's
-//! life, `leaving` its end.
+//! life, `leaving` its end, `hidden` its beginning where files can't be without a name.
 #![allow(unreachable_pub)] // a test has no outside
 
 mod damage;
 mod foreign;
+mod hidden;
 mod leaving;
 mod life;
 mod names;
@@ -51,6 +52,8 @@ fn role() {
         "open-fd" => life::open_fd(&args),
         "drop-without-descriptors" => leaving::drop_without_descriptors(&args),
         "drop-elsewhere" => leaving::drop_elsewhere(&args),
+        "hidden-drafts" => hidden::hidden_drafts(&args),
+        "create-hidden" => hidden::create_hidden(&args),
         "leave-together" => leaving::leave_together(&args),
         "modes-under-umask" => life::modes_under_umask(&args),
         "small-filesystem" => space::small_filesystem(&args),
