@@ -145,7 +145,6 @@ impl ShmemMemory {
         if !is_there.map_err(|error| Error::from_os(&label, "look at the name", error))? {
             return Err(leads_elsewhere(&mut shmem, label));
         }
-        let path = path.into_owned();
         // SAFETY: `counter` lies in the mapping of this file (invariant 1), which `drop` unmaps after
         // `leave`.
         let held = unsafe { Hold::take(&mut exclusive, file, counter, Some(path.clone())) };
