@@ -273,13 +273,14 @@ impl From<Error> for io::Error {
                 PutError::Full | PutError::Busy => ErrorKind::WouldBlock,
                 PutError::TimedOut => ErrorKind::TimedOut,
                 PutError::Closed => ErrorKind::BrokenPipe,
+                PutError::TooLong { .. } | PutError::Encode(_) => ErrorKind::InvalidInput,
                 PutError::Corrupt => ErrorKind::InvalidData,
             },
             Error::Get { source } => match source {
                 GetError::Empty | GetError::Busy => ErrorKind::WouldBlock,
                 GetError::TimedOut => ErrorKind::TimedOut,
                 GetError::Closed => ErrorKind::UnexpectedEof,
-                GetError::Corrupt => ErrorKind::InvalidData,
+                GetError::Decode(_) | GetError::Corrupt => ErrorKind::InvalidData,
             },
         };
         Self::new(kind, error)
@@ -315,6 +316,15 @@ pub enum PutError {
     Busy,
     /// The queue is closed.
     Closed,
+    /// A message that is longer than any that fits, or than what was reserved for it.
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// The longest that would have been accepted.
+        max: usize,
+    },
+    /// An item that can't be encoded, and why.
+    Encode(String),
     /// The shared indices contradict each other: a peer wrote where it must not.
     Corrupt,
 }
@@ -326,6 +336,13 @@ impl fmt::Display for PutError {
             Self::TimedOut => "no room in the queue before the deadline",
             Self::Busy => "the producers' side is held by another",
             Self::Closed => "the queue is closed",
+            Self::TooLong { len, max } => {
+                return write!(
+                    f,
+                    "the message is too long: expected at most {max} bytes, found {len}"
+                );
+            }
+            Self::Encode(why) => return write!(f, "the item can't be encoded: {why}"),
             Self::Corrupt => "the queue's indices are corrupt",
         })
     }
@@ -344,6 +361,8 @@ pub enum GetError {
     Busy,
     /// The queue is closed and drained: no item will ever come.
     Closed,
+    /// A message that was taken, and is no item of the queue's type: why not.
+    Decode(String),
     /// The shared indices contradict each other: a peer wrote where it must not.
     Corrupt,
 }
@@ -355,6 +374,7 @@ impl fmt::Display for GetError {
             Self::TimedOut => "no item in the queue before the deadline",
             Self::Busy => "the consumers' side is held by another",
             Self::Closed => "the queue is closed and drained",
+            Self::Decode(why) => return write!(f, "the message can't be decoded: {why}"),
             Self::Corrupt => "the queue's indices are corrupt",
         })
     }

@@ -22,7 +22,7 @@ pub struct SegmentInfo {
     pub element: String,
     /// Bytes of one element.
     pub element_size: u64,
-    /// How many elements fit; 1 for a value.
+    /// How many elements fit; 1 for a value. Of queues of messages, how many bytes.
     pub capacity: u64,
     /// Bytes of the whole segment.
     pub size: u64,

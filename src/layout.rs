@@ -45,6 +45,10 @@ pub enum Kind {
     Array,
     /// A [`Queue`](crate::Queue).
     Queue,
+    /// A [`ByteQueue`](crate::ByteQueue).
+    ByteQueue,
+    /// A `MessageQueue`, of the feature `serde`.
+    MessageQueue,
     /// Something that a newer version of this crate made.
     Other(u32),
 }
@@ -55,6 +59,8 @@ impl Kind {
             Self::Value => 1,
             Self::Array => 2,
             Self::Queue => 3,
+            Self::ByteQueue => 4,
+            Self::MessageQueue => 5,
             Self::Other(code) => code,
         }
     }
@@ -64,6 +70,8 @@ impl Kind {
             1 => Self::Value,
             2 => Self::Array,
             3 => Self::Queue,
+            4 => Self::ByteQueue,
+            5 => Self::MessageQueue,
             other => Self::Other(other),
         }
     }
@@ -75,6 +83,8 @@ impl fmt::Display for Kind {
             Self::Value => f.write_str("Value"),
             Self::Array => f.write_str("Array"),
             Self::Queue => f.write_str("Queue"),
+            Self::ByteQueue => f.write_str("ByteQueue"),
+            Self::MessageQueue => f.write_str("MessageQueue"),
             Self::Other(code) => write!(f, "kind {code}"),
         }
     }
@@ -426,6 +436,15 @@ mod tests {
         golden.extend([0xe6, 0x8c, 0x0f, 0xf9, 0x68, 0xd4, 0xf3, 0x76]); // checksum
         assert_eq!(bytemuck::bytes_of(&header()), golden);
         assert_eq!((BODY, NEXT_HOLDER), (512, 256));
+    }
+
+    #[test]
+    fn the_codes_of_kinds_stay() {
+        use Kind::{ByteQueue, MessageQueue, Queue, Value};
+        for (code, kind) in [(1, Value), (3, Queue), (4, ByteQueue), (5, MessageQueue)] {
+            assert_eq!((kind.code(), Kind::from_code(code)), (code, kind));
+        }
+        assert_eq!(Kind::from_code(99), Kind::Other(99));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! [`Value<T>`] is one value that every process sees, whole. [`Array<T>`] is many of them, written in
 //! place one by one, or all under a guard. [`Queue<T>`] is a bounded queue for any number of producers
-//! and consumers. All live in named shared-memory segments that any process opens by name, or in
-//! anonymous ones that forked children inherit. [`Process`] starts such a child.
+//! and consumers; [`ByteQueue`] is one for messages of any length. All live in named
+//! shared-memory segments that any process opens by name, or in anonymous ones that forked children
+//! inherit. [`Process`] starts such a child.
 //!
 //! ```
 //! use shmkit::{Queue, Value};
@@ -62,10 +63,10 @@
 //! A forked child inherits every handle and is a holder of its own from its first instruction: a
 //! daemon whose parent exits keeps the name, and a parent that dies never looks alive through its
 //! child. A fork inside a closure that runs under a lock copies the closure, not the lock: the copy
-//! commits nothing, and panics when it returns; the copy of an [`ArrayGuard`] panics when it is used.
-//! If the child can't have a segment opened for itself
-//! (`EMFILE`, or no permission after a change of user), its handle panics at the first use that takes
-//! a lock. Raw `clone` without `exec` is not supported: it skips the handlers that this rests on.
+//! commits nothing, and panics when it returns; the copy of an [`ArrayGuard`] or of a [`Reservation`]
+//! panics when it is used. If the child can't have a segment opened for itself (`EMFILE`, or no
+//! permission after a change of user), its handle panics at the first use that takes a lock. Raw `clone`
+//! without `exec` is not supported: it skips the handlers that this rests on.
 //!
 //! # Limits
 //!
@@ -94,6 +95,8 @@ compile_error!(
 
 #[cfg(not(loom))]
 mod array;
+#[cfg(not(loom))]
+mod byte_queue;
 #[cfg(not(loom))]
 mod element;
 #[cfg(not(loom))]
@@ -126,6 +129,8 @@ mod value;
 
 #[cfg(not(loom))]
 pub use array::{Array, ArrayGuard};
+#[cfg(not(loom))]
+pub use byte_queue::{ByteIter, ByteQueue, Reservation, TryByteIter};
 #[cfg(not(loom))]
 pub use bytemuck;
 #[cfg(not(loom))]

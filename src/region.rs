@@ -44,6 +44,10 @@ pub(crate) unsafe trait Body {
     fn stride(size: u64) -> u64;
     /// How many strides a primitive of that capacity has.
     fn strides(capacity: u64) -> u64;
+    /// What the header calls elements of type `T`.
+    fn tag<T>() -> Tag {
+        Tag::of_type::<T>()
+    }
 }
 
 /// Where things lie in a segment of one primitive.
@@ -89,10 +93,10 @@ fn shape<T, B: Body>(tag: Tag, capacity: Option<u64>) -> Shape {
 }
 
 /// The tag that creator and opener must agree on.
-fn tag<T>(place: &Place) -> Result<Tag> {
+fn tag<T, B: Body>(place: &Place) -> Result<Tag> {
     Ok(match place.schema_text()? {
         Some(schema) => Tag::of_text(schema),
-        None => Tag::of_type::<T>(),
+        None => B::tag::<T>(),
     })
 }
 
@@ -134,7 +138,7 @@ impl<T: Pod, B: Body> Region<T, B> {
         let label = place.label();
         let plan = Self::plan(&label, capacity)?;
         let blueprint = Blueprint {
-            shape: shape::<T, B>(tag::<T>(place)?, Some(capacity as u64)),
+            shape: shape::<T, B>(tag::<T, B>(place)?, Some(capacity as u64)),
             total_len: usize::try_from(plan.total_len).expect("checked by the plan, on 64 bits"),
             contents: (usize::try_from(plan.data).expect("likewise"), first),
         };
@@ -145,7 +149,7 @@ impl<T: Pod, B: Body> Region<T, B> {
     /// Opens a segment of these elements; of that capacity, if one is given.
     pub(crate) fn open(place: &Place, capacity: Option<usize>) -> Result<Self> {
         let capacity = capacity.map(|capacity| capacity as u64);
-        let shape = shape::<T, B>(tag::<T>(place)?, capacity);
+        let shape = shape::<T, B>(tag::<T, B>(place)?, capacity);
         let (segment, header) = Segment::open(place, |header| accept::<T, B>(header, &shape))?;
         let plan = Plan::new::<T, B>(header.capacity()).expect("accepted just now");
         Ok(Self::new(Arc::new(segment), plan, header.capacity(), false))
@@ -201,7 +205,7 @@ impl<T: Pod, B: Body> Region<T, B> {
                 what: "this process could not become a holder of the memory",
             });
         }
-        let shape = shape::<T, B>(Tag::of_type::<T>(), Some(capacity as u64));
+        let shape = shape::<T, B>(B::tag::<T>(), Some(capacity as u64));
         let header = Header::new(&shape, memory.len() as u64, false, std::process::id(), 0);
         let data = usize::try_from(plan.data).expect("inside the memory");
         let claim = Claim::stake(&*memory).map_err(|found| Error::AlreadyExists {
@@ -238,7 +242,7 @@ impl<T: Pod, B: Body> Region<T, B> {
                 Err(_) => return Err(Error::NotFound { place: label }),
             }
         };
-        let shape = shape::<T, B>(Tag::of_type::<T>(), None);
+        let shape = shape::<T, B>(B::tag::<T>(), None);
         let header = Header::parse(start, memory.len() as u64)
             .and_then(|header| accept::<T, B>(&header, &shape).map(|()| header))
             .map_err(|flaw| flaw_error(&label, flaw))?;

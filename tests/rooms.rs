@@ -52,6 +52,10 @@ const DOORS: &[(&str, &[&str])] = &[
             "element", "place", "region", "memory", "layout", "sync", "ring",
         ],
     ),
+    (
+        "byte_queue",
+        &["place", "region", "memory", "layout", "sync", "ring"],
+    ),
     ("process", &["os", "hold"]),
     ("inspect", &["os", "place", "layout", "hold", "segment"]),
 ];

@@ -47,6 +47,17 @@ pub enum Patience {
     Until(Deadline),
 }
 
+impl Patience {
+    /// As long as it takes.
+    pub const FOREVER: Self = Self::Until(Deadline::NEVER);
+
+    /// Until `timeout` from now.
+    #[must_use]
+    pub fn within(timeout: std::time::Duration) -> Self {
+        Self::Until(Deadline::after(timeout))
+    }
+}
+
 /// Waits for `look` without sleeping, where another CPU may be at work for it: looks after `gap`
 /// pauses, then after twice as many, and so on up to every [`LONGEST_GAP`], until about `pauses` have
 /// gone by. The caller has just looked.

@@ -2,7 +2,7 @@
 
 use crate::support::Name;
 use crate::watchdog;
-use shmkit::{Array, Iter, Place, Queue, SegmentInfo, TryIter, Value};
+use shmkit::{Array, ByteQueue, Iter, Place, Queue, SegmentInfo, TryIter, Value};
 use std::fmt::Debug;
 use std::thread;
 
@@ -13,6 +13,7 @@ fn handles_go_to_any_thread_and_can_be_shown() {
     is_handle::<Value<f64>>();
     is_handle::<Queue<[u8; 7]>>();
     is_handle::<Array<[u8; 7]>>();
+    is_handle::<ByteQueue>();
     is_handle::<Place>();
     fn is_shown<T: Send + Sync + Debug>() {}
     is_shown::<Iter<'static, u64>>();

@@ -6,6 +6,7 @@
 mod support;
 
 mod array;
+mod bytes;
 mod handles;
 mod places;
 mod queue;

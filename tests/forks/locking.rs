@@ -1,7 +1,7 @@
 //! Locks and guards across forks.
 
 use crate::fork::{Child, Line, Name, exit, panic_of, panic_of_child, raw_fork, soon};
-use shmkit::{Array, GetError, Queue, Value};
+use shmkit::{Array, ByteQueue, GetError, PutError, Queue, Value};
 use std::sync::TryLockError;
 
 /// A fork in the middle of an update: the child's copy of it commits nothing, its parent's does.
@@ -143,6 +143,52 @@ pub(crate) fn fork_with_guard() {
     let locked = soon("lock after a parent's death", || array.lock());
     assert_eq!(*locked.expect_err("poisoned").into_inner(), [10, 2]);
     over.tell();
+}
+
+/// A fork beside a reservation: the child's copy can't be written, commits nothing, and its drop
+/// lets go of nothing; its parent's can.
+pub(crate) fn fork_with_reservation() {
+    let queue = ByteQueue::new(64).expect("create");
+    let (looked, over) = (Line::new(), Line::new());
+    let mut room = queue.reserve(5).expect("reserve");
+    room.copy_from_slice(b"right");
+    let pid = raw_fork();
+    if pid == 0 {
+        for text in [
+            panic_of(|| room[0]),
+            panic_of(|| room.copy_from_slice(b"wrong")),
+        ] {
+            assert!(text.contains("the room is its parent's"), "{text}");
+        }
+        assert!(format!("{room:?}").contains("stale: true"), "{room:?}");
+        drop(room);
+        assert_eq!(queue.try_put(b""), Err(PutError::Busy), "the copy unlocked");
+        looked.tell();
+        over.hear();
+        // As a holder of its own the child reserves like any other.
+        queue
+            .reserve(1)
+            .expect("reserve")
+            .commit(1)
+            .expect("commit");
+        exit(0);
+    }
+    let second = raw_fork();
+    if second == 0 {
+        let text = panic_of(|| room.commit(5));
+        assert!(text.contains("the room is its parent's"), "{text}");
+        assert!(queue.is_empty(), "the copy committed");
+        looked.tell();
+        exit(0);
+    }
+    looked.hear();
+    looked.hear();
+    room.commit(5).expect("commit");
+    over.tell();
+    Child::of(pid).finish();
+    Child::of(second).finish();
+    assert_eq!(queue.try_get().expect("a message"), b"right");
+    assert_eq!(queue.try_get().expect("a message").len(), 1);
 }
 
 /// Which handle a parent locks through: what it has in common with its forked child differs.

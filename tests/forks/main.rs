@@ -52,6 +52,10 @@ const TESTS: &[(&str, fn())] = &[
         locking::fork_with_guard,
     ),
     (
+        "a_reservation_copied_by_a_fork_does_nothing",
+        locking::fork_with_reservation,
+    ),
+    (
         "a_dead_parents_lock_is_taken_over_by_its_child",
         locking::dead_parent,
     ),

@@ -8,10 +8,10 @@ use shmkit::{GetError, HeapMemory, Memory, PutError, Queue};
 use std::time::Duration;
 
 /// The ring's control words: four lines of 128 bytes.
-const WORDS: usize = 64;
+pub(crate) const WORDS: usize = 64;
 
 /// The words that mean something: each side's lock, count, and copy of the other's; the events.
-const MEANING: [usize; 8] = [0, 1, 2, 16, 17, 18, 32, 48];
+pub(crate) const MEANING: [usize; 8] = [0, 1, 2, 16, 17, 18, 32, 48];
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -27,7 +27,7 @@ enum Step {
 }
 
 /// Anything, and with preference what lies near a border: 0, the bit for closed, the end.
-fn garbage() -> impl Strategy<Value = u64> {
+pub(crate) fn garbage() -> impl Strategy<Value = u64> {
     let near = |at: u64| (0..24u64).prop_map(move |by| at.wrapping_add(by).wrapping_sub(12));
     prop_oneof![
         near(0),
@@ -55,9 +55,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Overwrites one of the ring's words.
-fn scribble(memory: &HeapMemory, word: usize, value: u64) {
-    assert!(word < WORDS);
+/// Overwrites one of the words that begin with the ring's own.
+pub(crate) fn scribble(memory: &HeapMemory, word: usize, value: u64) {
+    assert!(BODY + 8 * (word + 1) <= memory.len());
     let word = memory.base().as_ptr().wrapping_add(BODY + 8 * word);
     // SAFETY: inside the memory, aligned, and this is the only thread.
     unsafe { word.cast::<u64>().write(value) };
@@ -156,7 +156,7 @@ fn run<T: Sample>(capacity: usize, steps: &[(usize, Step)]) {
 }
 
 /// Runs `f` up to its end, or to the panic with `Corrupt`'s text.
-fn until_corrupt<R>(f: impl FnOnce() -> R) -> Option<R> {
+pub(crate) fn until_corrupt<R>(f: impl FnOnce() -> R) -> Option<R> {
     until_panic(|| {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or_else(|payload| {
             let text = payload.downcast_ref::<String>().map(String::as_str);

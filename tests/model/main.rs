@@ -10,6 +10,8 @@
 mod support;
 
 mod array;
+mod bytes;
+mod bytes_corrupt;
 mod corrupt;
 mod queue;
 mod value;

@@ -1,7 +1,7 @@
 //! What a start is refused for.
 
 use crate::fork::{LIMIT, Line, end_after, exit, has_children, raw_fork};
-use shmkit::{Array, Error, Process, Queue, Value};
+use shmkit::{Array, ByteQueue, Error, Process, Queue, Value};
 use std::cell::Cell;
 use std::io::Write;
 use std::sync::OnceLock;
@@ -138,6 +138,12 @@ pub(crate) fn guards() {
     refused(1);
     value.update(|_| refused(2));
     drop(guard);
+    let bytes = ByteQueue::new(64).expect("create");
+    let room = bytes.reserve(8).expect("reserve");
+    refused(1);
+    value.update(|_| refused(2));
+    room.commit(8).expect("commit");
+    bytes.get_with(|_| refused(1)).expect("a message");
     assert!(!has_children());
     // One that a panic ended is held no more.
     let hook = std::panic::take_hook();

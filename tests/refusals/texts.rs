@@ -232,6 +232,16 @@ fn puts() -> impl Iterator<Item = (PutError, &'static str, ErrorKind)> {
             ErrorKind::BrokenPipe,
         ),
         (
+            PutError::TooLong { len: 9, max: 8 },
+            "the message is too long: expected at most 8 bytes, found 9",
+            ErrorKind::InvalidInput,
+        ),
+        (
+            PutError::Encode("why".into()),
+            "the item can't be encoded: why",
+            ErrorKind::InvalidInput,
+        ),
+        (
             PutError::Corrupt,
             "the queue's indices are corrupt",
             ErrorKind::InvalidData,
@@ -257,6 +267,11 @@ fn gets() -> impl Iterator<Item = (GetError, &'static str, ErrorKind)> {
             GetError::Closed,
             "the queue is closed and drained",
             ErrorKind::UnexpectedEof,
+        ),
+        (
+            GetError::Decode("why".into()),
+            "the message can't be decoded: why",
+            ErrorKind::InvalidData,
         ),
         (
             GetError::Corrupt,
