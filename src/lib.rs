@@ -2,7 +2,8 @@
 //!
 //! [`Value<T>`] is one value that every process sees, whole. [`Array<T>`] is many of them, written in
 //! place one by one, or all under a guard. [`Queue<T>`] is a bounded queue for any number of producers
-//! and consumers; [`ByteQueue`] is one for messages of any length. All live in named
+//! and consumers; [`ByteQueue`] is one for messages of any length, and `MessageQueue` (feature `serde`)
+//! one for any type that serde can write and read. All live in named
 //! shared-memory segments that any process opens by name, or in anonymous ones that forked children
 //! inherit. [`Process`] starts such a child.
 //!
@@ -109,6 +110,8 @@ mod inspect;
 mod layout;
 #[cfg(not(loom))]
 mod memory;
+#[cfg(all(feature = "serde", not(loom)))]
+mod message_queue;
 mod os;
 #[cfg(not(loom))]
 mod place;
@@ -143,6 +146,8 @@ pub use inspect::{SegmentInfo, inspect, list, sweep};
 pub use layout::Kind;
 #[cfg(not(loom))]
 pub use memory::{HeapMemory, Memory};
+#[cfg(all(feature = "serde", not(loom)))]
+pub use message_queue::{MessageIter, MessageQueue, TryMessageIter};
 #[cfg(not(loom))]
 pub use place::Place;
 #[cfg(not(loom))]

@@ -57,6 +57,10 @@ const DOORS: &[(&str, &[&str])] = &[
         &["place", "region", "memory", "layout", "sync", "ring"],
     ),
     ("process", &["os", "hold"]),
+    (
+        "message_queue",
+        &["place", "memory", "layout", "sync", "byte_queue"],
+    ),
     ("inspect", &["os", "place", "layout", "hold", "segment"]),
 ];
 

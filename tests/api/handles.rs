@@ -14,6 +14,8 @@ fn handles_go_to_any_thread_and_can_be_shown() {
     is_handle::<Queue<[u8; 7]>>();
     is_handle::<Array<[u8; 7]>>();
     is_handle::<ByteQueue>();
+    #[cfg(feature = "serde")]
+    is_handle::<shmkit::MessageQueue<std::rc::Rc<u8>>>(); // items are made where they are taken
     is_handle::<Place>();
     fn is_shown<T: Send + Sync + Debug>() {}
     is_shown::<Iter<'static, u64>>();

@@ -8,6 +8,8 @@ mod support;
 mod array;
 mod bytes;
 mod handles;
+#[cfg(feature = "serde")]
+mod messages;
 mod places;
 mod queue;
 mod value;

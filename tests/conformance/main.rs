@@ -13,7 +13,7 @@ mod queue;
 
 use std::time::{Duration, Instant};
 
-const TESTS: [(&str, fn()); 15] = [
+const TESTS: &[(&str, fn())] = &[
     ("process_current", process::current),
     ("process_daemon", process::daemon),
     ("process_lifecycle", process::lifecycle),
@@ -34,6 +34,11 @@ const TESTS: [(&str, fn()); 15] = [
     ("queue_len_is_empty_is_full", queue::len),
     ("queue_timeout", queue::timeout),
     ("queue_close", queue::close),
+    #[cfg(feature = "serde")]
+    (
+        "queue_a_message_that_cannot_be_encoded_takes_no_room",
+        queue::not_encoded,
+    ),
     (
         "value_a_childs_writes_are_seen_by_the_parent_for_every_primitive_type",
         inherited::every_primitive_type,
@@ -41,7 +46,7 @@ const TESTS: [(&str, fn()); 15] = [
 ];
 
 fn main() {
-    fork::run(&TESTS);
+    fork::run(TESTS);
 }
 
 /// What a call that does not wait may take on a machine that is busy with other things.

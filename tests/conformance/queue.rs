@@ -182,3 +182,37 @@ pub(crate) fn close() {
     finish(&drain);
     assert_eq!(full.get(), Err(GetError::Closed));
 }
+
+/// In a queue with room for one: what was refused is followed by one that has all of it.
+#[cfg(feature = "serde")]
+pub(crate) fn not_encoded() {
+    use serde::{Deserialize, Serialize, Serializer, ser::Error};
+    use shmkit::MessageQueue;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Even(u64);
+
+    impl Serialize for Even {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            if self.0 % 2 == 1 {
+                return Err(S::Error::custom("odd"));
+            }
+            self.0.serialize(serializer)
+        }
+    }
+
+    let queue = MessageQueue::<Even>::new(16).expect("create");
+    for number in [1, 2, 3] {
+        let child = spawn(|| match queue.put_timeout(&Even(number), LONG) {
+            Ok(()) => assert_eq!(number, 2),
+            Err(error) => {
+                assert!(matches!(error, PutError::Encode(_)), "{error}");
+                assert_ne!(number, 2);
+            }
+        });
+        finish(&child);
+    }
+    assert_eq!(queue.try_put(&Even(4)), Err(PutError::Full));
+    assert_eq!(queue.try_get(), Ok(Even(2)));
+    assert!(queue.is_empty());
+}
