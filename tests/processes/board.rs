@@ -187,6 +187,11 @@ impl Rng {
         Self(seed)
     }
 
+    /// The same numbers for the same seed, which is not 0.
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

@@ -11,6 +11,9 @@ mod arrays;
 mod board;
 mod counting;
 mod kills;
+#[cfg(feature = "serde")]
+mod letters;
+mod messages;
 mod namespaces;
 mod naming;
 #[cfg(feature = "shared_memory")]
@@ -46,6 +49,13 @@ fn role() {
         "hold" => stopping::hold(&args),
         "set" => stopping::set(&args),
         "sleep" => sleeping::sleep(&args),
+        "send" => messages::send(&args),
+        "receive" => messages::receive(&args),
+        "post" => messages::post(&args),
+        "chatter" => messages::chatter(&args),
+        "declaim" => messages::declaim(&args),
+        #[cfg(feature = "serde")]
+        "letters" => letters::write(&args),
         "enter" => namespaces::enter(&args),
         #[cfg(feature = "shared_memory")]
         "add-up" => shmem::add_up(&args),

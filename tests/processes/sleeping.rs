@@ -34,7 +34,7 @@ pub(crate) fn sleep(args: &[&str]) {
 }
 
 /// Waits until a process that is on its way into a call sleeps in it.
-fn await_sleep(kid: &Kid) {
+pub(crate) fn await_sleep(kid: &Kid) {
     poll("a process that falls asleep", || {
         let states = thread_states(kid.id());
         states.iter().all(|state| *state == 'S').then_some(())
