@@ -6,7 +6,7 @@ use crate::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shmkit::{ByteQueue, GetError, HeapMemory, PutError};
+use shmkit::{ByteQueue, Error, GetError, HeapMemory, PutError};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -368,8 +368,14 @@ proptest! {
 fn a_message_of_any_length_is_whole_wherever_it_begins() {
     const UNITS: usize = if cfg!(miri) { 3 } else { 9 };
     let _watchdog = watchdog("every place");
-    let memory = holders(16 * UNITS).swap_remove(0);
-    let queue = ByteQueue::create_in(memory, 8 * UNITS).unwrap();
+    // Exactly as long as it has to be: the control words, the slots, and the spill area.
+    let needed = BODY + 512 + 8 * (2 * UNITS - 1);
+    let too_small = ByteQueue::create_in(Arc::new(HeapMemory::new(needed - 1)), 8 * UNITS);
+    assert!(
+        matches!(too_small, Err(Error::NoSpace { .. })),
+        "{too_small:?}"
+    );
+    let queue = ByteQueue::create_in(Arc::new(HeapMemory::new(needed)), 8 * UNITS).unwrap();
     let mut made = 0u8;
     let mut make = |len: usize| {
         made = made.wrapping_add(1);
