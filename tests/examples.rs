@@ -1,5 +1,6 @@
-//! `producer` and `consumer` as their users run them: a photograph goes through a named queue, whichever
-//! comes first, and however often the consumer is killed on the way.
+//! The examples as their users run them. `producer` and `consumer`: a photograph goes through a named
+//! queue, whichever comes first, and however often the consumer is killed on the way. `tour` and
+//! `survivor` show what they are there for.
 
 mod support;
 
@@ -346,4 +347,41 @@ fn the_survivor_of_a_kill_hangs_with_raw_sync_and_goes_on_with_shmkit() {
     let went_on = ours.starts_with("shmkit: the survivor went on after ");
     assert!(went_on && ours.ends_with(", and found 0"), "{ours}");
     assert!(output.status.success(), "{}", output.status);
+}
+
+/// The words of each line of the tour that begins with one of these.
+fn words_after<'a>(said: &'a str, begin: &str) -> Vec<Vec<&'a str>> {
+    let lines = said
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(begin));
+    lines
+        .map(|line| line.split_whitespace().collect())
+        .collect()
+}
+
+#[test]
+fn every_step_of_the_tour_shows_what_it_should() {
+    let _watchdog = Watchdog::new("the tour", LIMIT);
+    let mut command = example("tour");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = command.output().expect("run the tour");
+    let said = String::from_utf8(output.stdout).expect("it says text");
+    println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}", output.status);
+    assert!(said.contains("All 9 steps showed what they should"));
+
+    let digits = |first: &'static str| {
+        let all = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+        [&[first], &all[1..]].concat()
+    };
+    let both = |plain, shared| [digits(plain), digits(shared)].concat();
+    assert_eq!(words_after(&said, "this process, before"), [both("0", "0")]);
+    assert_eq!(words_after(&said, "its child sets"), [both("5", "5")]);
+    assert_eq!(words_after(&said, "this process, after"), [both("0", "5")]);
+    assert_eq!(words_after(&said, "daemon1"), [["daemon2"]]);
+    assert_eq!(words_after(&said, "is_alive, half-way"), [["true", "true"]]);
+    assert_eq!(words_after(&said, "after terminate"), [["true", "false"]]);
+    assert_eq!(words_after(&said, "exit_code"), [["0", "-15"]]);
+    assert_eq!(words_after(&said, "total time")[0][1], "ms");
+    assert_eq!(words_after(&said, "queue   42").len(), 2);
 }

@@ -1,4 +1,4 @@
-//! Step 3: a struct of the user's own. Two programs that share no code each define it, so its module
+//! A struct of the user's own. Two programs that share no code each define it, so its module
 //! path differs; name, size and alignment are what counts.
 
 use crate::show::{Outcome, Program, check, name, rows};

@@ -1,4 +1,4 @@
-//! Step 4: a program is killed while it holds a lock, twice, and others that wait for it go on.
+//! A program is killed while it holds a lock, twice, and others that wait for it go on.
 
 use crate::show::{Failure, Outcome, Program, check, failure, name, rows};
 use shmkit::{Queue, Value};

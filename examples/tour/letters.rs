@@ -1,4 +1,4 @@
-//! Step 1: 'A', 'B', 'C' through a queue, from one program to another.
+//! 'A', 'B', 'C' through a queue, from one program to another.
 
 use crate::show::{Outcome, Program, check, name, rows};
 use shmkit::Queue;

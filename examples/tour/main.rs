@@ -1,8 +1,12 @@
 //! What shmkit does, shown between real processes: `cargo run --release --example tour`.
 //!
-//! Each step starts programs of its own (this one again, in a role), has them meet under a name, shows
-//! what came of it, and checks it. The exit code is 0 only if every step showed what it should.
+//! Each step starts programs of its own (this one again, in a role), which meet under a name, or forks
+//! processes, which inherit what they share. It shows what came of that, and checks it. The exit code
+//! is 0 only if every step showed what it should.
 
+mod arrays;
+mod daemons;
+mod inherited;
 mod jobs;
 mod killed;
 mod letters;
@@ -11,7 +15,8 @@ mod show;
 mod speed;
 mod values;
 
-use show::{Outcome, check, say};
+use shmkit::Process;
+use show::{Failure, Outcome, check, failure, say};
 use std::process::exit;
 use std::time::{Duration, Instant};
 
@@ -23,7 +28,7 @@ struct Step {
     run: fn() -> Outcome,
 }
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 9] = [
     Step {
         title: "A queue between a writer and a reader",
         run: letters::run,
@@ -31,6 +36,14 @@ const STEPS: [Step; 6] = [
     Step {
         title: "A plain variable, and a value that all programs share",
         run: values::run,
+    },
+    Step {
+        title: "A plain vector, and an array that a child can change",
+        run: arrays::run,
+    },
+    Step {
+        title: "Inherited by a fork, or opened by name",
+        run: inherited::run,
     },
     Step {
         title: "A struct of your own, between programs that each define it",
@@ -43,6 +56,10 @@ const STEPS: [Step; 6] = [
     Step {
         title: "A photograph, block by block",
         run: photo::run,
+    },
+    Step {
+        title: "Two daemons at one picture, one of them terminated half-way",
+        run: daemons::run,
     },
     Step {
         title: "Speed, beside a pipe",
@@ -64,6 +81,7 @@ fn play(role: &str, args: &[String]) -> i32 {
         "writer" => letters::write,
         "reader" => letters::read,
         "changer" => values::change,
+        "opener" => inherited::open,
         "worker" => jobs::worker::work,
         "stranger" => jobs::open_as_numbers,
         "victim-of-update" => killed::die_in_update,
@@ -89,16 +107,20 @@ fn play(role: &str, args: &[String]) -> i32 {
 
 fn tour() -> i32 {
     let started = Instant::now();
+    show::prefix(); // this process's, for all that it forks
     say("shmkit: shared memory between processes, which survives their being killed");
-    say("Every program below is a process of its own, and opens what it shares by name.");
+    say("Every program below is a process of its own, and opens what it shares by name;");
+    say("a forked child inherits it.");
     for (number, step) in (1..).zip(&STEPS) {
         say(format!("\n{number}. {}\n", step.title));
         let label = format!("step {number}, {:?}", step.title);
-        let watchdog = show::watchdog(PATIENCE, label.clone());
-        let outcome = (step.run)();
-        drop(watchdog);
-        if let Err(failure) = outcome {
-            return fail(&label, &failure);
+        match in_own_process(&label, step) {
+            Ok(0) => {}
+            Ok(_) => {
+                show::remove_own_names();
+                return 1; // it has said why
+            }
+            Err(failure) => return fail(&label, &failure),
         }
     }
     say("\nAfterwards\n");
@@ -115,7 +137,26 @@ fn tour() -> i32 {
     0
 }
 
-fn fail(label: &str, failure: &show::Failure) -> i32 {
+/// Runs a step in a process of its own, so that it may fork (this one stays free of threads) and may
+/// not hang: its exit code.
+fn in_own_process(label: &str, step: &Step) -> Result<i32, Failure> {
+    let process = Process::builder().name(label).daemon(true).spawn(|| {
+        let outcome = (step.run)();
+        outcome.map_or_else(|failure| fail(label, &failure), |()| 0)
+    })?;
+    if process.join_timeout(PATIENCE)?.is_none() {
+        process.kill()?;
+        process.join()?;
+        let expected = format!("an end within {PATIENCE:?}");
+        return Err(failure("it hangs", expected, "a step that goes on"));
+    }
+    match process.exit_code() {
+        Some(code @ (0 | 1)) => Ok(code),
+        other => Err(failure("how the step ended", 0, format!("{other:?}"))),
+    }
+}
+
+fn fail(label: &str, failure: &Failure) -> i32 {
     say(format!("\nFAILED in {label}: {failure}"));
     show::remove_own_names();
     1

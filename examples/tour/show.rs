@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug, Display};
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio, exit};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,13 @@ impl Display for Failure {
             "{}\n   expected  {}\n   found     {}",
             self.what, self.expected, self.found
         )
+    }
+}
+
+/// What a forked child that ends with one says on standard error.
+impl Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
     }
 }
 
@@ -84,20 +91,22 @@ pub(crate) fn grouped(number: impl Display) -> String {
     text
 }
 
-fn prefix() -> String {
-    format!("tour-{}-", std::process::id())
+/// The same in every process of this run that was forked, if it was asked for before.
+pub(crate) fn prefix() -> &'static str {
+    static PREFIX: OnceLock<String> = OnceLock::new();
+    PREFIX.get_or_init(|| format!("tour-{}-", std::process::id()))
 }
 
 /// A name that no other run of the tour uses at the same time.
 pub(crate) fn name(what: &str) -> String {
-    prefix() + what
+    format!("{}{what}", prefix())
 }
 
 /// This run's names that are still there.
 pub(crate) fn left_behind() -> Vec<String> {
     let entries = std::fs::read_dir("/dev/shm").into_iter().flatten();
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter(|name| name.contains(&prefix())).collect()
+    names.filter(|name| name.contains(prefix())).collect()
 }
 
 /// Removes this run's names, after a failure.
@@ -184,21 +193,6 @@ pub(crate) fn end_with_parent() {
         }
         exit(1);
     });
-}
-
-/// Ends the tour if it is not dropped in time: nothing here may hang.
-pub(crate) fn watchdog(limit: Duration, label: String) -> Sender<()> {
-    let (alive, dropped) = channel::<()>();
-    thread::spawn(move || {
-        if dropped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            let found = "a step that goes on";
-            let failure = failure("it hangs", format!("an end within {limit:?}"), found);
-            say(format!("\nFAILED in {label}: {failure}"));
-            remove_own_names();
-            exit(1);
-        }
-    });
-    alive
 }
 
 /// Runs something, and tells how long it took.

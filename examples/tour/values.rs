@@ -1,4 +1,4 @@
-//! Step 2: what another program can change, and what it can't.
+//! What another program can change, and what it can't.
 #![allow(clippy::approx_constant)] // 3.14 is the number that is shown, not pi
 
 use crate::show::{Outcome, Program, check, name, say};

@@ -1,0 +1,89 @@
+//! The two ways to one value, array and queue: a forked child inherits them, without a name; any other
+//! program opens them by name.
+#![allow(clippy::approx_constant)] // 3.14 is the number that is shown, not pi
+
+use crate::show::{Failure, Outcome, Program, check, name, rows};
+use shmkit::{Array, Place, Process, Queue, Value};
+
+/// What both sides share.
+struct Shared {
+    value: Value<f64>,
+    array: Array<i32>,
+    queue: Queue<u64>,
+}
+
+impl Shared {
+    /// `place` is asked once for each.
+    fn create(mut place: impl FnMut(&str) -> Place) -> Result<Self, Failure> {
+        let elements: Vec<i32> = (0..10).collect();
+        Ok(Self {
+            value: Value::create(place("value"), 0.0)?,
+            array: Array::create(place("array"), &elements)?,
+            queue: Queue::create(place("queue"), 4)?,
+        })
+    }
+
+    /// What the other side does: the same, whichever way it came by them.
+    fn change(&self) -> Outcome {
+        self.value.set(3.14);
+        for element in self.array.lock()?.iter_mut() {
+            *element = -*element;
+        }
+        Ok(self.queue.put(42)?)
+    }
+
+    /// What this side sees of that.
+    fn check(&self) -> Result<[String; 3], Failure> {
+        let (value, array, item) = (self.value.get(), self.array.to_vec(), self.queue.try_get()?);
+        let changed: Vec<i32> = (0..10).map(|n: i32| -n).collect();
+        check("the value", 3.14, value)?;
+        check("the array", &changed, &array)?;
+        check("the item", 42, item)?;
+        let array: Vec<String> = array.iter().map(ToString::to_string).collect();
+        Ok([value.to_string(), array.join(" "), item.to_string()])
+    }
+}
+
+/// The step.
+pub(crate) fn run() -> Outcome {
+    // Nameless: nobody but a child gets at them.
+    let inherited = Shared::create(|_| Place::anonymous())?;
+    let child = Process::spawn(|| inherited.change())?;
+    child.join()?;
+    check("the child's exit code", Some(0), child.exit_code())?;
+    let by_fork = inherited.check()?;
+
+    let names = ["value", "array", "queue"].map(|what| (what, name(what)));
+    let named = Shared::create(|what| Place::named(name(what)))?;
+    let args = names.each_ref().map(|(_, name)| name.as_str());
+    let opener = Program::start("opener", &args)?;
+    let opener_pid = opener.pid();
+    opener.finish()?;
+    let by_name = named.check()?;
+
+    let mut all = vec![(
+        String::new(),
+        "set by the other side, seen by this one".to_owned(),
+    )];
+    for (who, saw) in [
+        (format!("a child, pid {}", child.pid()), by_fork),
+        (format!("a program, pid {opener_pid}"), by_name),
+    ] {
+        let mut who = who;
+        for ((what, _), saw) in names.iter().zip(saw) {
+            all.push((std::mem::take(&mut who), format!("{what}   {saw}")));
+        }
+    }
+    rows(&all);
+    Ok(())
+}
+
+/// The other program.
+pub(crate) fn open(args: &[String]) -> Outcome {
+    let shared = Shared {
+        value: Value::open(args[0].as_str())?,
+        array: Array::open(args[1].as_str())?,
+        queue: Queue::open(args[2].as_str())?,
+    };
+    shared.change()
+}
