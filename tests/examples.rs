@@ -1,6 +1,6 @@
 //! The examples as their users run them. `producer` and `consumer`: a photograph goes through a named
-//! queue, whichever comes first, and however often the consumer is killed on the way. `tour` and
-//! `survivor` show what they are there for.
+//! queue, whichever comes first, and however often the consumer is killed on the way. `blur` is as right in
+//! several processes as in one. `tour` and `survivor` show what they are there for.
 
 mod support;
 
@@ -384,4 +384,135 @@ fn every_step_of_the_tour_shows_what_it_should() {
     assert_eq!(words_after(&said, "exit_code"), [["0", "-15"]]);
     assert_eq!(words_after(&said, "total time")[0][1], "ms");
     assert_eq!(words_after(&said, "queue   42").len(), 2);
+}
+
+fn blur(output: &Path, args: &[&str]) -> Command {
+    let mut command = example("blur");
+    command.args(args).arg("--output").arg(output);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn pixels(png: &Path) -> image::RgbImage {
+    image::open(png).expect("it is a picture").into_rgb8()
+}
+
+/// How much a picture's pixels differ from their neighbours to the right, and the sum of all.
+fn contrast_and_sum(picture: &image::RgbImage) -> (u64, u64) {
+    let row = 3 * usize::try_from(picture.width()).expect("64 bits");
+    let differs = |row: &[u8]| -> u64 {
+        let pairs = row.iter().zip(&row[3..]);
+        pairs
+            .map(|(left, right)| u64::from(left.abs_diff(*right)))
+            .sum()
+    };
+    let contrast = picture.as_raw().chunks_exact(row).map(differs).sum();
+    (
+        contrast,
+        picture.as_raw().iter().map(|byte| u64::from(*byte)).sum(),
+    )
+}
+
+#[test]
+fn processes_blur_a_picture_as_one_does() {
+    let _watchdog = Watchdog::new("blur", LIMIT);
+    let (_folder, copy) = scratch();
+    for processes in ["2", "5"] {
+        let args = [
+            "--processes",
+            processes,
+            "--scale",
+            "1",
+            "--passes",
+            "3",
+            "--radius",
+            "4",
+        ];
+        let output = blur(&copy, &args).output().expect("run the example");
+        let said = String::from_utf8(output.stdout).expect("it says text");
+        println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{}", output.status);
+        assert_eq!(words_after(&said, "byte for byte"), [["the", "same"]]);
+        assert_eq!(words_after(&said, "faster")[0][1], "x");
+
+        let (blurred, photo) = (pixels(&copy), pixels(Path::new(PHOTO)));
+        assert_eq!(blurred.dimensions(), photo.dimensions());
+        let (contrast, sum) = contrast_and_sum(&blurred);
+        let (contrast_before, sum_before) = contrast_and_sum(&photo);
+        assert!(
+            contrast < contrast_before * 2 / 3,
+            "{contrast} of {contrast_before}"
+        );
+        assert!(
+            sum.abs_diff(sum_before) < sum_before / 100,
+            "{sum} of {sum_before}"
+        );
+    }
+}
+
+#[test]
+fn a_killed_worker_ends_the_blur_with_an_error() {
+    let _watchdog = Watchdog::new("a killed worker", LIMIT);
+    let (_folder, copy) = scratch();
+    let endless = ["--processes", "3", "--scale", "1", "--passes", "1000000"];
+    let mut blur = start(blur(&copy, &endless));
+    let list = format!("/proc/{0}/task/{0}/children", blur.0.id());
+    let mut workers: Vec<libc::pid_t> = Vec::new();
+    until(|| {
+        let listed = fs::read_to_string(&list).expect("ask for its children");
+        let pids = listed.split_whitespace().map(|pid| pid.parse());
+        workers = pids.map(|pid| pid.expect("a number")).collect();
+        workers.len() == 3
+    });
+    // SAFETY: it takes numbers; the example, which is this test's own, has not waited for its child.
+    assert_eq!(unsafe { libc::kill(workers[1], libc::SIGKILL) }, 0);
+    let mut said = String::new();
+    let mut errors = blur.0.stderr.take().expect("it is piped");
+    errors
+        .read_to_string(&mut said)
+        .expect("read standard error");
+    assert_eq!(
+        blur.0.wait().expect("wait for it").code(),
+        Some(1),
+        "{said}"
+    );
+    let last = said.lines().last().unwrap_or_default();
+    let expected = format!(
+        "blur: blur-2 (pid {}) ended before its work: signal: 9",
+        workers[1]
+    );
+    assert!(last.starts_with(&expected), "{said}");
+    assert!(
+        !fs::exists(&copy).expect("look for the picture"),
+        "it wrote one"
+    );
+    for pid in workers {
+        assert!(
+            !fs::exists(format!("/proc/{pid}")).expect("look at /proc"),
+            "{pid} is left"
+        );
+    }
+}
+
+#[test]
+fn blur_tells_what_it_can_not_read_or_write() {
+    let _watchdog = Watchdog::new("blur's errors", LIMIT);
+    let (folder, _) = scratch();
+    let absent = folder.path().join("absent/photo.png");
+    let small = ["--scale", "1", "--passes", "1", "--radius", "1"];
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    for (args, about) in [
+        (&small[..], "blur: cannot write"),
+        (&[readme][..], "blur: cannot read"),
+    ] {
+        let output = blur(&absent, args).output().expect("run the example");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.lines()
+                .last()
+                .is_some_and(|line| line.starts_with(about)),
+            "{said}"
+        );
+    }
 }

@@ -1,0 +1,95 @@
+//! The picture blurred by processes, a band each, and what becomes of a run one of whose workers dies.
+
+use crate::filter::{Kernel, Size};
+use crate::shared::{Shared, bands};
+use shmkit::Process;
+use std::time::Duration;
+
+/// How often the workers are looked at while nothing moves.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What came of the picture. `show` hears how many rows are done, over all passes.
+pub(crate) fn blur(
+    picture: &[u8],
+    size: Size,
+    kernel: &Kernel,
+    passes: usize,
+    processes: usize,
+    show: impl FnMut(u64),
+) -> Result<Vec<u8>, String> {
+    let shared = Shared::new(size, picture).map_err(|error| error.to_string())?;
+    let bands = bands(size.height, processes);
+    let mut workers = Vec::new();
+    for (number, band) in (1..).zip(&bands) {
+        let worker = Process::builder()
+            .name(format!("blur-{number}"))
+            .daemon(true);
+        let worker = worker.spawn(|| {
+            for pass in 0..passes {
+                shared.blur_band(kernel, pass, band)?;
+                shared.meet(bands.len(), pass);
+            }
+            Ok::<(), shmkit::Error>(())
+        });
+        match worker {
+            Ok(worker) => workers.push(worker),
+            Err(error) => {
+                end(&workers);
+                return Err(error.to_string());
+            }
+        }
+    }
+    let watched = watch(&shared, &workers, (passes * size.height) as u64, show);
+    if watched.is_err() {
+        // The others wait for whoever died.
+        end(&workers);
+    }
+    watched?;
+    let poisoned = "the picture is poisoned: a process died while it wrote it";
+    shared.after(passes).ok_or_else(|| poisoned.to_owned())
+}
+
+/// Waits until all have ended well, or one has not.
+fn watch(
+    shared: &Shared,
+    workers: &[Process],
+    total: u64,
+    mut show: impl FnMut(u64),
+) -> Result<(), String> {
+    let mut shown = 0;
+    loop {
+        let mut running = None;
+        for worker in workers {
+            match worker.join_timeout(Duration::ZERO) {
+                Ok(None) => running = Some(worker),
+                Ok(Some(status)) if status.success() => {}
+                Ok(Some(status)) => {
+                    let (name, pid) = (worker.name(), worker.pid());
+                    return Err(format!(
+                        "{name} (pid {pid}) ended before its work: {status}"
+                    ));
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        let Some(running) = running else {
+            return Ok(());
+        };
+        if shown == total {
+            // No more rows will come, only ends.
+            let _ = running.join_timeout(LOOK);
+        } else if let Some(rows) = shared.rows.wait_until_timeout(LOOK, |rows| *rows != shown) {
+            shown = rows;
+            show(rows);
+        }
+    }
+}
+
+fn end(workers: &[Process]) {
+    for worker in workers {
+        let _ = worker.kill();
+    }
+    for worker in workers {
+        let _ = worker.join();
+    }
+}
