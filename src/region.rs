@@ -17,6 +17,7 @@ use claim::{Claim, Found};
 use std::marker::PhantomData;
 use std::mem::{align_of, size_of};
 use std::os::fd::OwnedFd;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -122,6 +123,12 @@ pub(crate) struct Region<T, B> {
 unsafe impl<T, B> Send for Region<T, B> {}
 // SAFETY: as for `Send`.
 unsafe impl<T, B> Sync for Region<T, B> {}
+
+// A panic in user code leaves nothing half done behind a handle: where it ends an `update`, a `get_with`
+// or a reservation, nothing is committed; where it ends an array's guard, the array is poisoned. The
+// memory is asked who lives, and has nothing to do with user code.
+impl<T, B> UnwindSafe for Region<T, B> {}
+impl<T, B> RefUnwindSafe for Region<T, B> {}
 
 impl<T, B> Clone for Region<T, B> {
     fn clone(&self) -> Self {

@@ -1,12 +1,13 @@
-//! What handles are: shared between threads, cloned, shown.
+//! What handles are: shared between threads, cloned, shown, and as good as before after a panic.
 
 use crate::support::Name;
 use crate::watchdog;
 use shmkit::{Array, ByteQueue, Iter, Place, Queue, SegmentInfo, TryIter, Value};
 use std::fmt::Debug;
+use std::panic::{RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::thread;
 
-fn is_handle<T: Send + Sync + Clone + Debug>() {}
+fn is_handle<T: Send + Sync + UnwindSafe + RefUnwindSafe + Clone + Debug>() {}
 
 #[test]
 fn handles_go_to_any_thread_and_can_be_shown() {
@@ -22,6 +23,47 @@ fn handles_go_to_any_thread_and_can_be_shown() {
     is_shown::<TryIter<'static, u64>>();
     is_shown::<SegmentInfo>();
     is_shown::<shmkit::Error>();
+}
+
+/// Nobody has to say `AssertUnwindSafe`, and this is why: a panic of the user's own commits nothing, or
+/// poisons.
+#[test]
+fn a_panic_under_a_handle_leaves_nothing_half_done_unseen() {
+    let _watchdog = watchdog("panics");
+    let value = Value::new([1u64, 1]).unwrap();
+    let updated = catch_unwind(|| {
+        value.update(|both| {
+            both[0] = 2;
+            panic!("before the other followed");
+        })
+    });
+    assert!(updated.is_err());
+    assert_eq!(value.swap([3, 3]), [1, 1]);
+
+    let queue = Queue::<u64>::new(2).unwrap();
+    queue.put(7).unwrap();
+    let taken = catch_unwind(|| queue.get_with(|_| panic!("with the item in hand")));
+    assert!(taken.is_err());
+    assert_eq!(queue.try_get(), Ok(7));
+
+    let bytes = ByteQueue::new(64).unwrap();
+    let put = catch_unwind(|| {
+        let mut reservation = bytes.reserve(2).unwrap();
+        reservation[0] = 1;
+        panic!("before the other byte");
+    });
+    assert!(put.is_err());
+    assert!(bytes.is_empty());
+    bytes.try_put(b"whole").unwrap();
+
+    let array = Array::new(&[1u64, 1]).unwrap();
+    let locked = catch_unwind(|| {
+        let mut both = array.lock().unwrap();
+        both[0] = 2;
+        panic!("before the other followed");
+    });
+    assert!(locked.is_err());
+    assert!(array.lock().is_err(), "poisoned");
 }
 
 #[test]
