@@ -11,7 +11,7 @@ mod ending;
 mod starting;
 mod waiting;
 
-const TESTS: [(&str, fn()); 20] = [
+const TESTS: [(&str, fn()); 21] = [
     ("a_process_with_threads_is_refused", starting::threads),
     (
         "a_process_whose_threads_have_finished_is_not",
@@ -24,6 +24,10 @@ const TESTS: [(&str, fn()); 20] = [
     (
         "a_start_inside_a_closure_under_a_lock_is_refused",
         starting::guards,
+    ),
+    (
+        "a_leaked_guard_is_held_until_its_handle_goes",
+        starting::leaked_guard,
     ),
     (
         "a_start_without_descriptors_is_refused",

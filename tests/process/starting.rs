@@ -1,6 +1,6 @@
 //! What a start is refused for.
 
-use crate::fork::{LIMIT, Line, end_after, exit, has_children, raw_fork};
+use crate::fork::{LIMIT, Line, Name, end_after, exit, has_children, raw_fork};
 use shmkit::{Array, ByteQueue, Error, Process, Queue, Value};
 use std::cell::Cell;
 use std::io::Write;
@@ -168,6 +168,36 @@ pub(crate) fn guards() {
         unsafe { libc::wait(&raw mut status) };
         assert_eq!(libc::WEXITSTATUS(status), 7);
     });
+}
+
+/// A guard that was leaked speaks against a start as long as the handle it came from is there, and no
+/// longer: then its lock is anybody's to take over, the child's for one.
+pub(crate) fn leaked_guard() {
+    let name = Name::new("leaked");
+    let array = Array::create(&name.0, &[1u64, 2]).expect("create");
+    let other = Array::<u64>::open(&name.0).expect("open");
+    let mut guard = array.lock().expect("not poisoned");
+    guard[0] = 10;
+    std::mem::forget(guard);
+    let error = Process::spawn(|| ()).expect_err("a guard is held");
+    assert!(
+        matches!(error, Error::GuardsHeld { guards: 1, .. }),
+        "{error:?}"
+    );
+    drop(array);
+    let child = Process::spawn(|| {
+        end_after(LIMIT);
+        let poisoned = other.lock().expect_err("left in the middle");
+        let mut both = poisoned.into_inner();
+        assert_eq!(*both, [10, 2]);
+        both[1] = 20;
+        drop(both);
+        other.clear_poison();
+    });
+    let child = child.expect("the guard is gone with its handle");
+    child.join().expect("join");
+    assert_eq!(child.exit_code(), Some(0));
+    assert_eq!(*other.lock().expect("cleared"), [10, 20]);
 }
 
 /// Sets the soft limit of a resource; what it was.
