@@ -74,6 +74,8 @@
 //! - No handle is to be used in a signal handler that may have interrupted a call on it.
 //! - A handle's drop may wait for up to a second where a *stopped* process sits in the segment's gate
 //!   (it would have to be stopped within some microseconds); then the name is left for [`sweep`].
+//! - An endpoint ([`Producer`], [`Consumer`]) that is leaked keeps its side until the process ends: it owns
+//!   a handle, so that nothing else ends it.
 //! - A process that exits without dropping its handles (`std::process::exit`) leaves what a crash
 //!   would: the name stays until the next create or open of it, or [`sweep`].
 //! - While a large segment is being created, other creates, opens, drops and forks of that process
@@ -153,7 +155,7 @@ pub use place::Place;
 #[cfg(not(loom))]
 pub use process::{Outcome, Process, ProcessBuilder};
 #[cfg(not(loom))]
-pub use queue::{Iter, Queue, TryIter};
+pub use queue::{Consumer, Iter, Producer, Queue, ReadChunk, TryIter, WriteChunk};
 #[cfg(not(loom))]
 pub use segment::unlink;
 #[cfg(all(feature = "shared_memory", not(loom)))]
@@ -168,10 +170,10 @@ pub use value::Value;
 /// changes without notice.
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::ring::{Items, Lot, Refusal, Ring, RingWords, Room, Span};
+    pub use crate::ring::{Items, Lot, OwnedHead, OwnedTail, Refusal, Ring, RingWords, Room, Span};
     pub use crate::sync::{
-        Announced, Deadline, Event, Holder, Journal, Liveness, Lock, LockError, LockGuard,
-        LockWord, Patience, Slots, Standing,
+        Announced, Deadline, Event, HeldLock, Holder, Journal, Liveness, Lock, LockError,
+        LockGuard, LockWord, Patience, Slots, Standing,
     };
 }
 

@@ -1,5 +1,8 @@
 //! [`Queue`]: a bounded queue of plain elements between processes.
 
+mod consumer;
+mod producer;
+
 use crate::element::Element;
 use crate::error::{GetError, PutAllError, PutError, Result};
 use crate::layout::Kind;
@@ -12,6 +15,9 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use consumer::{Consumer, ReadChunk};
+pub use producer::{Producer, WriteChunk};
 
 // SAFETY: `repr(C)`, atomics alone, every one of them valid when zero.
 unsafe impl Body for RingWords {
@@ -61,8 +67,29 @@ pub struct Queue<T: Element> {
     mask: u64,
 }
 
-/// How far ahead slots are fetched, in bytes.
+/// How far ahead slots are fetched, in bytes; and how much of a batch, at most.
 const FETCH_AHEAD: u64 = 256;
+const FETCH_MOST: u64 = 1024;
+
+/// Has the CPU fetch a cache line: a hint.
+#[inline]
+fn fetch<const FOR_WRITING: bool>(at: *const i8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    if FOR_WRITING {
+        // The intrinsic would fetch for reading on a baseline CPU, and the line would have to be
+        // asked for twice.
+        // SAFETY: a prefetch is a hint, and faults at no address; CPUs without it do nothing.
+        unsafe {
+            std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags));
+        }
+    } else {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = at;
+}
 
 const FOREVER: Patience = Patience::Until(Deadline::NEVER);
 
@@ -156,44 +183,63 @@ impl<T: Element> Queue<T> {
         )
     }
 
-    /// Where the item of a position lies; inside the slots for every position.
+    /// The first slot.
     #[inline]
-    fn slot(&self, position: u64) -> *mut T {
+    fn slots(&self) -> *mut T {
+        self.region.data().as_ptr().cast()
+    }
+
+    /// Which slot is a position's; less than the capacity for every position.
+    #[inline]
+    fn index(&self, position: u64) -> usize {
         let index = if self.mask != 0 {
             position & self.mask
         } else {
             position % self.region.capacity()
         };
         #[allow(clippy::cast_possible_truncation)] // less than the capacity, which was mapped
-        self.region
-            .data()
-            .as_ptr()
-            .cast::<T>()
-            .wrapping_add(index as usize)
+        let index = index as usize;
+        index
     }
 
-    /// Has the CPU fetch what this side will come to next, if it is this side's. The commits are
-    /// full barriers, which would else wait for the other CPU's cache line every few items.
+    /// Where the item of a position lies; inside the slots for every position.
+    #[inline]
+    fn slot(&self, position: u64) -> *mut T {
+        self.slots().wrapping_add(self.index(position))
+    }
+
+    /// Where the items of a span lie, up to the last slot and from the first one on: pointers and
+    /// counts. Of more positions than there are slots, each slot once.
+    #[inline]
+    fn pieces(&self, span: Span) -> [(*mut T, usize); 2] {
+        let (index, capacity) = (self.index(span.start), self.region.capacity());
+        #[allow(clippy::cast_possible_truncation)] // at most the capacity, which was mapped
+        let (len, behind) = (
+            span.len.min(capacity) as usize,
+            (capacity - index as u64) as usize,
+        );
+        let first = len.min(behind);
+        let piece = self.slots().wrapping_add(index);
+        [(piece, first), (self.slots(), len - first)]
+    }
+
+    /// Has the CPU fetch what this side will come to next, if it is this side's: behind one item, the
+    /// line that is a little ahead; behind a batch, as many as it had. The commits are full barriers,
+    /// which would else wait for the other CPU's cache lines every few items.
     #[inline]
     fn fetch_ahead<const FOR_WRITING: bool>(&self, span: Span) {
-        let ahead = (FETCH_AHEAD / size_of::<T>() as u64).max(1);
-        if ahead < span.ahead {
-            let slot = self.slot(span.start + span.len + ahead);
-            #[cfg(all(target_arch = "x86_64", not(miri)))]
-            if FOR_WRITING {
-                // The intrinsic would fetch for reading on a baseline CPU, and the line would have
-                // to be asked for twice.
-                // SAFETY: a prefetch is a hint, and faults at no address; CPUs without it do nothing.
-                unsafe {
-                    std::arch::asm!("prefetchw [{}]", in(reg) slot, options(nostack, preserves_flags));
-                }
-            } else {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                // SAFETY: as above.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(slot.cast()) };
+        let end = span.start + span.len;
+        let item = size_of::<T>() as u64;
+        if span.len == 1 {
+            let ahead = (FETCH_AHEAD / item).max(1);
+            if ahead < span.ahead {
+                fetch::<FOR_WRITING>(self.slot(end + ahead).cast());
             }
-            #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-            let _ = slot;
+            return;
+        }
+        let next = span.len.min(span.ahead).min(FETCH_MOST / item);
+        for position in (end..end + next).step_by((64 / size_of::<T>()).max(1)) {
+            fetch::<FOR_WRITING>(self.slot(position).cast());
         }
     }
 
@@ -214,6 +260,15 @@ impl<T: Element> Queue<T> {
         // SAFETY: a slot is inside the region and aligned for `T` (region, invariant 1), any bytes
         // are a valid `T`, and nobody writes this one until the commit (ring, invariant 2).
         unsafe { self.slot(position).read() }
+    }
+
+    /// Reads the items of a span into the front of `out`; how many those are.
+    fn read_many(&self, span: Span, out: &mut [T]) -> usize {
+        let positions = span.start..span.start + span.len;
+        out.iter_mut()
+            .zip(positions)
+            .map(|(out, position)| *out = self.read(position))
+            .count()
     }
 
     #[inline]
@@ -302,7 +357,8 @@ impl<T: Element> Queue<T> {
     /// Takes an item if there is one now.
     ///
     /// # Errors
-    /// [`GetError::Empty`], [`GetError::Busy`] (somebody is in [`get_with`](Self::get_with)),
+    /// [`GetError::Empty`], [`GetError::Busy`] (somebody is in [`get_with`](Self::get_with), or has
+    /// the [`consumer`](Self::consumer)),
     /// [`GetError::Closed`], [`GetError::Corrupt`].
     #[inline]
     pub fn try_get(&self) -> Result<T, GetError> {
@@ -347,13 +403,9 @@ impl<T: Element> Queue<T> {
         if out.is_empty() {
             return Ok(0);
         }
-        let got = self.ring().get(out.len() as u64, FOREVER, |span| {
-            let positions = span.start..span.start + span.len;
-            out.iter_mut()
-                .zip(positions)
-                .map(|(out, position)| *out = self.read(position))
-                .count()
-        });
+        let got = self
+            .ring()
+            .get(out.len() as u64, FOREVER, |span| self.read_many(span, out));
         got.map_err(GetError::from)
     }
 

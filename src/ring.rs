@@ -31,10 +31,12 @@
 //! again and checking them. A wake-up that dies with it is slept through for at most a nap.
 
 mod claim;
+mod owned;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{CountedLock, Event, Holder, LockError, Patience, full_fence_after_rmw};
 pub use claim::{Items, Lot, Room};
+pub use owned::{OwnedHead, OwnedTail};
 
 /// The bit of `tail` that says closed.
 const CLOSED: u64 = 1 << 63;
@@ -63,21 +65,22 @@ impl Side {
         }
     }
 
-    /// Learns from a wait that ended with `found` positions, where an item takes `per_item`; under
-    /// the lock.
+    /// Learns from a wait that ended with `found` positions, where an item, or a batch of them, takes
+    /// `per_item`; under the lock.
     ///
     /// A faster side that looked after every item would take the cache lines away from the slower
     /// one each time, and both would go at the speed of those. So a stream is to be passed on in
     /// batches, and a single item, as in a conversation, at once. Which of the two it is shows in
-    /// what a pause brings: more than one item, and it was worth it. Where pauses have become short
-    /// a stream would not show any more, so now and then a long one is tried.
+    /// what a pause brings: more than one item, and it was worth it; more than half the ring, and the
+    /// other side was about to run into its end. Where pauses have become short a stream would not
+    /// show any more, so now and then a long one is tried.
     #[cold]
     fn tune(&self, found: u64, per_item: u64, capacity: u64) {
         let gap = u64::from(self.gap());
         let most = u64::from(LONGEST_GAP).min(capacity / per_item / 2).max(1);
         let next = if self.lock.count.load(Ordering::Relaxed) & PROBE == 0 {
             u64::from(FIRST_GAP)
-        } else if found > per_item {
+        } else if (per_item + 1..=capacity / 2).contains(&found) {
             gap * 2
         } else {
             gap / 2
@@ -149,6 +152,15 @@ pub struct Span {
     pub len: u64,
     /// How many positions behind these are this side's too: what may be fetched ahead.
     pub ahead: u64,
+}
+
+impl Span {
+    /// No position at all, which no claim has.
+    pub const EMPTY: Self = Self {
+        start: 0,
+        len: 0,
+        ahead: 0,
+    };
 }
 
 /// A ring, seen by one of its holders.

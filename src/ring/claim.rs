@@ -10,8 +10,8 @@ use crate::sync::{
     Announced, Deadline, Lock, LockError, LockGuard, Patience, full_fence_after_rmw,
 };
 
-const PRODUCERS: u32 = 0;
-const CONSUMERS: u32 = 1;
+pub(super) const PRODUCERS: u32 = 0;
+pub(super) const CONSUMERS: u32 = 1;
 
 /// What a commit carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,7 +215,7 @@ impl<'a> Ring<'a> {
     }
 
     #[inline]
-    fn lock(
+    pub(super) fn lock(
         self,
         side: &'a Side,
         which: u32,
@@ -227,7 +227,7 @@ impl<'a> Ring<'a> {
     /// How many positions are free behind `tail`; under the producers' lock. Where the copy of head
     /// shows room for fewer than `most`, head itself is asked.
     #[inline]
-    fn room(self, tail: u64, most: u64, owner_died: bool) -> Result<u64, Refusal> {
+    pub(super) fn room(self, tail: u64, most: u64, owner_died: bool) -> Result<u64, Refusal> {
         let side = &self.words.producers;
         if tail & CLOSED != 0 {
             return Err(Refusal::Closed);
@@ -250,7 +250,7 @@ impl<'a> Ring<'a> {
     /// How many positions are filled from `head` on; under the consumers' lock. Where the copy of
     /// tail shows fewer than `most`, tail itself is asked.
     #[inline]
-    fn items(self, head: u64, most: u64, owner_died: bool) -> Result<u64, Refusal> {
+    pub(super) fn items(self, head: u64, most: u64, owner_died: bool) -> Result<u64, Refusal> {
         let side = &self.words.consumers;
         if head & CLOSED != 0 {
             return Err(Refusal::Corrupt); // only a tail has that bit
@@ -274,7 +274,12 @@ impl<'a> Ring<'a> {
     }
 
     #[cold]
-    fn await_room(self, least: u64, patience: Patience, gap: u32) -> Result<(), Refusal> {
+    pub(super) fn await_room(
+        self,
+        least: u64,
+        patience: Patience,
+        gap: u32,
+    ) -> Result<(), Refusal> {
         let deadline = to_wait(patience)?;
         // Anything but a ring that is too full, and open, ends the wait; what it is, the next round
         // finds.
@@ -288,7 +293,7 @@ impl<'a> Ring<'a> {
     }
 
     #[cold]
-    fn await_item(self, patience: Patience, gap: u32) -> Result<(), Refusal> {
+    pub(super) fn await_item(self, patience: Patience, gap: u32) -> Result<(), Refusal> {
         let deadline = to_wait(patience)?;
         let look = || {
             let (head, tail) = self.counts();

@@ -164,6 +164,20 @@ impl<'a> Lock<'a> {
         })
     }
 
+    /// Releases what a guard of this lock was detached from; a second time, and of a stale copy, it
+    /// does nothing.
+    pub fn release(self, held: &mut HeldLock) {
+        let number = std::mem::take(&mut held.number);
+        if number != 0 {
+            drop(LockGuard {
+                lock: self,
+                number,
+                owner_died: false,
+                not_send: PhantomData,
+            });
+        }
+    }
+
     #[inline]
     fn take(self, from: u64, to: u64) -> bool {
         // Acquire: pairs with the Release swap of the owner before.
@@ -245,7 +259,8 @@ impl<'a> Lock<'a> {
                 assert!(
                     matches!(patience, Patience::Try) || !self.is_held_by_this_thread(owner),
                     "deadlock: this thread holds the lock it waits for \
-                     (a call on a handle from inside a closure that runs under its lock?)"
+                     (a call on a handle from inside a closure that runs under its lock, \
+                     or beside an endpoint that this thread has?)"
                 );
                 Ok(false)
             }
@@ -254,7 +269,8 @@ impl<'a> Lock<'a> {
 
     fn is_held_by_this_thread(self, owner: u64) -> bool {
         let entry = self.held_entry(owner);
-        HELD.with_borrow(|held| held.contains(&entry))
+        // The threads of a model share the notes, as they are one thread to the system.
+        cfg!(not(loom)) && HELD.with_borrow(|held| held.contains(&entry))
     }
 
     fn held_entry(self, number: u64) -> HeldEntry {
@@ -287,7 +303,7 @@ pub(crate) fn count_announced(is_live: impl Fn((u64, u64), u64) -> bool) -> usiz
 }
 
 /// A lock that this thread holds while user code runs, which might come back for it.
-#[derive(PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct HeldEntry {
     identity: (u64, u64),
     which: u32,
@@ -297,6 +313,20 @@ struct HeldEntry {
 
 thread_local! {
     static HELD: RefCell<Vec<HeldEntry>> = const { RefCell::new(Vec::new()) };
+}
+
+fn note(entry: HeldEntry) {
+    HELD.with_borrow_mut(|held| held.push(entry));
+}
+
+/// Where the thread is ending and its notes are gone, there is nothing to withdraw.
+fn withdraw(entry: &HeldEntry) {
+    let _ = HELD.try_with(|held| {
+        let mut held = held.borrow_mut();
+        if let Some(mine) = held.iter().rposition(|other| other == entry) {
+            held.swap_remove(mine);
+        }
+    });
 }
 
 /// The lock, held; dropping it releases.
@@ -341,11 +371,22 @@ impl<'a> LockGuard<'a> {
     /// To be called before user code runs under the lock: until the result is dropped, this
     /// thread's coming back for the lock is a panic rather than a wait for itself.
     pub fn announce(&self) -> Announced<'a> {
-        let entry = self.lock.held_entry(self.number);
-        HELD.with_borrow_mut(|held| held.push(entry));
+        note(self.lock.held_entry(self.number));
         Announced {
             lock: self.lock,
             number: self.number,
+            not_send: PhantomData,
+        }
+    }
+
+    /// Keeps the lock beyond the borrow of its word, and announced all the while: see [`HeldLock`].
+    pub fn detach(self) -> HeldLock {
+        let entry = self.lock.held_entry(self.number);
+        std::mem::forget(self);
+        note(entry.clone());
+        HeldLock {
+            number: entry.number,
+            entry,
             not_send: PhantomData,
         }
     }
@@ -376,14 +417,33 @@ pub struct Announced<'a> {
 
 impl Drop for Announced<'_> {
     fn drop(&mut self) {
-        let entry = self.lock.held_entry(self.number);
-        // In a thread that is ending, the notes may be gone before the guards are.
-        let _ = HELD.try_with(|held| {
-            let mut held = held.borrow_mut();
-            if let Some(mine) = held.iter().rposition(|other| *other == entry) {
-                held.swap_remove(mine);
-            }
-        });
+        withdraw(&self.lock.held_entry(self.number));
+    }
+}
+
+/// A lock that is held by a value which owns its memory, and so can't borrow the word: the part of a
+/// guard that needs no borrow. [`Lock::release`] ends it; dropped alone, it leaves the lock held.
+#[must_use = "the lock stays held until `Lock::release`"]
+#[derive(Debug)]
+pub struct HeldLock {
+    /// What the lock was taken with; 0 once it is released.
+    number: u64,
+    entry: HeldEntry,
+    not_send: PhantomData<*const ()>,
+}
+
+impl HeldLock {
+    /// Whether it is a copy that belongs to another process, as [`LockGuard::is_stale`].
+    #[inline]
+    #[must_use]
+    pub fn is_stale(&self, holder: Holder<'_>) -> bool {
+        self.number != holder.number()
+    }
+}
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        withdraw(&self.entry);
     }
 }
 

@@ -12,7 +12,9 @@ mod slots;
 pub(crate) use counted::CountedLock;
 pub use event::{Deadline, Event};
 pub use journal::Journal;
-pub use lock::{Announced, Holder, Liveness, Lock, LockError, LockGuard, LockWord, Standing};
+pub use lock::{
+    Announced, HeldLock, Holder, Liveness, Lock, LockError, LockGuard, LockWord, Standing,
+};
 #[cfg(not(loom))]
 pub(crate) use lock::{count_announced, forget_held_locks};
 pub use slots::Slots;
@@ -59,8 +61,9 @@ impl Patience {
 }
 
 /// Waits for `look` without sleeping, where another CPU may be at work for it: looks after `gap`
-/// pauses, then after twice as many, and so on up to every [`LONGEST_GAP`], until about `pauses` have
-/// gone by. The caller has just looked.
+/// pauses and from then on at every quarter of the time that has gone by, but neither more often than
+/// that nor more seldom than every [`LONGEST_GAP`], until about `pauses` have gone by. So it is at most
+/// a quarter late for whatever is due soon. The caller has just looked.
 #[inline]
 pub(crate) fn spin<R>(pauses: u32, gap: u32, mut look: impl FnMut() -> Option<R>) -> Option<R> {
     #[cfg(loom)]
@@ -73,16 +76,16 @@ pub(crate) fn spin<R>(pauses: u32, gap: u32, mut look: impl FnMut() -> Option<R>
         if !crate::os::spinning_pays() {
             return None;
         }
-        let (mut left, mut gap) = (pauses, gap);
-        while left > 0 {
-            for _ in 0..gap {
+        let (mut gone, mut next) = (0, gap);
+        while gone < pauses {
+            for _ in 0..next {
                 std::hint::spin_loop();
             }
             if let found @ Some(_) = look() {
                 return found;
             }
-            left = left.saturating_sub(gap);
-            gap = (gap * 2).min(LONGEST_GAP.max(gap));
+            gone += next;
+            next = (gone / 4).clamp(gap.max(1), LONGEST_GAP.max(gap));
         }
         None
     }

@@ -7,6 +7,7 @@ mod support;
 
 mod array;
 mod bytes;
+mod endpoints;
 mod handles;
 #[cfg(feature = "serde")]
 mod messages;

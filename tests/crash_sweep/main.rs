@@ -3,9 +3,9 @@
 //! was attached all along, and one that opens the segment by its name afterwards. In turn each of
 //! them is the first to act.
 //!
-//! A row for a new operation is an entry in `queue_rows`, `bytes_rows`, `value_rows`, `array_rows`,
-//! `sleeper_rows`, `lock_rows` or `shmem_rows` (a feature); a new type is a new `Row`. Rows that are wrong
-//! on purpose show each time that the sweep sees what is wrong.
+//! A row for a new operation is an entry in `queue_rows`, `endpoint_rows`, `bytes_rows`, `value_rows`,
+//! `array_rows`, `sleeper_rows`, `lock_rows` or `shmem_rows` (a feature); a new type is a new `Row`. Rows
+//! that are wrong on purpose show each time that the sweep sees what is wrong.
 //!
 //! | form | asked for by | what it sweeps |
 //! |---|---|---|
@@ -21,6 +21,8 @@
 mod array_rows;
 #[cfg(target_arch = "x86_64")]
 mod bytes_rows;
+#[cfg(target_arch = "x86_64")]
+mod endpoint_rows;
 #[cfg(target_arch = "x86_64")]
 mod lock_rows;
 #[cfg(target_arch = "x86_64")]
@@ -61,7 +63,8 @@ fn main() -> ExitCode {
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use super::{
-        array_rows, bytes_rows, lock_rows, not_run, queue_rows, sleeper_rows, step, value_rows,
+        array_rows, bytes_rows, endpoint_rows, lock_rows, not_run, queue_rows, sleeper_rows, step,
+        value_rows,
     };
     use crate::sweep::{Form, Report, Row, sweep};
     use std::process::ExitCode;
@@ -170,6 +173,7 @@ mod x86_64 {
         // What a process does once, and not in an operation: here, not in every child.
         let queue = shmkit::Queue::<u8>::new(1).expect("an anonymous queue");
         let _ = queue.get_timeout(Duration::from_millis(1));
+        drop(queue.producer().expect("nobody else's"));
 
         let start = Instant::now();
         println!(
@@ -201,6 +205,7 @@ mod x86_64 {
         table.add(array_rows::WORDS);
         table.add(array_rows::WIDES);
         table.add(queue_rows::ROWS);
+        table.add(endpoint_rows::ROWS);
         table.add(bytes_rows::ROWS);
         table.add(sleeper_rows::ROWS);
         #[cfg(feature = "shared_memory")]

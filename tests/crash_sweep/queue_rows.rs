@@ -24,21 +24,21 @@ pub(crate) const CAPACITY: usize = 3;
 
 /// One row: a state, an operation, and what it makes of the state.
 pub(crate) struct QueueRow {
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// How many items went through before: where in the slots things begin.
-    turned: u64,
+    pub(crate) turned: u64,
     /// The items that the operation finds, by number, and whether the queue is closed.
-    items: &'static [u64],
+    pub(crate) items: &'static [u64],
     /// What was put, where the predecessor got as far as changing it.
-    prepared: Option<&'static [u64]>,
-    closed: bool,
-    operate: fn(&Queue<Item>) -> bool,
-    predecessor: Option<Predecessor<Queue<Item>>>,
+    pub(crate) prepared: Option<&'static [u64]>,
+    pub(crate) closed: bool,
+    pub(crate) operate: fn(&Queue<Item>) -> bool,
+    pub(crate) predecessor: Option<Predecessor<Queue<Item>>>,
     /// The items afterwards, and whether the queue is closed; `None` where nothing changes.
-    after: Option<(&'static [u64], bool)>,
+    pub(crate) after: Option<(&'static [u64], bool)>,
 }
 
-const BASE: QueueRow = QueueRow {
+pub(crate) const BASE: QueueRow = QueueRow {
     name: "",
     turned: 0,
     items: &[],

@@ -6,7 +6,7 @@ use crate::queue_rows::{
 };
 use crate::step::{self, Raw};
 use crate::sweep::{First, Outcome, Predecessor, Row, expect, timed};
-use shmkit::{GetError, Queue};
+use shmkit::{GetError, PutError, Queue};
 use std::time::Duration;
 
 /// One row.
@@ -26,7 +26,7 @@ pub(crate) struct SleeperRow {
 }
 
 const NOT_EMPTY: u64 = 256;
-const NOT_FULL: u64 = 384;
+pub(crate) const NOT_FULL: u64 = 384;
 const CLOSED: u64 = 1 << 63;
 
 /// Longer than a survivor may wait: to run into it is a violation.
@@ -62,6 +62,62 @@ pub(crate) const ROWS: &[SleeperRow] = &[
         instead: GET_1,
         served: [4, 4],
         left: (&[2, 3, 4], false),
+    },
+    SleeperRow {
+        name: "Queue::put, a consumer asleep",
+        items: &[],
+        sleeper: |queue| match queue
+            .consumer()
+            .and_then(|mut side| side.get_timeout(PATIENCE))
+        {
+            Ok([first, ..]) => u8::try_from(first / 1000).unwrap_or(101),
+            Err(_) => 102,
+        },
+        operate: PUT_9,
+        committed: |raw| raw.word(TAIL) == 1,
+        instead: |queue| queue.put(item(5)).is_ok(),
+        served: [9, 5],
+        left: (&[], false),
+    },
+    SleeperRow {
+        name: "Consumer::get, a producer asleep",
+        items: &[1, 2, 3],
+        sleeper: |queue| {
+            let put = queue
+                .producer()
+                .and_then(|mut side| side.put_timeout(item(4), PATIENCE));
+            if put.is_ok() { 4 } else { 102 }
+        },
+        operate: |queue| queue.consumer().and_then(|mut side| side.get()) == Ok(item(1)),
+        committed: |raw| raw.word(HEAD) == 1,
+        instead: GET_1,
+        served: [4, 4],
+        left: (&[2, 3, 4], false),
+    },
+    SleeperRow {
+        name: "Queue::close, a producer asleep",
+        items: &[1, 2, 3],
+        sleeper: |queue| {
+            let put = queue
+                .producer()
+                .and_then(|mut side| side.put_timeout(item(4), PATIENCE));
+            if put == Err(PutError::Closed) {
+                100
+            } else {
+                102
+            }
+        },
+        operate: |queue| {
+            queue.close();
+            true
+        },
+        committed: |raw| raw.word(TAIL) == CLOSED | 3,
+        instead: |queue| {
+            queue.close();
+            true
+        },
+        served: [100, 100],
+        left: (&[1, 2, 3], true),
     },
     SleeperRow {
         name: "Queue::close, a getter asleep",

@@ -1,7 +1,7 @@
 //! Locks and guards across forks.
 
 use crate::fork::{Child, Line, Name, exit, panic_of, panic_of_child, raw_fork, soon};
-use shmkit::{Array, ByteQueue, GetError, PutError, Queue, Value};
+use shmkit::{Array, ByteQueue, Consumer, GetError, Producer, PutError, Queue, Value};
 use std::sync::TryLockError;
 
 /// A fork in the middle of an update: the child's copy of it commits nothing, its parent's does.
@@ -189,6 +189,77 @@ pub(crate) fn fork_with_reservation() {
     Child::of(second).finish();
     assert_eq!(queue.try_get().expect("a message"), b"right");
     assert_eq!(queue.try_get().expect("a message").len(), 1);
+}
+
+/// A fork beside endpoints and chunks: the child's copies of them are of no use and change nothing,
+/// its parent's go on.
+pub(crate) fn fork_beside_endpoints() {
+    let queue = Queue::<u64>::new(4).expect("create");
+    queue.put_all(&[1, 2]).expect("put");
+    let mut tail = queue.producer().expect("nobody else's");
+    let mut head = queue.consumer().expect("nobody else's");
+    type Call = fn(&mut Producer<u64>, &mut Consumer<u64>);
+    let calls: [Call; 8] = [
+        |tail, _| _ = tail.put(9),
+        |tail, _| _ = tail.try_put(9),
+        |tail, _| _ = tail.put_many(&[9]),
+        |tail, _| _ = tail.try_chunk(1),
+        |_, head| _ = head.get(),
+        |_, head| _ = head.try_get(),
+        |_, head| _ = head.try_peek(),
+        |_, head| _ = head.try_chunk(1),
+    ];
+    let status = match raw_fork() {
+        0 => {
+            for call in calls {
+                let text = panic_of(|| call(&mut tail, &mut head));
+                assert!(text.contains("the endpoint is its parent's"), "{text}");
+            }
+            drop((tail, head));
+            assert_eq!(queue.len(), 2, "a copy put or took");
+            assert_eq!(queue.try_put(9), Err(PutError::Busy), "a copy let go");
+            assert_eq!(queue.try_get(), Err(GetError::Busy), "a copy let go");
+            exit(0)
+        }
+        pid => Child::of(pid).wait(),
+    };
+    assert_eq!(status, 0, "a child failed");
+
+    let mut written = tail.chunk(2).expect("room");
+    written.iter_mut().for_each(|slot| *slot = 3);
+    let read = head.chunk(2).expect("items");
+    let status = match raw_fork() {
+        0 => {
+            for text in [
+                panic_of(|| written.as_mut_slices().0.len()),
+                panic_of(|| read.as_slices().0.len()),
+                panic_of(|| written.commit(1)),
+                panic_of(|| read.release(1)),
+            ] {
+                assert!(text.contains("the endpoint is its parent's"), "{text}");
+            }
+            assert_eq!(queue.len(), 2, "a copy put or took");
+            exit(0)
+        }
+        pid => Child::of(pid).wait(),
+    };
+    assert_eq!(status, 0, "a child failed");
+    written.commit(2).expect("the parent's own");
+    read.release(2);
+    assert_eq!((head.get(), head.get()), (Ok(3), Ok(3)));
+
+    // A child that wants a side waits for it like anybody, and is no deadlock of its own.
+    let line = Line::new();
+    let child = Child::fork(|| {
+        line.tell();
+        assert_eq!(queue.get(), Ok(4));
+        assert_eq!(queue.producer().expect("free").put(5), Ok(()));
+    });
+    line.hear();
+    tail.put(4).expect("the parent's own");
+    drop((tail, head));
+    child.finish();
+    assert_eq!(queue.get(), Ok(5));
 }
 
 /// Which handle a parent locks through: what it has in common with its forked child differs.

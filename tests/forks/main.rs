@@ -12,6 +12,7 @@ mod locking;
 #[cfg(feature = "shared_memory")]
 mod shmem;
 mod threads;
+mod waking;
 
 const TESTS: &[(&str, fn())] = &[
     (
@@ -66,6 +67,15 @@ const TESTS: &[(&str, fn())] = &[
     (
         "processes_of_one_fork_tree_share_work",
         locking::tree_at_work,
+    ),
+    (
+        "a_childs_copies_of_endpoints_are_of_no_use",
+        locking::fork_beside_endpoints,
+    ),
+    ("nobody_asleep_costs_no_system_call", waking::nobody_asleep),
+    (
+        "a_batch_for_a_sleeper_costs_one_system_call",
+        waking::one_call_a_batch,
     ),
     (
         "forks_beside_threads_that_open_and_drop_never_hang",

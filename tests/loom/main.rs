@@ -29,6 +29,8 @@ mod journal;
 #[cfg(loom)]
 mod lock;
 #[cfg(loom)]
+mod owned;
+#[cfg(loom)]
 mod ring;
 #[cfg(loom)]
 mod slots;

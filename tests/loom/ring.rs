@@ -8,18 +8,18 @@ use shmkit::internals::{Refusal, Ring, RingWords, Span};
 
 /// A ring with its slots, in loom's cells: it reports a slot that is read while it is written, or
 /// whose writing the reader need not have seen.
-struct Queue {
+pub(crate) struct Queue {
     words: RingWords,
     slots: Vec<UnsafeCell<u64>>,
     holders: Holders,
 }
 
 impl Queue {
-    fn new(capacity: usize) -> Arc<Self> {
+    pub(crate) fn new(capacity: usize) -> Arc<Self> {
         Self::held_by(Holders::immortal(), capacity)
     }
 
-    fn held_by(holders: Holders, capacity: usize) -> Arc<Self> {
+    pub(crate) fn held_by(holders: Holders, capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             words: RingWords::default(),
             slots: (0..capacity).map(|_| UnsafeCell::new(0)).collect(),
@@ -27,7 +27,7 @@ impl Queue {
         })
     }
 
-    fn ring(&self, number: u64) -> Ring<'_> {
+    pub(crate) fn ring(&self, number: u64) -> Ring<'_> {
         Ring::new(
             &self.words,
             self.slots.len() as u64,
@@ -39,7 +39,7 @@ impl Queue {
         &self.slots[position as usize % self.slots.len()]
     }
 
-    fn write(&self, span: Span, items: &[u64]) {
+    pub(crate) fn write(&self, span: Span, items: &[u64]) {
         for (position, item) in (span.start..span.start + span.len).zip(items) {
             // SAFETY: the slot is this side's; where it is not, loom panics before this.
             self.slot(position)
@@ -47,27 +47,32 @@ impl Queue {
         }
     }
 
-    fn read(&self, span: Span) -> Vec<u64> {
+    pub(crate) fn read(&self, span: Span) -> Vec<u64> {
         (span.start..span.start + span.len)
             // SAFETY: the slot is this side's; where it is not, loom panics before this.
             .map(|position| self.slot(position).with(|slot| unsafe { *slot }))
             .collect()
     }
 
-    fn put(&self, number: u64, item: u64) -> Result<(), Refusal> {
+    pub(crate) fn put(&self, number: u64, item: u64) -> Result<(), Refusal> {
         let put = self
             .ring(number)
             .put(1, FOREVER, |span| self.write(span, &[item]));
         put.map(|count| assert_eq!(count, 1))
     }
 
-    fn get(&self, number: u64) -> Result<u64, Refusal> {
+    pub(crate) fn get(&self, number: u64) -> Result<u64, Refusal> {
         let got = self.ring(number).get(1, FOREVER, |span| self.read(span));
         got.map(|items| items[0])
     }
 
+    /// The kernel lets go of what that holder had.
+    pub(crate) fn die(&self, number: u64) {
+        self.holders.die(number);
+    }
+
     /// Gets until closed and drained.
-    fn drain(&self, number: u64) -> Vec<u64> {
+    pub(crate) fn drain(&self, number: u64) -> Vec<u64> {
         let mut all = Vec::new();
         loop {
             match self.get(number) {

@@ -13,6 +13,7 @@ mod array;
 mod bytes;
 mod bytes_corrupt;
 mod corrupt;
+mod endpoints;
 mod queue;
 mod value;
 
@@ -22,7 +23,7 @@ use shmkit::internals::{Deadline, Holder, Lock, LockWord, Patience};
 use shmkit::{Element, HeapMemory, Memory};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 /// Where a body, which begins with its first lock word, lies in memory.
@@ -160,3 +161,24 @@ fn until_panic<R>(f: impl FnOnce() -> R) -> Option<R> {
         Err(payload) => resume_unwind(payload),
     }
 }
+
+/// What the panic in `f` says, which is a copy's of an endpoint, and is not printed.
+fn copy_says<R>(f: impl FnOnce() -> R) -> String {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let is_expected = |text: &&str| text.contains(OF_A_COPY);
+            if !info.payload().downcast_ref().is_some_and(is_expected) {
+                hook(info);
+            }
+        }));
+    });
+    let payload = catch_unwind(AssertUnwindSafe(f)).err();
+    let payload = payload.expect("expected a panic, found none");
+    let text = payload.downcast_ref::<&str>().copied();
+    text.expect("a text").to_owned()
+}
+
+/// What an endpoint says that is not its process's own.
+const OF_A_COPY: &str = "the endpoint is its parent's";

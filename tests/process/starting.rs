@@ -144,6 +144,11 @@ pub(crate) fn guards() {
     value.update(|_| refused(2));
     room.commit(8).expect("commit");
     bytes.get_with(|_| refused(1)).expect("a message");
+    let tail = queue.producer().expect("nobody else's");
+    refused(1);
+    let head = queue.consumer().expect("nobody else's");
+    refused(2);
+    drop((tail, head));
     assert!(!has_children());
     // One that a panic ended is held no more.
     let hook = std::panic::take_hook();

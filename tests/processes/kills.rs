@@ -10,7 +10,7 @@
 use crate::board::{Board, Fleet, Rng, STOP, fleet_words, longest, longest_of, rounds_of};
 use crate::support::{Kid, Name, start};
 use crate::turn;
-use shmkit::{GetError, Queue, Value};
+use shmkit::{Consumer, GetError, Queue, Value};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -31,30 +31,92 @@ const fn item(producer: u64, sequence: u64) -> u64 {
     producer << 32 | sequence
 }
 
+/// How many items an owner of a side handles before it lets others have it.
+const BURST: u64 = 20;
+
+/// How a member of a fleet comes to its side.
+#[derive(Clone, Copy, PartialEq)]
+enum Sides {
+    /// Each call for itself.
+    Shared,
+    /// Through an endpoint, which it has for a burst, and which may be alive when it is killed.
+    Owned,
+}
+
+impl Sides {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Owned => "owned",
+        }
+    }
+
+    fn of(name: &str) -> Self {
+        match name {
+            "shared" => Self::Shared,
+            "owned" => Self::Owned,
+            other => panic!("no such way: {other}"),
+        }
+    }
+}
+
+/// What a member does between two bursts, so that the others come to theirs.
+fn do_something_else() {
+    std::thread::sleep(Duration::from_micros(300));
+}
+
 /// Role: puts 1, 2, 3 … under its number, which no other incarnation has.
 pub(crate) fn put(args: &[&str]) {
-    let [queue, board, slot, acknowledged, number] = args else {
+    let [queue, board, slot, acknowledged, number, sides] = args else {
         panic!("wrong arguments")
     };
+    let sides = Sides::of(sides);
     let slot = slot.parse().expect("a number");
     let number: usize = number.parse().expect("a number");
     let (board, acknowledged) = (Board::open(board), Board::open(acknowledged));
     let queue = Queue::<u64>::open(*queue).expect("open the queue");
+    let longest = longest_of(slot);
     let mut sequence = 0;
-    while board.get(STOP) == 0 {
+    let mut next = || {
         sequence += 1;
-        let next = item(number as u64, sequence);
-        board.timed(longest_of(slot), || queue.put(next).expect("put"));
+        (sequence, item(number as u64, sequence))
+    };
+    let acknowledge = |sequence| {
         acknowledged.set(number, sequence);
         board.add(rounds_of(slot), 1);
+    };
+    while board.get(STOP) == 0 {
+        if sides == Sides::Shared {
+            let (sequence, item) = next();
+            board.timed(longest, || queue.put(item).expect("put"));
+            acknowledge(sequence);
+            continue;
+        }
+        {
+            let mut tail = board.timed(longest, || queue.producer().expect("a turn"));
+            for _ in 0..BURST {
+                let (sequence, item) = next();
+                // By turns in place; a written chunk may be all that a killed one leaves.
+                if sequence % 2 == 0 {
+                    board.timed(longest, || tail.put(item).expect("put"));
+                } else {
+                    let mut chunk = board.timed(longest, || tail.chunk(3).expect("room"));
+                    chunk.iter_mut().for_each(|slot| *slot = item);
+                    chunk.commit(1).expect("commit");
+                }
+                acknowledge(sequence);
+            }
+        }
+        do_something_else();
     }
 }
 
 /// Role: takes, and writes down what it took.
 pub(crate) fn take(args: &[&str]) {
-    let [queue, board, slot, log, in_place] = args else {
+    let [queue, board, slot, log, in_place, sides] = args else {
         panic!("wrong arguments")
     };
+    let sides = Sides::of(sides);
     let slot = slot.parse().expect("a number");
     let (board, log) = (Board::open(board), Board::open(log));
     let queue = Queue::<u64>::open(*queue).expect("open the queue");
@@ -67,12 +129,37 @@ pub(crate) fn take(args: &[&str]) {
         "in place" => queue.get_with(|item| write_down(*item)),
         _ => queue.get().map(write_down),
     };
+    let get_owned = |head: &mut Consumer<u64>| match *in_place {
+        "in place" => {
+            let chunk = head.chunk(1)?;
+            chunk.iter().for_each(|item| write_down(*item));
+            chunk.release_all();
+            Ok(())
+        }
+        _ => head.get().map(write_down),
+    };
+    let longest = longest_of(slot);
+    let note = |got| match got {
+        Ok(()) => {
+            board.add(rounds_of(slot), 1);
+            true
+        }
+        Err(GetError::Closed) => false,
+        Err(error) => panic!("{error}"),
+    };
+    if sides == Sides::Shared {
+        while note(board.timed(longest, get)) {}
+        return;
+    }
     loop {
-        match board.timed(longest_of(slot), get) {
-            Ok(()) => board.add(rounds_of(slot), 1),
-            Err(GetError::Closed) => break,
-            Err(error) => panic!("{error}"),
+        match board.timed(longest, || queue.consumer()) {
+            Ok(mut head) => (0..BURST).all(|_| note(board.timed(longest, || get_owned(&mut head)))),
+            Err(closed) => note(Err(closed)),
         };
+        if queue.is_closed() && queue.is_empty() {
+            return;
+        }
+        do_something_else();
     }
 }
 
@@ -98,6 +185,16 @@ fn new_log(folder: &Path, logs: &mut Vec<Log>, in_place: bool) -> String {
 #[test]
 fn kills_under_load_lose_and_repeat_nothing_that_was_acknowledged() {
     let _turn = turn("kills under load");
+    kill_members(Sides::Shared);
+}
+
+#[test]
+fn killed_owners_of_a_side_lose_and_repeat_nothing_that_was_acknowledged() {
+    let _turn = turn("kills of owners");
+    kill_members(Sides::Owned);
+}
+
+fn kill_members(sides: Sides) {
     let name = Name::new("load");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = |name: &str| folder.path().join(name);
@@ -114,7 +211,14 @@ fn kills_under_load_lose_and_repeat_nothing_that_was_acknowledged() {
         let (slot, number) = (slot.to_string(), (*number - 1).to_string());
         start(
             "put",
-            &[&name, puts.path(), &slot, acknowledged.path(), &number],
+            &[
+                &name,
+                puts.path(),
+                &slot,
+                acknowledged.path(),
+                &number,
+                sides.name(),
+            ],
         )
     });
     let logs = RefCell::new(Vec::new());
@@ -124,7 +228,11 @@ fn kills_under_load_lose_and_repeat_nothing_that_was_acknowledged() {
         newest_log.borrow_mut()[slot] = logs.borrow().len();
         let log = new_log(folder.path(), &mut logs.borrow_mut(), in_place);
         let how = if in_place { "in place" } else { "by value" };
-        start("take", &[&name, takes.path(), &slot.to_string(), &log, how])
+        let slot = slot.to_string();
+        start(
+            "take",
+            &[&name, takes.path(), &slot, &log, how, sides.name()],
+        )
     });
 
     let mut rng = Rng::new();

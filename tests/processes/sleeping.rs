@@ -28,6 +28,22 @@ pub(crate) fn sleep(args: &[&str]) {
         }
         "get closed" => assert_eq!(queue.get(), Err(GetError::Closed)),
         "put closed" => assert_eq!(queue.put(2), Err(PutError::Closed)),
+        "own and put" => {
+            let mut tail = queue.producer().expect("nobody else's");
+            stage.add();
+            tail.put(9).expect("killed before");
+        }
+        "own and get" => {
+            let mut head = queue.consumer().expect("nobody else's");
+            stage.add();
+            head.get().expect("killed before");
+        }
+        "own next" => {
+            queue
+                .producer()
+                .and_then(|mut tail| tail.put(2))
+                .expect("put");
+        }
         other => panic!("no such way to sleep: {other}"),
     }
     stage.add();
@@ -142,6 +158,43 @@ fn a_killed_sleeper_keeps_no_wake_up_from_the_others() {
         "{ROUNDS} sleepers killed while they were woken: {eaten} wake-ups lost with them, longest wait {longest:?}"
     );
     assert!(longest < Duration::from_secs(1), "{longest:?}");
+}
+
+/// The owner of a side sleeps for the other side, and others sleep for its side, when it is killed.
+#[test]
+fn a_killed_owner_that_sleeps_frees_its_side() {
+    const ROUNDS: usize = 5;
+    let _turn = turn("a sleeping owner");
+    let mut longest = Duration::ZERO;
+    for _ in 0..ROUNDS {
+        let (name, stage) = (Name::new("owned"), Name::new("stage"));
+        let queue = Queue::<u64>::create(&*name, 1).expect("create the queue");
+        let at = Stage::create(&stage);
+        let getter = start("sleep", &["own and get", &name, &stage, "any CPU"]);
+        at.wait(2);
+        await_sleep(&getter);
+        assert_eq!(queue.try_get(), Err(GetError::Busy), "the owner lives");
+        getter.kill_and_reap();
+        queue.put(1).expect("put");
+
+        let putter = start("sleep", &["own and put", &name, &stage, "any CPU"]);
+        at.wait(4);
+        await_sleep(&putter);
+        let next = start("sleep", &["own next", &name, &stage, "any CPU"]);
+        at.wait(5);
+        await_sleep(&next);
+        assert_eq!(queue.try_put(3), Err(PutError::Busy), "the owner lives");
+        let began = Instant::now();
+        putter.kill_and_reap();
+        assert_eq!(queue.get(), Ok(1), "what was put before");
+        at.wait(6);
+        longest = longest.max(began.elapsed());
+        next.finish();
+        assert_eq!(queue.get(), Ok(2), "and nothing of the dead owner's");
+        assert_eq!(queue.try_get(), Err(GetError::Empty));
+    }
+    println!("{ROUNDS} sleeping owners killed: the next had its item in after {longest:?} at most");
+    assert!(longest < LONGEST, "{longest:?}");
 }
 
 #[test]

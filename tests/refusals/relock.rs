@@ -18,7 +18,8 @@ fn panic_of<R>(f: impl FnOnce() -> R) -> String {
 }
 
 const SAYS: &str = "deadlock: this thread holds the lock it waits for \
-                    (a call on a handle from inside a closure that runs under its lock?)";
+                    (a call on a handle from inside a closure that runs under its lock, \
+                    or beside an endpoint that this thread has?)";
 
 #[test]
 fn a_write_inside_an_update_says_deadlock() {

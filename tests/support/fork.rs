@@ -70,6 +70,13 @@ impl Child {
         }
     }
 
+    /// Whether the kernel says that it sleeps.
+    pub(crate) fn sleeps(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).expect("a child");
+        let (_, rest) = stat.rsplit_once(") ").expect("a name in brackets");
+        rest.starts_with('S')
+    }
+
     pub(crate) fn finish(self) {
         assert_eq!(self.wait(), 0, "a child failed");
     }

@@ -1,0 +1,171 @@
+//! What waking costs in system calls: a child's are counted by its tracer, which is this process.
+
+use crate::fork::{Child, exit, raw_fork};
+use shmkit::{Queue, Value};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The calls to `futex` that a traced child made while it ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Calls {
+    wakes: u32,
+    waits: u32,
+}
+
+/// Runs `f` in a forked child and counts its calls. `None` where the system allows no tracing.
+fn count(f: impl FnOnce()) -> Option<Calls> {
+    let pid = raw_fork();
+    let none = std::ptr::null_mut::<libc::c_void>();
+    if pid == 0 {
+        // SAFETY: PTRACE_TRACEME ignores its arguments.
+        if unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, none, none) } == -1 {
+            exit(NO_TRACING);
+        }
+        // SAFETY: stops this process, until its tracer goes on with it.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        let well = catch_unwind(AssertUnwindSafe(f)).is_ok();
+        exit(if well { 0 } else { 101 })
+    }
+    let request = |request: libc::c_uint, data: libc::c_int| {
+        // SAFETY: neither request used here touches our memory; the data is a number.
+        let done = unsafe { libc::ptrace(request, pid, none, libc::c_long::from(data)) };
+        assert_ne!(done, -1, "ptrace: {}", std::io::Error::last_os_error());
+    };
+    let mut calls = Calls::default();
+    let mut is_set_up = false;
+    loop {
+        let mut status = 0;
+        // SAFETY: a child of our own, and room for its status.
+        let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        assert_eq!(waited, pid, "wait for a child");
+        if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == NO_TRACING {
+            return not_run("PTRACE_TRACEME was refused");
+        }
+        if !libc::WIFSTOPPED(status) {
+            assert_eq!(status, 0, "the traced child failed");
+            return Some(calls);
+        }
+        if !is_set_up {
+            is_set_up = true;
+            let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL;
+            request(libc::PTRACE_SETOPTIONS, options);
+        } else if libc::WSTOPSIG(status) == libc::SIGTRAP | 0x80 {
+            match entered(pid) {
+                Some([number, _, op, ..]) if number == libc::SYS_futex.cast_unsigned() => {
+                    match i32::try_from(op & 0x7f) {
+                        Ok(libc::FUTEX_WAKE) => calls.wakes += 1,
+                        _ => calls.waits += 1,
+                    }
+                }
+                _ => {}
+            }
+        } else {
+            panic!("the traced child got signal {}", libc::WSTOPSIG(status));
+        }
+        request(libc::PTRACE_SYSCALL, 0);
+    }
+}
+
+const NO_TRACING: i32 = 77;
+
+fn not_run(why: &str) -> Option<Calls> {
+    println!("  not run: {why}");
+    let must = std::env::var_os("SHMKIT_REQUIRE_ALL").is_some();
+    assert!(!must, "SHMKIT_REQUIRE_ALL makes that a failure");
+    None
+}
+
+/// The system call that a stopped child is about to make: its number, and its arguments. `None` where
+/// it is back from one.
+fn entered(pid: libc::pid_t) -> Option<[u64; 3]> {
+    const ENTRY: u8 = 1;
+    /// The beginning of the kernel's `struct ptrace_syscall_info`, for an entry.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        op: u8,
+        pad: [u8; 3],
+        arch: u32,
+        instruction_pointer: u64,
+        stack_pointer: u64,
+        number: u64,
+        args: [u64; 6],
+    }
+    /// `PTRACE_GET_SYSCALL_INFO`, which not every C library's headers have.
+    const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+    let mut info = Info::default();
+    let (size, to) = (size_of::<Info>(), &raw mut info);
+    // SAFETY: the kernel writes at most `size` bytes to `info`, which is that long and alive.
+    let got = unsafe { libc::ptrace(GET_SYSCALL_INFO, pid, size, to) };
+    assert_ne!(got, -1, "ptrace: {}", std::io::Error::last_os_error());
+    (info.op == ENTRY).then_some([info.number, info.args[0], info.args[1]])
+}
+
+/// Puts, gets, batches and chunks with nobody asleep: not one system call for waking or waiting.
+pub(crate) fn nobody_asleep() {
+    let queue = Queue::<u64>::new(64).expect("create");
+    let calls = count(|| {
+        for n in 0..1000 {
+            queue.put(n).expect("open");
+            assert_eq!(queue.get(), Ok(n));
+        }
+        let items: [u64; 48] = std::array::from_fn(|n| n as u64);
+        let (mut tail, mut head) = (
+            queue.producer().expect("nobody else's"),
+            queue.consumer().expect("nobody else's"),
+        );
+        for n in 0..1000 {
+            tail.put(n).expect("open");
+            assert_eq!(head.get(), Ok(n));
+            tail.put_all(&items).expect("open");
+            let chunk = head.chunk(48).expect("open");
+            assert_eq!(chunk.len(), 48);
+            chunk.release_all();
+        }
+    });
+    if let Some(calls) = calls {
+        assert_eq!(calls, Calls::default());
+    }
+}
+
+/// A consumer that sleeps before each batch of sixteen: one call a batch, whoever puts it.
+pub(crate) fn one_call_a_batch() {
+    const BATCHES: u32 = 20;
+    let queue = Queue::<u64>::new(64).expect("create");
+    let taken = Value::new(0u64).expect("create");
+    let sleeper = Child::fork(|| {
+        let mut out = [0; 64];
+        while let Ok(count) = queue.get_many(&mut out) {
+            taken.update(|taken| *taken += count as u64);
+        }
+    });
+    let await_sleep = |batches: u32| {
+        // All of the batches before are taken, and then the kernel says that it sleeps.
+        while taken.get() < u64::from(batches) * 16 || !sleeper.sleeps() {
+            std::thread::yield_now();
+        }
+    };
+    let items = [7; 16];
+    for owned in [false, true] {
+        taken.set(0);
+        let calls = count(|| {
+            let mut tail = owned.then(|| queue.producer().expect("nobody else's"));
+            for batch in 0..BATCHES {
+                await_sleep(batch);
+                let put = match &mut tail {
+                    Some(tail) => tail.put_many(&items),
+                    None => queue.put_many(&items),
+                };
+                assert_eq!(put, Ok(16));
+            }
+            await_sleep(BATCHES);
+        });
+        let Some(calls) = calls else { break };
+        println!("  {BATCHES} batches, owned {owned}: {calls:?}");
+        // A sleeper whose nap ends just then, or a long moment on a busy machine between the look
+        // at it and the put, is one call too few or too many.
+        let due = BATCHES - BATCHES / 4..=BATCHES + BATCHES / 4;
+        assert!(due.contains(&calls.wakes), "{calls:?}");
+    }
+    queue.close();
+    sleeper.finish();
+}
