@@ -3,6 +3,10 @@
 //! The steps of the table in [`ring`](super), taken one by one: [`Ring::claim_room`] and
 //! [`Ring::claim_items`] are its step 1, whoever has the claim does step 2, and `commit` is steps 3
 //! and 4. A claim that is dropped releases the lock, and that is all.
+//!
+//! What is on the way of every item is inlined whatever the compiler thinks of it: a claim that is
+//! handed from function to function goes through memory, written in small pieces and read in large
+//! ones, and each item waits for that (30 million a second instead of 75).
 
 use super::{CLOSED, Refusal, Ring, Side, Span};
 use crate::sync::atomic::Ordering;
@@ -70,7 +74,7 @@ impl<'a> Room<'a> {
     ///
     /// # Panics
     /// In a forked child, whose parent's the claim is.
-    #[inline]
+    #[inline(always)]
     pub fn commit(self, lot: Lot) -> Result<(), Refusal> {
         let (words, span) = (self.ring.words, self.span);
         assert!(
@@ -123,7 +127,7 @@ impl<'a> Items<'a> {
     ///
     /// # Panics
     /// In a forked child, whose parent's the claim is.
-    #[inline]
+    #[inline(always)]
     pub fn commit(self, lot: Lot) {
         let (words, span) = (self.ring.words, self.span);
         assert!(
@@ -149,7 +153,7 @@ impl<'a> Items<'a> {
 impl<'a> Ring<'a> {
     /// Claims room for up to `most` positions; waits until there is room for `least`, which is at
     /// least 1 and at most the capacity.
-    #[inline]
+    #[inline(always)]
     pub fn claim_room(
         self,
         least: u64,
@@ -186,7 +190,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Claims up to `most` positions (at least 1) that are filled; waits until there is one.
-    #[inline]
+    #[inline(always)]
     pub fn claim_items(self, most: u64, patience: Patience) -> Result<Items<'a>, Refusal> {
         let side = &self.words.consumers;
         let mut waited = false;
@@ -214,7 +218,7 @@ impl<'a> Ring<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn lock(
         self,
         side: &'a Side,
@@ -226,7 +230,7 @@ impl<'a> Ring<'a> {
 
     /// How many positions are free behind `tail`; under the producers' lock. Where the copy of head
     /// shows room for fewer than `most`, head itself is asked.
-    #[inline]
+    #[inline(always)]
     pub(super) fn room(self, tail: u64, most: u64, owner_died: bool) -> Result<u64, Refusal> {
         let side = &self.words.producers;
         if tail & CLOSED != 0 {
@@ -249,7 +253,7 @@ impl<'a> Ring<'a> {
 
     /// How many positions are filled from `head` on; under the consumers' lock. Where the copy of
     /// tail shows fewer than `most`, tail itself is asked.
-    #[inline]
+    #[inline(always)]
     pub(super) fn items(self, head: u64, most: u64, owner_died: bool) -> Result<u64, Refusal> {
         let side = &self.words.consumers;
         if head & CLOSED != 0 {
