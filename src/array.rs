@@ -486,6 +486,18 @@ impl<T: Element> Clone for Array<T> {
     }
 }
 
+#[cfg(feature = "serde")] // for pools
+impl Array<u64> {
+    /// The element at `index` as a word of its own: for an array that is used in no other way.
+    #[inline]
+    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
+        assert!(index < self.len(), "a word that there is");
+        // SAFETY: inside the region, which outlives the borrow, and aligned (region, invariant 1); who
+        // uses the array this way makes no other reference to its elements.
+        unsafe { AtomicU64::from_ptr(self.element(index)) }
+    }
+}
+
 /// Takes no lock, and so shows no elements; a death that nobody has come upon yet is not shown either.
 impl<T: Element> fmt::Debug for Array<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

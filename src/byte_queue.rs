@@ -310,6 +310,13 @@ impl ByteQueue {
         self.0.get_with(Patience::within(timeout), f)
     }
 
+    /// Runs `f` on the next message, or on none where the queue is empty, and takes nothing. Until `f`
+    /// has returned nobody takes that message. Waits for the consumers' lock alone.
+    #[cfg(feature = "serde")] // for pools
+    pub(crate) fn front_with<R>(&self, f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R, GetError> {
+        self.0.front_with(f)
+    }
+
     /// The messages as they come, until the queue is closed and drained.
     ///
     /// # Panics

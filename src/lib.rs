@@ -5,7 +5,8 @@
 //! and consumers; [`ByteQueue`] is one for messages of any length, and `MessageQueue` (feature `serde`)
 //! one for any type that serde can write and read. All live in named
 //! shared-memory segments that any process opens by name, or in anonymous ones that forked children
-//! inherit. [`Process`] starts such a child.
+//! inherit. [`Process`] starts such a child, and `Pool` (feature `serde`) has some of them run functions,
+//! and goes on where they die.
 //!
 //! ```
 //! use shmkit::{Queue, Value};
@@ -69,6 +70,12 @@
 //! permission after a change of user), its handle panics at the first use that takes a lock. Raw `clone`
 //! without `exec` is not supported: it skips the handlers that this rests on.
 //!
+//! # Handles as data
+//!
+//! With the feature `serde`, handles with a name or a path can be written and read as values: sent in a
+//! `MessageQueue`, or to a `Pool`'s task. Whoever reads one opens the segment, which must still have
+//! that name.
+//!
 //! # Limits
 //!
 //! - No handle is to be used in a signal handler that may have interrupted a call on it.
@@ -104,6 +111,8 @@ mod byte_queue;
 mod element;
 #[cfg(not(loom))]
 mod error;
+#[cfg(all(feature = "serde", not(loom)))]
+mod handles;
 #[cfg(not(loom))]
 mod hold;
 #[cfg(not(loom))]
@@ -117,6 +126,8 @@ mod message_queue;
 mod os;
 #[cfg(not(loom))]
 mod place;
+#[cfg(all(feature = "serde", not(loom)))]
+mod pool;
 #[cfg(not(loom))]
 pub mod process;
 #[cfg(not(loom))]
@@ -152,6 +163,8 @@ pub use memory::{HeapMemory, Memory};
 pub use message_queue::{MessageIter, MessageQueue, TryMessageIter};
 #[cfg(not(loom))]
 pub use place::Place;
+#[cfg(all(feature = "serde", not(loom)))]
+pub use pool::{Imap, ImapUnordered, Pool, Task, TaskError};
 #[cfg(not(loom))]
 pub use process::{Outcome, Process, ProcessBuilder};
 #[cfg(not(loom))]
@@ -170,6 +183,8 @@ pub use value::Value;
 /// changes without notice.
 #[doc(hidden)]
 pub mod internals {
+    #[cfg(all(feature = "serde", not(loom)))]
+    pub use crate::pool::{Words, new_task, note_take, take_task, taken_by};
     pub use crate::ring::{Items, Lot, OwnedHead, OwnedTail, Refusal, Ring, RingWords, Room, Span};
     pub use crate::sync::{
         Announced, Deadline, Event, HeldLock, Holder, Journal, Liveness, Lock, LockError,

@@ -14,6 +14,8 @@ use os::{Ask, Signal};
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
+#[cfg(feature = "serde")]
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -260,6 +262,19 @@ impl Process {
                 std::thread::sleep(left.min(Duration::from_millis(1)));
             }
         }
+    }
+
+    /// Waits until one of these children has ended, or `word` has something to read, for at most
+    /// `timeout`; says whether `word` has. May end early.
+    #[cfg(feature = "serde")] // for pools
+    pub(crate) fn wait_for_any<'a>(
+        children: impl IntoIterator<Item = &'a Self>,
+        word: BorrowedFd<'a>,
+        timeout: Option<Duration>,
+    ) -> io::Result<bool> {
+        let children = children.into_iter().map(|child| child.child().fd.as_fd());
+        let fds: Vec<_> = std::iter::once(word).chain(children).collect();
+        Ok(os::wait_for_any(&fds, timeout)?[0])
     }
 
     fn waited<T>(&self, result: io::Result<T>) -> Result<T> {

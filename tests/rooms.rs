@@ -61,6 +61,24 @@ const DOORS: &[(&str, &[&str])] = &[
         "message_queue",
         &["place", "memory", "layout", "sync", "byte_queue"],
     ),
+    (
+        "handles",
+        &[
+            "place",
+            "layout",
+            "segment",
+            "element",
+            "value",
+            "array",
+            "queue",
+            "byte_queue",
+            "message_queue",
+        ],
+    ),
+    (
+        "pool",
+        &["os", "place", "process", "array", "byte_queue", "handles"],
+    ),
     ("inspect", &["os", "place", "layout", "hold", "segment"]),
 ];
 

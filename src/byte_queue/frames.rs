@@ -57,6 +57,11 @@ const fn units_of(len: usize) -> u64 {
     1 + units_for(len as u64)
 }
 
+/// How long a look at the front waits for the lock in one go: where the queue becomes empty meanwhile,
+/// that long in vain.
+#[cfg(feature = "serde")]
+const NAP: std::time::Duration = std::time::Duration::from_millis(1);
+
 /// Which queue it is, in a segment's header.
 pub(crate) trait FrameKind {
     const KIND: Kind;
@@ -249,6 +254,25 @@ impl<K: FrameKind> Frames<K> {
         drop(announced);
         message.commit();
         Ok(result)
+    }
+
+    /// As [`get_with`](Self::get_with), but takes nothing, and does not wait for a message.
+    #[cfg(feature = "serde")] // for pools
+    pub(crate) fn front_with<R>(&self, f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R, GetError> {
+        let mut patience = Patience::Try;
+        loop {
+            match self.claim_next(patience) {
+                Ok(message) => {
+                    let _announced = message.items.announce();
+                    return Ok(f(Some(message.bytes())));
+                }
+                Err(GetError::Empty | GetError::Closed) => return Ok(f(None)),
+                // Somebody has the lock: a nap in its queue, and another look.
+                Err(GetError::Busy) => patience = Patience::within(NAP),
+                Err(GetError::TimedOut) => patience = Patience::Try,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     pub(crate) fn max_message_len(&self) -> usize {

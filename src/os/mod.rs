@@ -8,6 +8,8 @@ mod file;
 #[cfg(not(loom))]
 mod fork;
 mod futex;
+#[cfg(all(feature = "serde", not(loom)))] // for pools
+mod passing;
 #[cfg(not(loom))]
 mod process;
 
@@ -16,6 +18,8 @@ pub(crate) use file::*;
 #[cfg(not(loom))]
 pub(crate) use fork::*;
 pub(crate) use futex::{Futex32, Futex64};
+#[cfg(all(feature = "serde", not(loom)))]
+pub(crate) use passing::*;
 #[cfg(not(loom))]
 pub(crate) use process::*;
 

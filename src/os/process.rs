@@ -196,6 +196,34 @@ pub(crate) fn wait_for_end(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<
     }
 }
 
+/// Waits until one of the processes behind these descriptors has ended, or one of them has something to
+/// read, for at most `timeout`: which of them. None of them where a signal comes in between.
+#[cfg(feature = "serde")] // for pools
+pub(crate) fn wait_for_any(
+    fds: &[BorrowedFd<'_>],
+    timeout: Option<Duration>,
+) -> io::Result<Vec<bool>> {
+    let polled = |fd: &BorrowedFd<'_>| libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut polls: Vec<libc::pollfd> = fds.iter().map(polled).collect();
+    let time = timeout.map(|timeout| libc::timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let count = polls.len() as libc::nfds_t;
+    // SAFETY: as many descriptors as are passed, a time or none, and no mask, all alive.
+    let found = check(unsafe { libc::ppoll(polls.as_mut_ptr(), count, time, std::ptr::null()) });
+    match found {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        Err(_) => Ok(vec![false; fds.len()]),
+        Ok(_) => Ok(polls.iter().map(|poll| poll.revents != 0).collect()),
+    }
+}
+
 /// Writes to standard error, past the lock that another thread may have left locked at a fork.
 pub(crate) fn complain(text: &str) {
     let mut left = text.as_bytes();

@@ -1,0 +1,348 @@
+//! The caller's side: putting tasks, and filing what came of them. There is no thread behind it:
+//! whoever waits for a result drains the queue of results, and files what belongs to others.
+//!
+//! Invariants:
+//! 1. *At most one thread drains*, without the state's lock while it waits. When it is done, for
+//!    whatever reason, all other waiters are woken, and one of them goes on.
+//! 2. *Once the supervisor has ended nothing comes any more*, so what is pending is over.
+
+use super::TaskError;
+use super::parcel::{Letter, pack, say_where};
+use super::state::{Booking, Bytes, Entry, State};
+use super::wire::{Header, Kind, Shared, word_at};
+use crate::error::{GetError, PutError};
+use crate::os;
+use crate::process::Process;
+use std::io::{PipeReader, PipeWriter, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a waiter sleeps at most before it looks whether the supervisor is alive.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// The same for one that waits for room: the results have to be drained meanwhile.
+const ROOM_SLICE: Duration = Duration::from_millis(5);
+
+/// How long a supervisor that was told to end may take before it is killed.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How many results are filed in one go.
+const BATCH: usize = 256;
+
+pub(super) struct Core {
+    pub(super) shared: Shared,
+    pub(super) supervisor: Process,
+    /// What is written here has the supervisor end everything.
+    word: PipeWriter,
+    /// So that there always is a reader, and a word to a dead supervisor no `SIGPIPE`.
+    _ear: PipeReader,
+    /// The process whose pool it is: in any other this is a fork's copy.
+    creator: u32,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Core {
+    pub(super) fn new(
+        shared: Shared,
+        supervisor: Process,
+        (ear, word): (PipeReader, PipeWriter),
+    ) -> Self {
+        Self {
+            shared,
+            supervisor,
+            word,
+            _ear: ear,
+            creator: std::process::id(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(super) fn is_copy(&self) -> bool {
+        std::process::id() != self.creator
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a task: a message with room for a header. Waits while too many are under way, or the queue
+    /// is full. The entry that its outcome will be in.
+    pub(super) fn submit(&self, mut message: Vec<u8>) -> Result<u32, TaskError> {
+        if self.is_copy() {
+            return Err(TaskError::Closed);
+        }
+        let Booking {
+            slot,
+            generation,
+            entry,
+        } = self
+            .wait(None, State::book)
+            .expect("a wait without a deadline ends with what it is for")?;
+        Header::new(slot, generation, Kind::Task).write(&mut message);
+        let put = pack(&mut message)
+            .map_err(TaskError::Encode)
+            .and_then(|parcel| {
+                if let Some(fd) = parcel {
+                    say_where(&mut message, &fd);
+                    self.lock().slots[slot as usize].parcel = Some(fd);
+                }
+                self.put(&message)
+            });
+        match put {
+            Ok(()) => Ok(entry),
+            Err(error) => {
+                let mut state = self.lock();
+                state.free_slot(slot);
+                state.free_entry(entry);
+                self.wake(&state); // who waits for a slot, or for all of them
+                Err(error)
+            }
+        }
+    }
+
+    fn put(&self, message: &[u8]) -> Result<(), TaskError> {
+        loop {
+            match self.shared.tasks.try_put(message) {
+                Ok(()) => return Ok(()),
+                Err(PutError::Full | PutError::Busy) => {}
+                Err(error) => return Err(self.why_not(&error)),
+            }
+            self.drain_if_nobody_does(Duration::ZERO);
+            match self.shared.tasks.put_timeout(message, ROOM_SLICE) {
+                Ok(()) => return Ok(()),
+                Err(PutError::TimedOut) => {}
+                Err(error) => return Err(self.why_not(&error)),
+            }
+            if let Some(over) = &self.lock().over {
+                return Err(over.clone());
+            }
+        }
+    }
+
+    /// Why a task was not put.
+    fn why_not(&self, error: &PutError) -> TaskError {
+        self.drain_if_nobody_does(Duration::ZERO); // the supervisor may have said it
+        let over = self.lock().over.clone();
+        over.unwrap_or_else(|| match error {
+            PutError::Closed => TaskError::Closed,
+            error => TaskError::Encode(error.to_string()),
+        })
+    }
+
+    /// Waits until `look` finds something, draining the results meanwhile, or until the deadline.
+    pub(super) fn wait<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut look: impl FnMut(&mut State) -> Option<T>,
+    ) -> Option<T> {
+        let mut state = self.lock();
+        loop {
+            if let found @ Some(_) = look(&mut state) {
+                return found;
+            }
+            let left = deadline.map_or(SLICE, |at| {
+                at.saturating_duration_since(Instant::now()).min(SLICE)
+            });
+            if !state.draining {
+                drop(self.drain(state, left));
+                state = self.lock();
+            } else if !left.is_zero() {
+                state.waiters += 1;
+                let waited = self.changed.wait_timeout(state, left);
+                (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                state.waiters -= 1;
+            }
+            if left.is_zero() {
+                return look(&mut state);
+            }
+        }
+    }
+
+    fn wake(&self, state: &State) {
+        if state.waiters > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Files the results that have come.
+    pub(super) fn drain_if_nobody_does(&self, slice: Duration) {
+        let state = self.lock();
+        if !state.draining {
+            drop(self.drain(state, slice));
+        }
+    }
+
+    /// Files the results that have come; waits for the first for at most `slice`. The lock is let go of
+    /// meanwhile.
+    fn drain<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        slice: Duration,
+    ) -> MutexGuard<'a, State> {
+        state.draining = true;
+        let mut buffer = std::mem::take(&mut state.buffer);
+        let results = &self.shared.results;
+        drop(state);
+        let got = if slice.is_zero() {
+            results.try_get_into(&mut buffer)
+        } else {
+            results.get_into_timeout(&mut buffer, slice)
+        };
+        // Before the last look at the queue: what it put is there.
+        let is_dead = got.is_err() && !self.supervisor.is_alive();
+        let mut state = self.lock();
+        let mut got = if is_dead {
+            results.try_get_into(&mut buffer)
+        } else {
+            got
+        };
+        if got.is_err() {
+            // So that what the dead sent, and put no note of, does not fill the sockets.
+            while let Ok(true) = self.receive_one(&mut state) {}
+        }
+        let mut filed = 0;
+        while got.is_ok() {
+            self.file(&mut state, &buffer);
+            filed += 1;
+            if filed == BATCH && !is_dead {
+                break;
+            }
+            got = results.try_get_into(&mut buffer);
+        }
+        let over = match got {
+            Err(GetError::Corrupt) => Some(TaskError::Decode(GetError::Corrupt.to_string())),
+            Err(GetError::Closed) => Some(TaskError::Closed),
+            Err(_) if is_dead => Some(TaskError::WorkerDied {
+                pid: self.supervisor.pid(),
+                exit_code: self.supervisor.exit_code().unwrap_or_default(),
+            }),
+            _ => None,
+        };
+        if state.over.is_none() {
+            state.over = over;
+        }
+        state.buffer = buffer;
+        state.draining = false;
+        self.wake(&state);
+        state
+    }
+
+    /// Files one message.
+    fn file(&self, state: &mut State, message: &[u8]) {
+        let Some(header) = Header::read(message) else {
+            return; // nobody wrote it
+        };
+        let died = || TaskError::WorkerDied {
+            pid: word_at(message, Header::LEN).unwrap_or_default(),
+            exit_code: word_at(message, Header::LEN + 4).map_or(0, u32::cast_signed),
+        };
+        if header.kind == Kind::GivenUp {
+            state.over.get_or_insert_with(died);
+            return;
+        }
+        let (slot, generation) = (header.slot, header.generation);
+        if !state.is_current(slot, generation) {
+            return;
+        }
+        let letter = if header.is_note {
+            let fd = self.receive(state, slot, generation);
+            fd.and_then(|fd| Letter::in_segment(header, fd))
+        } else {
+            Ok(Letter::Inline(&message[Header::LEN..]))
+        };
+        let text =
+            |letter: Letter<'_>| letter.read(|text| String::from_utf8_lossy(text).into_owned());
+        let outcome = match (header.kind, letter) {
+            (_, Err(why)) => Err(TaskError::Decode(why)),
+            (Kind::Value, Ok(Letter::Inline(bytes))) => Ok(Bytes::Own(bytes.to_vec())),
+            (Kind::Value, Ok(Letter::Parcel(segment, from))) => {
+                Ok(Bytes::Parcel(Letter::Parcel(segment, from)))
+            }
+            (Kind::Panicked, Ok(letter)) => Err(TaskError::Panicked(text(letter))),
+            (Kind::Encode, Ok(letter)) => Err(TaskError::Encode(text(letter))),
+            (Kind::Decode, Ok(letter)) => Err(TaskError::Decode(text(letter))),
+            (Kind::Died, _) => Err(died()),
+            (Kind::Task | Kind::GivenUp, _) => return,
+        };
+        state.end(slot, generation, outcome);
+    }
+
+    /// The segment of a result whose note has come, which was sent before that.
+    fn receive(&self, state: &mut State, slot: u32, generation: u32) -> Result<OwnedFd, String> {
+        loop {
+            if let Some(fd) = state.kept(slot, generation) {
+                return fd.ok_or_else(|| "no room for a descriptor of its segment".into());
+            }
+            if !self.receive_one(state)? {
+                return Err("its segment was not sent".into());
+            }
+        }
+    }
+
+    /// Receives the next segment, if there is one, and keeps it for its task, if that is under way.
+    fn receive_one(&self, state: &mut State) -> Result<bool, String> {
+        let (_, end) = &self.shared.passage;
+        match os::try_receive_fd(end.as_fd()) {
+            Ok(None) => Ok(false),
+            Ok(Some((word, fd))) => {
+                let (slot, generation) = Header::of_key(word);
+                state.keep(slot, generation, fd);
+                Ok(true)
+            }
+            Err(error) => Err(format!("its segment can't be received: {error}")),
+        }
+    }
+
+    /// Nobody will ask for the entry any more.
+    pub(super) fn abandon(&self, entry: u32) {
+        if self.is_copy() {
+            return;
+        }
+        let mut state = self.lock();
+        match &mut state.entries[entry as usize] {
+            pending @ Entry::Pending => *pending = Entry::Abandoned,
+            _ => state.free_entry(entry),
+        }
+    }
+
+    /// No more tasks.
+    pub(super) fn close(&self) {
+        if !self.is_copy() {
+            self.lock().closed = true;
+            self.shared.tasks.close();
+        }
+    }
+
+    /// Waits until everything that was put has ended.
+    pub(super) fn wait_for_all(&self) {
+        self.wait(None, |state| {
+            let idle = state.free_slots.len() == state.slots.len();
+            (idle || state.over.is_some()).then_some(())
+        });
+    }
+
+    /// Ends the processes, and whatever is pending.
+    pub(super) fn terminate(&self) {
+        if self.is_copy() {
+            return;
+        }
+        let mut state = self.lock();
+        state.closed = true;
+        state.over.get_or_insert(TaskError::Closed);
+        self.wake(&state);
+        drop(state);
+        self.shared.words.stop().store(1, Ordering::Relaxed);
+        self.shared.tasks.close();
+        self.shared.results.close();
+        let _ = (&self.word).write_all(b".");
+        if let Ok(None) = self.supervisor.join_timeout(GOODBYE) {
+            // It is stopped. The workers end with it.
+            let _ = self.supervisor.kill();
+            let _ = self.supervisor.join();
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Encoding, and the function that a worker runs for a task's types.
+
+use super::parcel::Letter;
+use super::wire::Kind;
+use crate::handles;
+use postcard::ser_flavors::Flavor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::ptr::with_exposed_provenance;
+
+/// A growing message, for postcard to write to.
+struct Onto<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Onto<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Why something could not be encoded or decoded; a handle says it better than postcard.
+fn reason(error: postcard::Error) -> String {
+    handles::take_reason().unwrap_or_else(|| error.to_string())
+}
+
+/// Appends the encoding.
+pub(super) fn encode<T: Serialize>(item: &T, message: &mut Vec<u8>) -> Result<(), String> {
+    handles::take_reason(); // of an error that somebody got over
+    postcard::serialize_with_flavor(item, Onto(message)).map_err(reason)
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    handles::take_reason(); // of an error that somebody got over
+    match postcard::take_from_bytes(bytes) {
+        Ok((item, [])) => Ok(item),
+        Ok((_, rest)) => Err(format!(
+            "expected an item of {} bytes, found {} more",
+            bytes.len() - rest.len(),
+            rest.len()
+        )),
+        Err(error) => Err(reason(error)),
+    }
+}
+
+/// Decodes the argument, runs the function at an address, and appends the result, or why there is
+/// none.
+pub(super) type Runner = fn(usize, Letter<'_>, &mut Vec<u8>) -> Kind;
+
+/// The [`Runner`] for functions of these types. What it is given must be the address of an
+/// `fn(A) -> R` of this program.
+pub(super) fn run_as<A, R>(function: usize, argument: Letter<'_>, message: &mut Vec<u8>) -> Kind
+where
+    A: DeserializeOwned,
+    R: Serialize,
+{
+    let start = message.len();
+    // The bytes are let go of before the function runs.
+    let argument = match argument.read(decode::<A>) {
+        Ok(argument) => argument,
+        Err(why) => {
+            message.extend_from_slice(why.as_bytes());
+            return Kind::Decode;
+        }
+    };
+    let function = with_exposed_provenance::<()>(function);
+    // SAFETY: the caller's part of this pool made the pair of this very function and that address from
+    // an `fn(A) -> R` (`Pool::apply_async`), in the code that this process was forked with.
+    let function = unsafe { std::mem::transmute::<*const (), fn(A) -> R>(function) };
+    let result = function(argument);
+    match encode(&result, message) {
+        Ok(()) => Kind::Value,
+        Err(why) => {
+            message.truncate(start);
+            message.extend_from_slice(why.as_bytes());
+            Kind::Encode
+        }
+    }
+}

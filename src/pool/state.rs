@@ -1,0 +1,237 @@
+//! What the caller knows of its tasks: [`State`].
+//!
+//! | a task is | its slot | its entry | next |
+//! |---|---|---|---|
+//! | put | in use | pending, or abandoned by a dropped `Task` | its result, or the notice of its worker's death |
+//! | ended | free, in its next generation | ready; free, if it was abandoned | the `Task` takes it |
+//! | taken | -- | free | -- |
+//!
+//! Invariants:
+//! 1. *A slot in use is of one task*, the one of its generation. The first message for it ends the
+//!    task; any later one is of an old generation, and thrown away.
+//! 2. *An entry that is not free is one [`Task`](super::Task)'s*, or nobody's, and then abandoned.
+
+use super::TaskError;
+use super::parcel::Letter;
+use super::wire::SLOTS;
+use std::os::fd::OwnedFd;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) slots: Vec<Slot>,
+    pub(super) free_slots: Vec<u32>,
+    pub(super) entries: Vec<Entry>,
+    free_entries: Vec<u32>,
+    /// Somebody drains the results.
+    pub(super) draining: bool,
+    /// How many wait for that one.
+    pub(super) waiters: usize,
+    /// The drainer's, while nobody drains.
+    pub(super) buffer: Vec<u8>,
+    pub(super) closed: bool,
+    /// What becomes of everything that has not ended yet.
+    pub(super) over: Option<TaskError>,
+}
+
+/// What `SLOTS` there are of, at most.
+pub(super) struct Slot {
+    /// From 1 on.
+    pub(super) generation: u32,
+    pub(super) in_use: bool,
+    pub(super) entry: u32,
+    /// The argument's segment.
+    pub(super) parcel: Option<OwnedFd>,
+    /// The result's segment, whose note has not come yet; `None` in it where there was no room for a
+    /// descriptor.
+    passed: Option<Option<OwnedFd>>,
+}
+
+/// Where a task under way is kept.
+pub(super) struct Booking {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+    pub(super) entry: u32,
+}
+
+pub(super) enum Entry {
+    Free,
+    Pending,
+    Abandoned,
+    Ready(Outcome),
+}
+
+/// How a task ended: with the bytes of its result, in the message or in a segment.
+pub(super) type Outcome = Result<Bytes, TaskError>;
+
+pub(super) enum Bytes {
+    Own(Vec<u8>),
+    Parcel(Letter<'static>),
+}
+
+impl State {
+    /// Books a slot and an entry for a task, if a slot is free.
+    pub(super) fn book(&mut self) -> Option<Result<Booking, TaskError>> {
+        if let Some(over) = &self.over {
+            return Some(Err(over.clone()));
+        }
+        if self.closed {
+            return Some(Err(TaskError::Closed));
+        }
+        if self.free_slots.is_empty() && self.slots.len() < SLOTS as usize {
+            self.free_slots.push(index(self.slots.len()));
+            self.slots.push(Slot {
+                generation: 1,
+                in_use: false,
+                entry: 0,
+                parcel: None,
+                passed: None,
+            });
+        }
+        let slot = self.free_slots.pop()?;
+        let entry = self.new_entry();
+        let taken = &mut self.slots[slot as usize];
+        (taken.in_use, taken.entry) = (true, entry);
+        Some(Ok(Booking {
+            slot,
+            generation: taken.generation,
+            entry,
+        }))
+    }
+
+    fn current(&mut self, slot: u32, generation: u32) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(slot as usize)?;
+        (slot.in_use && slot.generation == generation).then_some(slot)
+    }
+
+    /// Whether that task is under way.
+    pub(super) fn is_current(&self, slot: u32, generation: u32) -> bool {
+        let slot = self.slots.get(slot as usize);
+        slot.is_some_and(|slot| slot.in_use && slot.generation == generation)
+    }
+
+    /// Keeps the segment of a result whose note is to come.
+    pub(super) fn keep(&mut self, slot: u32, generation: u32, fd: Option<OwnedFd>) {
+        if let Some(slot) = self.current(slot, generation) {
+            slot.passed = Some(fd);
+        }
+    }
+
+    /// What was kept.
+    pub(super) fn kept(&mut self, slot: u32, generation: u32) -> Option<Option<OwnedFd>> {
+        self.current(slot, generation)?.passed.take()
+    }
+
+    /// Ends a task, if it is under way (invariant 1).
+    pub(super) fn end(&mut self, slot: u32, generation: u32, outcome: Outcome) {
+        let Some(ended) = self.current(slot, generation) else {
+            return;
+        };
+        let entry = ended.entry;
+        self.free_slot(slot);
+        match &mut self.entries[entry as usize] {
+            pending @ Entry::Pending => *pending = Entry::Ready(outcome),
+            _ => self.free_entry(entry),
+        }
+    }
+
+    pub(super) fn free_slot(&mut self, slot: u32) {
+        let freed = &mut self.slots[slot as usize];
+        freed.in_use = false;
+        freed.generation = freed.generation.checked_add(1).unwrap_or(1);
+        (freed.parcel, freed.passed) = (None, None);
+        self.free_slots.push(slot);
+    }
+
+    fn new_entry(&mut self) -> u32 {
+        let entry = self.free_entries.pop().unwrap_or_else(|| {
+            self.entries.push(Entry::Free);
+            index(self.entries.len() - 1)
+        });
+        self.entries[entry as usize] = Entry::Pending;
+        entry
+    }
+
+    pub(super) fn free_entry(&mut self, entry: u32) {
+        self.entries[entry as usize] = Entry::Free;
+        self.free_entries.push(entry);
+    }
+
+    /// The entry's outcome, if there is one: then nobody may ask for it again.
+    pub(super) fn take(&mut self, entry: u32) -> Option<Outcome> {
+        let found = &mut self.entries[entry as usize];
+        match found {
+            Entry::Ready(_) => {
+                let ready = std::mem::replace(found, Entry::Free);
+                self.free_entries.push(entry);
+                let Entry::Ready(outcome) = ready else {
+                    unreachable!("matched just now");
+                };
+                Some(outcome)
+            }
+            _ => {
+                let over = self.over.clone()?;
+                *found = Entry::Abandoned;
+                Some(Err(over))
+            }
+        }
+    }
+
+    /// Whether [`take`](Self::take) would find something.
+    pub(super) fn has(&self, entry: u32) -> bool {
+        self.over.is_some() || matches!(self.entries[entry as usize], Entry::Ready(_))
+    }
+}
+
+/// Fewer than 2^32 there are: each takes more than a byte.
+fn index(index: usize) -> u32 {
+    index.try_into().expect("fewer than 2^32")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(state: &mut State, entry: u32) -> Option<Result<Vec<u8>, TaskError>> {
+        let outcome = state.take(entry)?;
+        Some(outcome.map(|bytes| match bytes {
+            Bytes::Own(bytes) => bytes,
+            Bytes::Parcel(_) => unreachable!("there are none here"),
+        }))
+    }
+
+    /// A worker that dies between its result and taking its note back is reported for a task that has
+    /// ended, and whose slot may be another's by then.
+    #[test]
+    fn a_late_message_ends_no_other_task() {
+        let died = || {
+            Err(TaskError::WorkerDied {
+                pid: 1,
+                exit_code: -9,
+            })
+        };
+        let mut state = State::default();
+        let first = state.book().unwrap().unwrap();
+        state.end(first.slot, first.generation, Ok(Bytes::Own(vec![1])));
+        state.end(first.slot, first.generation, died());
+        let next = state.book().unwrap().unwrap();
+        assert_eq!(next.slot, first.slot);
+        state.end(first.slot, first.generation, died());
+        assert_eq!(ended(&mut state, next.entry), None);
+        assert_eq!(ended(&mut state, first.entry), Some(Ok(vec![1])));
+        state.end(next.slot, next.generation, Ok(Bytes::Own(vec![2])));
+        assert_eq!(ended(&mut state, next.entry), Some(Ok(vec![2])));
+        state.end(SLOTS, 1, died());
+        assert_eq!(state.free_slots.len(), state.slots.len());
+        assert_eq!(state.free_entries.len(), state.entries.len());
+    }
+
+    #[test]
+    fn an_abandoned_task_frees_what_it_had() {
+        let mut state = State::default();
+        let task = state.book().unwrap().unwrap();
+        state.entries[task.entry as usize] = Entry::Abandoned;
+        state.end(task.slot, task.generation, Err(TaskError::Closed));
+        assert_eq!(state.free_slots.len(), 1);
+        assert_eq!(state.free_entries.len(), 1);
+    }
+}

@@ -1,0 +1,196 @@
+//! The supervisor: forks the workers, waits for the deaths among them, reports the tasks that end with
+//! them, and forks others in their place.
+//!
+//! It has a single thread, whatever the caller has come to have, so that its forks are sound. It
+//! sleeps until a child ends or the caller says a word. The workers are its daemons, and it is the
+//! caller's: whoever of them dies, those below end too.
+
+use super::claim::{owe_nothing, taken_by};
+use super::wire::{Code, Header, Kind, Shared, of_words};
+use super::worker::Worker;
+use crate::process::Process;
+use std::io::PipeReader;
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a worker that was told to stop may take: to let go of handles, not to end a task.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// How long it is before another worker is tried to be started where one could not be.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// How a pool ended.
+pub(super) const WELL: i32 = 0;
+pub(super) const BADLY: i32 = 1;
+
+pub(super) struct Supervisor<'a> {
+    shared: &'a Shared,
+    code: &'a Code,
+    /// Has something to read once the pool is to be terminated.
+    word: &'a PipeReader,
+    crew: Vec<Option<Member>>,
+    /// How many workers have been started.
+    started: u32,
+    /// How many in a row did not get as far as their loop.
+    stillborn: usize,
+    /// Who had, in each place of the crew, when that was last looked at.
+    ready: Vec<u64>,
+}
+
+struct Member {
+    process: Process,
+    number: u32,
+}
+
+/// The pool can't go on.
+struct GivenUp;
+
+impl<'a> Supervisor<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        code: &'a Code,
+        word: &'a PipeReader,
+        workers: usize,
+    ) -> Self {
+        Self {
+            shared,
+            code,
+            word,
+            crew: (0..workers).map(|_| None).collect(),
+            started: 0,
+            stillborn: 0,
+            ready: vec![0; workers],
+        }
+    }
+
+    /// Its whole life; the exit code.
+    pub(super) fn run(mut self) -> i32 {
+        let code = loop {
+            let retry = match self.staff() {
+                Ok(all) => (!all).then_some(AGAIN),
+                Err(GivenUp) => break BADLY,
+            };
+            if self.crew.iter().all(Option::is_none) && retry.is_none() {
+                return WELL; // closed, and everything done
+            }
+            let crew = self.crew.iter().flatten().map(|member| &member.process);
+            match Process::wait_for_any(crew, self.word.as_fd(), retry) {
+                Ok(false) => {}
+                Ok(true) => break WELL,
+                Err(_) => break BADLY,
+            }
+            if self.bury_the_dead().is_err() {
+                break BADLY;
+            }
+        };
+        self.dismiss();
+        code
+    }
+
+    /// Whether there will be no work for a worker that is started now.
+    fn is_finished(&self) -> bool {
+        self.shared.tasks.is_closed() && self.shared.tasks.is_empty()
+    }
+
+    /// How many workers in a row may die before they get as far as their loop.
+    fn patience(&self) -> usize {
+        3 * self.crew.len() + 3
+    }
+
+    /// Fills the crew's empty places; whether none is left that is to be filled.
+    fn staff(&mut self) -> Result<bool, GivenUp> {
+        for index in 0..self.crew.len() {
+            if self.crew[index].is_some() || self.is_finished() {
+                continue;
+            }
+            let number = self.started + 1;
+            let (shared, code) = (self.shared, self.code);
+            let builder = Process::builder().daemon(true);
+            let process = builder
+                .name(format!("PoolWorker-{number}"))
+                .spawn(|| Worker::new(shared, code, index, number).run());
+            let Ok(process) = process else {
+                self.note_stillborn([std::process::id(), BADLY.cast_unsigned()])?;
+                return Ok(false);
+            };
+            self.started = number;
+            self.crew[index] = Some(Member { process, number });
+        }
+        Ok(true)
+    }
+
+    fn bury_the_dead(&mut self) -> Result<(), GivenUp> {
+        for index in 0..self.crew.len() {
+            let Some(member) = &self.crew[index] else {
+                continue;
+            };
+            if let Some(exit_code) = member.process.exit_code() {
+                let member = self.crew[index].take().expect("looked at just now");
+                self.bury(index, &member, exit_code)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports the tasks that end with a dead worker.
+    fn bury(&mut self, index: usize, member: &Member, exit_code: i32) -> Result<(), GivenUp> {
+        let Shared {
+            tasks,
+            results,
+            words,
+            ..
+        } = self.shared;
+        let obituary = [member.process.pid(), exit_code.cast_unsigned()];
+        let taken = taken_by(tasks, words, member.number).map_err(|_| GivenUp)?;
+        for (slot, generation) in taken {
+            let header = Header::new(slot, generation, Kind::Died);
+            // Behind whatever the dead one put. Where it fails the pool is being terminated.
+            let _ = results.put(&of_words(header, obituary));
+            owe_nothing(words, member.number, slot, generation);
+        }
+        // Relaxed: the kernel told us of its end.
+        let was_ready = words.ready(index).load(Ordering::Relaxed) == u64::from(member.number);
+        let ready_now: Vec<u64> = (0..self.crew.len())
+            .map(|index| words.ready(index).load(Ordering::Relaxed))
+            .collect();
+        if was_ready || ready_now != self.ready {
+            self.stillborn = 0;
+        }
+        self.ready = ready_now;
+        if was_ready {
+            return Ok(());
+        }
+        self.note_stillborn(obituary)
+    }
+
+    fn note_stillborn(&mut self, obituary: [u32; 2]) -> Result<(), GivenUp> {
+        self.stillborn += 1;
+        if self.stillborn < self.patience() {
+            return Ok(());
+        }
+        let header = Header::new(0, 0, Kind::GivenUp);
+        let _ = self.shared.results.put(&of_words(header, obituary));
+        self.shared.tasks.close();
+        Err(GivenUp)
+    }
+
+    /// Ends the workers: those that can have a moment for it.
+    fn dismiss(&mut self) {
+        self.shared.words.stop().store(1, Ordering::Relaxed);
+        self.shared.tasks.close();
+        let deadline = Instant::now() + GRACE;
+        let mut crew: Vec<Process> = self.crew.drain(..).flatten().map(|m| m.process).collect();
+        for process in &crew {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let _ = process.join_timeout(left);
+        }
+        crew.retain(Process::is_alive);
+        for process in &crew {
+            let _ = process.kill();
+        }
+        for process in &crew {
+            let _ = process.join();
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What caller, supervisor and workers say to each other, and where: [`Shared`], [`Words`], [`Header`].
+
+use crate::array::Array;
+use crate::byte_queue::ByteQueue;
+use crate::error::{Error, Result};
+use crate::os;
+use crate::place::Place;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU64;
+
+/// How many tasks may be under way: put, and not ended yet.
+pub(super) const SLOTS: u32 = 1 << 14;
+
+/// Room for as many tasks of some 100 bytes.
+const TASKS_LEN: usize = 2 << 20;
+
+const RESULTS_LEN: usize = 1 << 20;
+
+/// What is longer travels in a segment of its own.
+pub(super) const INLINE_LEN: usize = 64 << 10;
+
+/// What a pool's processes share: anonymous segments, inherited by the forks, so that no death leaks
+/// them.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// From the caller to whichever worker comes first.
+    pub(super) tasks: ByteQueue,
+    /// From the workers, and from the supervisor, to the caller.
+    pub(super) results: ByteQueue,
+    /// The workers' end, and the caller's, of where the segments of results go through.
+    pub(super) passage: (OwnedFd, OwnedFd),
+    pub(super) words: Words,
+}
+
+impl Shared {
+    pub(super) fn new(workers: usize) -> Result<Self> {
+        Ok(Self {
+            tasks: ByteQueue::new(TASKS_LEN)?,
+            results: ByteQueue::new(RESULTS_LEN)?,
+            passage: os::socket_pair()
+                .map_err(|error| Error::from_os("(pool)", "make a pair of sockets", error))?,
+            words: Words::new(workers)?,
+        })
+    }
+}
+
+/// The words that a pool's processes share besides the queues. Zeros at first.
+#[derive(Clone, Debug)]
+pub struct Words {
+    /// One for "stop", one a worker, one a slot.
+    words: Array<u64>,
+    workers: usize,
+}
+
+impl Words {
+    /// Words for a pool of so many workers.
+    ///
+    /// # Errors
+    /// As for [`Array::zeroed`].
+    pub fn new(workers: usize) -> Result<Self> {
+        let words = Array::zeroed(Place::anonymous(), 1 + workers + SLOTS as usize)?;
+        Ok(Self { words, workers })
+    }
+
+    /// Not 0 once the workers are to leave their loops, whatever there is to do. Written by the caller.
+    pub(super) fn stop(&self) -> &AtomicU64 {
+        self.words.word(0)
+    }
+
+    /// The number of the last worker in that place of the crew that got as far as its loop. Written by
+    /// it.
+    pub(super) fn ready(&self, index: usize) -> &AtomicU64 {
+        assert!(index < self.workers, "one of the crew");
+        self.words.word(1 + index)
+    }
+
+    /// Who has that slot's task: see [`Owner`]; 0 is nobody. Written by the taker, inside the take; the
+    /// same worker sets it back once it owes nothing more.
+    pub(super) fn owner(&self, slot: u32) -> &AtomicU64 {
+        assert!(slot < SLOTS, "a slot that there is");
+        self.words.word(1 + self.workers + slot as usize)
+    }
+}
+
+/// A word of [`Words::owner`].
+///
+/// ```text
+/// bit 63 … 32   the worker's number, from 1 on, never used again
+/// bit 31 … 0    the slot's generation
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) worker: u32,
+    pub(super) generation: u32,
+}
+
+impl Owner {
+    pub(super) fn word(self) -> u64 {
+        u64::from(self.worker) << 32 | u64::from(self.generation)
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // the two halves
+    pub(super) fn of(word: u64) -> Self {
+        Self {
+            worker: (word >> 32) as u32,
+            generation: word as u32,
+        }
+    }
+}
+
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Kind {
+    /// Two addresses of code and the argument.
+    Task = 1,
+    /// The result.
+    Value,
+    /// What the task's panic said.
+    Panicked,
+    /// Why the result could not be encoded.
+    Encode,
+    /// Why the task could not be decoded.
+    Decode,
+    /// The pid and the exit code of the worker that had the task.
+    Died,
+    /// The same of the last worker, after which there will be none.
+    GivenUp,
+}
+
+impl Kind {
+    const ALL: [Self; 7] = [
+        Self::Task,
+        Self::Value,
+        Self::Panicked,
+        Self::Encode,
+        Self::Decode,
+        Self::Died,
+        Self::GivenUp,
+    ];
+}
+
+/// How every message begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+    pub(super) kind: Kind,
+    /// This is the note of a [`parcel`](super::parcel), and the message itself is in there.
+    pub(super) is_note: bool,
+}
+
+impl Header {
+    pub(super) const LEN: usize = 12;
+    const NOTE: u32 = 1 << 31;
+
+    pub(super) fn new(slot: u32, generation: u32, kind: Kind) -> Self {
+        Self {
+            slot,
+            generation,
+            kind,
+            is_note: false,
+        }
+    }
+
+    /// The slot and the generation.
+    pub(super) fn key(self) -> [u8; 8] {
+        let mut key = [0; 8];
+        key[..4].copy_from_slice(&self.slot.to_ne_bytes());
+        key[4..].copy_from_slice(&self.generation.to_ne_bytes());
+        key
+    }
+
+    /// Of a [`key`](Self::key).
+    pub(super) fn of_key(key: [u8; 8]) -> (u32, u32) {
+        let slot = u32::from_ne_bytes([key[0], key[1], key[2], key[3]]);
+        (slot, u32::from_ne_bytes([key[4], key[5], key[6], key[7]]))
+    }
+
+    /// Writes it over the first bytes of a message.
+    pub(super) fn write(self, message: &mut [u8]) {
+        let kind = self.kind as u32 | if self.is_note { Self::NOTE } else { 0 };
+        for (at, word) in [self.slot, self.generation, kind].into_iter().enumerate() {
+            message[4 * at..4 * at + 4].copy_from_slice(&word.to_ne_bytes());
+        }
+    }
+
+    /// `None` for what none of ours wrote.
+    pub(super) fn read(message: &[u8]) -> Option<Self> {
+        let kind = word_at(message, 8)?;
+        let found = Kind::ALL
+            .into_iter()
+            .find(|one| *one as u32 == kind & !Self::NOTE)?;
+        let slot = word_at(message, 0)?;
+        (slot < SLOTS).then_some(Self {
+            slot,
+            generation: word_at(message, 4)?,
+            kind: found,
+            is_note: kind & Self::NOTE != 0,
+        })
+    }
+}
+
+/// A message of a header and some words.
+pub(super) fn of_words(header: Header, words: [u32; 2]) -> [u8; Header::LEN + 8] {
+    let mut message = [0; Header::LEN + 8];
+    header.write(&mut message);
+    message[Header::LEN..Header::LEN + 4].copy_from_slice(&words[0].to_ne_bytes());
+    message[Header::LEN + 4..].copy_from_slice(&words[1].to_ne_bytes());
+    message
+}
+
+pub(super) fn word_at(message: &[u8], at: usize) -> Option<u32> {
+    let bytes = message.get(at..at + 4)?;
+    Some(u32::from_ne_bytes(bytes.try_into().expect("4 bytes")))
+}
+
+pub(super) fn address_at(message: &[u8], at: usize) -> Option<usize> {
+    let bytes = message.get(at..at + 8)?;
+    Some(usize::from_ne_bytes(bytes.try_into().expect("8 bytes")))
+}
+
+/// Where there was code when the pool was made.
+#[derive(Clone, Debug)]
+pub(super) struct Code(Vec<Range<usize>>);
+
+impl Code {
+    /// Of this process, now.
+    pub(super) fn mapped() -> std::io::Result<Self> {
+        let maps = std::fs::read_to_string("/proc/self/maps")?;
+        Ok(Self(maps.lines().filter_map(executable).collect()))
+    }
+
+    pub(super) fn contains(&self, address: usize) -> bool {
+        self.0.iter().any(|range| range.contains(&address))
+    }
+}
+
+/// The addresses of a line of /proc/self/maps, if there is code.
+fn executable(line: &str) -> Option<Range<usize>> {
+    let mut words = line.split(' ');
+    let (start, end) = words.next()?.split_once('-')?;
+    let is_code = words.next()?.as_bytes().get(2) == Some(&b'x');
+    let parse = |text| usize::from_str_radix(text, 16).ok();
+    is_code.then_some(parse(start)?..parse(end)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_read_as_it_was_written() {
+        for kind in Kind::ALL {
+            for is_note in [false, true] {
+                let header = Header {
+                    is_note,
+                    ..Header::new(7, u32::MAX, kind)
+                };
+                let mut message = [0; Header::LEN];
+                header.write(&mut message);
+                assert_eq!(Header::read(&message), Some(header));
+                assert_eq!(Header::read(&message[1..]), None);
+            }
+        }
+        let mut beyond = [0; Header::LEN];
+        Header::new(u32::MAX, 0, Kind::Task).write(&mut beyond);
+        assert_eq!(Header::read(&beyond), None);
+        assert_eq!(Header::read(&[0; Header::LEN]), None);
+    }
+
+    #[test]
+    fn code_is_where_functions_are() {
+        let code = Code::mapped().unwrap();
+        let function: fn() = code_is_where_functions_are;
+        assert!(code.contains(function as usize));
+        let local = 0;
+        assert!(!code.contains(std::ptr::from_ref(&local).addr()));
+        assert!(!code.contains(0));
+        assert_eq!(executable("10-20 r-xp 00000000 08:01 5 /a"), Some(16..32));
+        assert_eq!(executable("10-20 rw-p 00000000 08:01 5 /a"), None);
+    }
+}

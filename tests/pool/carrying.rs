@@ -1,0 +1,214 @@
+//! What is carried, and what can't be.
+
+use crate::double;
+use crate::fork::descriptors;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use shmkit::{Pool, TaskError};
+use std::time::Instant;
+
+fn pool() -> Pool {
+    Pool::with_workers(2).expect("a pool")
+}
+
+/// Words that tell where they stand.
+fn pattern(len: usize) -> Vec<u64> {
+    (0..len as u64)
+        .map(|at| at.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        .collect()
+}
+
+fn invert(all: Vec<u64>) -> Vec<u64> {
+    all.into_iter().map(|word| !word).collect()
+}
+
+/// Many bytes that serde moves as one.
+struct Lump(Vec<u8>);
+
+impl Serialize for Lump {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+struct Bytes;
+
+impl serde::de::Visitor<'_> for Bytes {
+    type Value = Lump;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Lump, E> {
+        Ok(Lump(bytes.to_vec()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Lump {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+fn flip_ends(mut lump: Lump) -> Lump {
+    lump.0.reverse();
+    lump
+}
+
+pub(crate) fn large() {
+    let pool = pool();
+    let open = descriptors();
+    // Around the border between the queue and a segment, and far beyond.
+    for len in [0, 1, 6_000, 7_000, 8_190, 8_192, 8_200, 393_216] {
+        let all = pattern(len);
+        let found = pool.apply(invert, all.clone()).expect("apply");
+        assert!(found.into_iter().map(|word| !word).eq(all), "{len} words");
+    }
+    // Many at once, in order.
+    let found = pool
+        .map(invert, (0..40).map(|_| pattern(30_000)))
+        .expect("map");
+    assert!(
+        found
+            .iter()
+            .all(|all| all.iter().map(|word| !word).eq(pattern(30_000)))
+    );
+    for mib in [3usize, 200] {
+        let began = Instant::now();
+        let mut all = vec![0u8; mib << 20];
+        for (page, bytes) in all.chunks_exact_mut(4096).enumerate() {
+            bytes[..8].copy_from_slice(&page.to_ne_bytes());
+        }
+        let made = Instant::now();
+        let found = pool.apply(flip_ends, Lump(all.clone())).expect("apply").0;
+        let took = made.elapsed();
+        all.reverse();
+        assert!(found == all, "{mib} MiB");
+        println!(
+            "  {mib} MiB to a worker and back: {took:?} (made in {:?})",
+            made - began
+        );
+    }
+    // No segment is kept once its task has ended.
+    assert_eq!(descriptors(), open);
+    pool.join().expect("join");
+}
+
+/// Descriptors that this process may have open.
+fn limit_descriptors(most: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: 4096,
+    };
+    // SAFETY: the limit is alive.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(set, 0);
+}
+
+fn big(len: usize) -> Vec<u8> {
+    vec![3; len]
+}
+
+fn limited(most: u64) -> usize {
+    limit_descriptors(most);
+    0
+}
+
+pub(crate) fn no_descriptors() {
+    const LEN: usize = 1 << 20;
+    let pool = Pool::with_workers(1).expect("a pool");
+    assert_eq!(pool.apply(big, LEN).expect("within the limit").len(), LEN);
+    limit_descriptors(0);
+    let sent = pool.apply(|all: Vec<u8>| all.len(), vec![1; LEN]);
+    assert!(matches!(sent, Err(TaskError::Encode(_))), "{sent:?}");
+    let received = pool.apply(big, LEN);
+    assert!(
+        matches!(received, Err(TaskError::Decode(_))),
+        "{received:?}"
+    );
+    assert_eq!(pool.apply(double, 4), Ok(8));
+    limit_descriptors(1024);
+    assert_eq!(pool.apply(big, LEN).expect("again").len(), LEN);
+
+    // And in the worker.
+    assert_eq!(pool.apply(limited, 0), Ok(0));
+    let received = pool.apply(|all: Vec<u8>| all.len(), vec![1; LEN]);
+    assert!(
+        matches!(received, Err(TaskError::Decode(_))),
+        "{received:?}"
+    );
+    let sent = pool.apply(big, LEN);
+    assert!(matches!(sent, Err(TaskError::Encode(_))), "{sent:?}");
+    assert_eq!(pool.apply(limited, 1024), Ok(0));
+    assert_eq!(pool.apply(big, LEN).expect("again").len(), LEN);
+    pool.join().expect("join");
+}
+
+/// Can't be encoded; and what is can't be decoded.
+#[derive(Debug, PartialEq)]
+struct Odd(bool);
+
+impl Serialize for Odd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            true => Err(S::Error::custom("not that one")),
+            false => 7u8.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Odd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        bool::deserialize(deserializer).map(Odd) // of which 7 is none
+    }
+}
+
+pub(crate) fn odd_types() {
+    let pool = pool();
+    let sent = pool.apply(|_: Odd| (), Odd(true));
+    assert!(matches!(sent, Err(TaskError::Encode(_))), "{sent:?}");
+    let sent = pool.apply(|_: Odd| (), Odd(false));
+    assert!(matches!(sent, Err(TaskError::Decode(_))), "{sent:?}");
+    let received = pool.apply(|()| Odd(true), ());
+    assert!(
+        matches!(received, Err(TaskError::Encode(_))),
+        "{received:?}"
+    );
+    let received = pool.apply(|()| Odd(false), ());
+    assert!(
+        matches!(received, Err(TaskError::Decode(_))),
+        "{received:?}"
+    );
+    assert_eq!(pool.apply(double, 4), Ok(8));
+    pool.join().expect("join");
+}
+
+pub(crate) fn later_code() {
+    let pool = pool();
+    // SAFETY: a new mapping, wherever there is room.
+    let page = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_EXEC,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    assert_ne!(page, libc::MAP_FAILED);
+    // SAFETY: it is not called by anybody, which is what this is about.
+    let later = unsafe { std::mem::transmute::<*mut libc::c_void, fn(u64) -> u64>(page) };
+    let outcome = pool.apply(later, 1);
+    let Err(TaskError::Decode(text)) = outcome else {
+        panic!("{outcome:?}");
+    };
+    let expected =
+        format!("the function at {page:p} is in no code that was loaded when the pool was made");
+    assert_eq!(text, expected);
+    assert_eq!(pool.apply(double, 4), Ok(8));
+    // SAFETY: this function's own.
+    assert_eq!(unsafe { libc::munmap(page, 4096) }, 0);
+    pool.join().expect("join");
+}

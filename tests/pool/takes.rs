@@ -1,0 +1,89 @@
+//! A death at each step of a take: who has the task then.
+
+use crate::crew::kill_me;
+use crate::fork::Child;
+use shmkit::ByteQueue;
+use shmkit::internals::{Words, new_task, note_take, take_task, taken_by};
+
+const DEAD: u32 = 1;
+const NEXT: u32 = 2;
+
+fn pool_of_two_tasks() -> (ByteQueue, Words) {
+    let tasks = ByteQueue::new(4096).expect("create");
+    tasks.put(&new_task(3, 1)).expect("put");
+    tasks.put(&new_task(4, 1)).expect("put");
+    (tasks, Words::new(2).expect("create"))
+}
+
+fn dies(f: impl FnOnce()) {
+    assert_eq!(Child::fork(f).wait(), 128 + libc::SIGKILL);
+}
+
+fn take(tasks: &ByteQueue, words: &Words, worker: u32, expected: Vec<u8>) {
+    let mut message = Vec::new();
+    take_task(tasks, words, worker, &mut message, None).expect("take");
+    assert_eq!(message, expected);
+}
+
+pub(crate) fn before_the_note() {
+    let (tasks, words) = pool_of_two_tasks();
+    dies(|| tasks.get_with(|_| kill_me()).expect("get"));
+    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![]));
+    take(&tasks, &words, NEXT, new_task(3, 1));
+}
+
+pub(crate) fn before_the_commit() {
+    let die = |tasks: &ByteQueue, words: &Words| {
+        dies(|| {
+            let noted = tasks.get_with(|front| {
+                note_take(words, DEAD, front);
+                kill_me()
+            });
+            noted.expect("get");
+        });
+    };
+    let (tasks, words) = pool_of_two_tasks();
+    die(&tasks, &words);
+    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![]));
+    take(&tasks, &words, NEXT, new_task(3, 1));
+
+    // Another takes it before anybody looks.
+    let (tasks, words) = pool_of_two_tasks();
+    die(&tasks, &words);
+    take(&tasks, &words, NEXT, new_task(3, 1));
+    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![]));
+    assert_eq!(taken_by(&tasks, &words, NEXT), Ok(vec![(3, 1)]));
+
+    // It had one before.
+    let (tasks, words) = pool_of_two_tasks();
+    take(&tasks, &words, DEAD, new_task(3, 1));
+    die(&tasks, &words);
+    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![(3, 1)]));
+}
+
+pub(crate) fn after_the_commit() {
+    let (tasks, words) = pool_of_two_tasks();
+    dies(|| {
+        take(&tasks, &words, DEAD, new_task(3, 1));
+        kill_me();
+    });
+    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![(3, 1)]));
+    assert_eq!(taken_by(&tasks, &words, NEXT), Ok(vec![]));
+    // Where it was the last one, there is no front.
+    take(&tasks, &words, DEAD, new_task(4, 1));
+    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![(3, 1), (4, 1)]));
+    tasks.close();
+    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![(3, 1), (4, 1)]));
+}
+
+/// The slot's next task is in the queue, and the note of the last one is still there.
+pub(crate) fn generations() {
+    let (tasks, words) = pool_of_two_tasks();
+    take(&tasks, &words, DEAD, new_task(3, 1));
+    take(&tasks, &words, NEXT, new_task(4, 1));
+    tasks.put(&new_task(3, 2)).expect("put");
+    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![(3, 1)]));
+    take(&tasks, &words, NEXT, new_task(3, 2));
+    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![]));
+    assert_eq!(taken_by(&tasks, &words, NEXT), Ok(vec![(3, 2), (4, 1)]));
+}

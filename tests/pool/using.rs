@@ -1,0 +1,158 @@
+//! Who may make a pool and use it, from which thread; and how many tasks there may be.
+
+use crate::crew::{children_of, kill_child, supervisor};
+use crate::double;
+use crate::fork::{Line, Name};
+use shmkit::{Error, Pool, Queue, TaskError};
+use std::thread;
+use std::time::Duration;
+
+pub(crate) fn refused() {
+    for workers in [0, 5000] {
+        let error = Pool::with_workers(workers).expect_err("no such crew");
+        let expected =
+            format!("(pool): invalid size: expected 1 to 4096 workers, found {workers} workers");
+        assert_eq!(error.to_string(), expected);
+    }
+    let (ready, go) = (Line::new(), Line::new());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            ready.tell();
+            go.hear();
+        });
+        ready.hear();
+        let error = Pool::new().expect_err("there are threads");
+        assert!(
+            matches!(error, Error::MultiThreaded { threads: 2, .. }),
+            "{error:?}"
+        );
+        assert!(!crate::has_children());
+        // SAFETY: the other thread has nothing in its hands.
+        let pool = unsafe { Pool::with_workers_unchecked(2) }.expect("vouched for");
+        assert_eq!(pool.map(double, 0..4), Ok(vec![0, 2, 4, 6]));
+        pool.join().expect("join");
+        go.tell();
+    });
+    let pool = Pool::with_workers(1).expect("the thread is gone");
+    assert_eq!(pool.apply(double, 4), Ok(8));
+    pool.join().expect("join");
+}
+
+/// Threads that were started after the pool was made; and workers are replaced nevertheless.
+pub(crate) fn shared() {
+    let pool = Pool::with_workers(2).expect("a pool");
+    let supervisor = supervisor();
+    thread::scope(|scope| {
+        for thread in 0..6u64 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let n = thread * 1000 + round;
+                    assert_eq!(retried(|| pool.apply(double, n)), 2 * n);
+                    let all = retried(|| pool.map(double, n..n + 50));
+                    assert!(all.into_iter().eq((n..n + 50).map(|n| 2 * n)));
+                }
+            });
+        }
+        for _ in 0..10 {
+            if let Some(worker) = children_of(supervisor).first() {
+                kill_child(supervisor, *worker);
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    });
+    pool.join().expect("join");
+}
+
+/// What a killed worker's task would be otherwise.
+fn retried<R>(task: impl Fn() -> Result<R, TaskError>) -> R {
+    loop {
+        match task() {
+            Ok(result) => return result,
+            Err(TaskError::WorkerDied { exit_code: -9, .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+pub(crate) fn many() {
+    const MANY: u64 = 50_000; // of which 16,384 fit
+    let pool = Pool::with_workers(2).expect("a pool");
+    let tasks: Vec<_> = (0..MANY)
+        .map(|n| pool.apply_async(double, n).expect("apply"))
+        .collect();
+    for (n, task) in tasks.into_iter().enumerate().rev() {
+        assert_eq!(task.get(), Ok(2 * n as u64));
+    }
+    let unordered = pool.imap_unordered(double, 0..1000);
+    let mut all: Vec<_> = unordered.map(|n| n.expect("a result")).collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq((0..1000).map(|n| 2 * n)));
+    pool.join().expect("join");
+}
+
+fn echo(all: Vec<u8>) -> Vec<u8> {
+    all
+}
+
+/// Both queues fill up, again and again.
+pub(crate) fn full() {
+    let pool = Pool::with_workers(2).expect("a pool");
+    let found = pool
+        .map(echo, (0..600u32).map(|n| vec![(n % 251) as u8; 20_000]))
+        .expect("map");
+    for (n, all) in found.iter().enumerate() {
+        assert_eq!(all.len(), 20_000);
+        assert!(all.iter().all(|byte| usize::from(*byte) == n % 251));
+    }
+    pool.join().expect("join");
+}
+
+fn tell(name: String) {
+    Queue::<u64>::open(name).expect("open").put(1).expect("put");
+}
+
+pub(crate) fn dropped_task() {
+    let name = Name::new("told");
+    let told = Queue::<u64>::create(&name.0, 8).expect("create");
+    let pool = Pool::with_workers(1).expect("a pool");
+    let _ = pool.apply_async(tell, name.0.clone()).expect("apply");
+    assert_eq!(told.get(), Ok(1));
+    // Many more than there are slots: each is free again.
+    for n in 0..40_000 {
+        drop(pool.apply_async(double, n).expect("apply"));
+    }
+    let iterated = pool
+        .imap(double, 0..)
+        .take(100)
+        .map(|n| n.expect("a result"));
+    assert!(iterated.eq((0..100).map(|n| 2 * n)));
+    assert_eq!(pool.apply(double, 4), Ok(8));
+    pool.join().expect("join");
+}
+
+pub(crate) fn closed() {
+    let pool = Pool::with_workers(2).expect("a pool");
+    let tasks: Vec<_> = (0..1000)
+        .map(|n| pool.apply_async(double, n).expect("apply"))
+        .collect();
+    let big = pool.apply_async(echo, vec![1; 1 << 20]).expect("apply");
+    pool.close();
+    assert_eq!(pool.apply(double, 1), Err(TaskError::Closed));
+    assert_eq!(pool.map(double, [1]), Err(TaskError::Closed));
+    for (n, task) in tasks.into_iter().enumerate() {
+        assert_eq!(task.get(), Ok(2 * n as u64));
+    }
+    pool.join().expect("join");
+    assert_eq!(big.get().map(|all| all.len()), Ok(1 << 20));
+}
+
+pub(crate) fn once() {
+    let pool = Pool::with_workers(1).expect("a pool");
+    let mut task = pool.apply_async(double, 4).expect("apply");
+    assert_eq!(task.get_timeout(Duration::MAX), Ok(Some(8)));
+    assert!(task.is_ready());
+    assert_eq!(task.get_timeout(Duration::ZERO), Err(TaskError::Closed));
+    assert_eq!(task.get(), Err(TaskError::Closed));
+    pool.join().expect("join");
+}
