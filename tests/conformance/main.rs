@@ -1,13 +1,18 @@
 //! Behaviours known from Python's `multiprocessing`, case by case and by its tests' names: processes,
-//! queues, and what is inherited by a fork.
+//! queues, pools, and what is inherited by a fork.
 //!
 //! Without libtest's harness, because its threads would be in the way of the forks. Arguments are parts
 //! of the names of the tests to run.
 
+#[cfg(feature = "serde")]
+#[path = "../support/crew.rs"]
+mod crew;
 #[path = "../support/fork.rs"]
 mod fork;
 
 mod inherited;
+#[cfg(feature = "serde")]
+mod pool;
 mod process;
 mod queue;
 
@@ -46,7 +51,10 @@ const TESTS: &[(&str, fn())] = &[
 ];
 
 fn main() {
-    fork::run(TESTS);
+    let tests = TESTS.to_vec();
+    #[cfg(feature = "serde")]
+    let tests = [tests, pool::TESTS.to_vec()].concat();
+    fork::run(&tests);
 }
 
 /// What a call that does not wait may take on a machine that is busy with other things.
