@@ -2,9 +2,10 @@
 
 use crate::crew::{children_of, kill_child, supervisor, until};
 use crate::deaths::{be_busy, die, killed, nap, pool, works};
-use crate::double;
 use crate::fork::{Child, Line};
+use crate::{double, pid_of};
 use shmkit::{Pool, TaskError, Value};
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 pub(crate) fn supervisor_killed(stop: fn(Pool)) {
@@ -140,7 +141,12 @@ pub(crate) fn stillborn() {
     let pool = pool(2);
     works(&pool);
     let supervisor = supervisor();
-    until("all are there", || children_of(supervisor).len() == 2);
+    // At work, not only there: the curse is on those who start.
+    let mut at_work = BTreeSet::new();
+    until("both are at work", || {
+        at_work.extend(pool.map(pid_of, [(); 8]).expect("map"));
+        at_work.len() == 2
+    });
     curse.set(1);
     // One worker is busy, one dies, and none can take its place.
     let busy = pool.apply_async(nap, 60_000).expect("apply");
