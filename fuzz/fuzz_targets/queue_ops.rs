@@ -1,5 +1,5 @@
 //! Sequences of a `Queue`'s operations over several holders, some of which die in the middle, against
-//! a `VecDeque`.
+//! a `VecDeque`: puts and gets, and endpoints with their chunks.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -25,6 +25,10 @@ enum Op {
     EndInGetWith(End),
     DieProducing,
     DieConsuming,
+    WriteChunk(u8, u8),
+    EndInWriteChunk(u8, End),
+    ReadChunk(u8, u8),
+    EndInReadChunk(u8, End),
     TryIter(u8),
     Close,
     Clone,
@@ -195,6 +199,69 @@ fn step<T: Sample>(op: Op, queue: &Queue<T>, memory: &HeapMemory, model: &mut Mo
         }
         Op::DieProducing => die_holding(memory, PRODUCERS),
         Op::DieConsuming => die_holding(memory, CONSUMERS),
+        Op::WriteChunk(most, count) => match queue.try_producer() {
+            Err(error) => assert_eq!((error, model.closed), (PutError::Closed, true)),
+            Ok(mut producer) => {
+                assert_eq!(queue.try_put(T::sample(0)), Err(PutError::Busy));
+                let due = usize::from(most).min(model.room());
+                match producer.try_chunk(most.into()) {
+                    Err(error) => assert_eq!((error, due), (PutError::Full, 0)),
+                    Ok(mut chunk) => {
+                        assert_eq!(chunk.len(), due);
+                        let count = usize::from(count).min(due);
+                        let items: Vec<T> = (0..count).map(|_| model.make()).collect();
+                        chunk
+                            .iter_mut()
+                            .zip(&items)
+                            .for_each(|(slot, item)| *slot = *item);
+                        assert_eq!(chunk.commit(count), Ok(()));
+                        model.items.extend(items);
+                    }
+                }
+            }
+        },
+        Op::EndInWriteChunk(most, end) if !model.closed => {
+            let ended = End::catch(|| {
+                let mut producer = queue.try_producer().unwrap();
+                if let Ok(mut chunk) = producer.try_chunk(most.into()) {
+                    chunk.iter_mut().for_each(|slot| *slot = T::sample(0));
+                }
+                end.come(memory)
+            });
+            assert!(ended.is_none());
+        }
+        Op::EndInWriteChunk(..) => {}
+        Op::ReadChunk(most, count) => match queue.try_consumer() {
+            Err(error) => {
+                let over = model.closed && model.items.is_empty();
+                assert_eq!((error, over), (GetError::Closed, true));
+            }
+            Ok(mut consumer) => {
+                assert_eq!(queue.try_get(), Err(GetError::Busy));
+                let due = usize::from(most).min(model.items.len());
+                match consumer.try_chunk(most.into()) {
+                    Err(error) => assert_eq!((error, due), (GetError::Empty, 0)),
+                    Ok(chunk) => {
+                        assert!(chunk.iter().eq(model.items.iter().take(due)));
+                        let count = usize::from(count).min(due);
+                        chunk.release(count);
+                        model.items.drain(..count);
+                    }
+                }
+            }
+        },
+        Op::EndInReadChunk(most, end) if !model.items.is_empty() => {
+            let ended = End::catch(|| {
+                let mut consumer = queue.try_consumer().unwrap();
+                if let Ok(chunk) = consumer.try_chunk(most.into()) {
+                    let due = usize::from(most).min(model.items.len());
+                    assert!(chunk.iter().eq(model.items.iter().take(due)));
+                }
+                end.come(memory)
+            });
+            assert!(ended.is_none());
+        }
+        Op::EndInReadChunk(..) => {}
         Op::TryIter(count) => {
             let got: Vec<T> = queue.try_iter().take(count.into()).collect();
             let due = usize::from(count).min(model.items.len());
