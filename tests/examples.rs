@@ -4,6 +4,8 @@
 
 mod support;
 
+#[cfg(feature = "serde")]
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
@@ -368,22 +370,64 @@ fn every_step_of_the_tour_shows_what_it_should() {
     let said = String::from_utf8(output.stdout).expect("it says text");
     println!("{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}", output.status);
-    assert!(said.contains("All 9 steps showed what they should"));
+    let steps = if cfg!(feature = "serde") { 12 } else { 9 };
+    assert!(said.contains(&format!("All {steps} steps showed what they should")));
 
     let digits = |first: &'static str| {
         let all = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
         [&[first], &all[1..]].concat()
     };
     let both = |plain, shared| [digits(plain), digits(shared)].concat();
-    assert_eq!(words_after(&said, "this process, before"), [both("0", "0")]);
+    let of_arrays = |begin| words_after(&said, begin).swap_remove(0);
+    assert_eq!(of_arrays("this process, before"), both("0", "0"));
     assert_eq!(words_after(&said, "its child sets"), [both("5", "5")]);
-    assert_eq!(words_after(&said, "this process, after"), [both("0", "5")]);
+    assert_eq!(of_arrays("this process, after"), both("0", "5"));
     assert_eq!(words_after(&said, "daemon1"), [["daemon2"]]);
     assert_eq!(words_after(&said, "is_alive, half-way"), [["true", "true"]]);
     assert_eq!(words_after(&said, "after terminate"), [["true", "false"]]);
     assert_eq!(words_after(&said, "exit_code"), [["0", "-15"]]);
     assert_eq!(words_after(&said, "total time")[0][1], "ms");
     assert_eq!(words_after(&said, "queue   42").len(), 2);
+    #[cfg(feature = "serde")]
+    assert_pools(&said);
+}
+
+/// The tour's steps with pools.
+#[cfg(feature = "serde")]
+fn assert_pools(said: &str) {
+    // Twelve named tasks, by as many workers as there are CPUs, as many at a time.
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let lines = (1..=12).map(|n| words_after(said, &format!("task {n} ")));
+    let tasks: Vec<_> = lines.flatten().collect();
+    assert_eq!(tasks.len(), 12, "each once: {tasks:?}");
+    let number = |word: &str| word.parse::<u64>().expect("a number");
+    let mut pids = BTreeSet::new();
+    for task in &tasks {
+        // "pid P   F   T ms   ###", each as long as its work at least
+        pids.insert(number(task[1]));
+        assert!(number(task[3]) - number(task[2]) >= 99, "{task:?}");
+    }
+    assert_eq!(pids.len(), workers.min(12), "{tasks:?}");
+    let end = tasks.iter().map(|task| number(task[3])).max();
+    assert!(
+        end >= Some(100 * 12_u64.div_ceil(workers as u64)),
+        "{tasks:?}"
+    );
+
+    // A writer and a reader in two workers.
+    let (write, read) = (
+        words_after(said, "task write, pid"),
+        words_after(said, "task read, pid"),
+    );
+    assert_eq!(write[0][1..], ["put", "'A'", "'B'", "'C'"]);
+    assert_eq!(read[0][1..], ["took", "'A'", "'B'", "'C'"]);
+    assert_ne!(write[0][0], read[0][0], "one worker did both");
+
+    // The plain variable; what is shared.
+    let before = words_after(said, "this process, before");
+    assert_eq!(before[1], ["0", "0", "0", "10", "20", "30"]);
+    let after = words_after(said, "this process, after");
+    assert_eq!(after[1], ["0", "4", "4", "14", "24", "34"]);
 }
 
 fn blur(output: &Path, args: &[&str]) -> Command {

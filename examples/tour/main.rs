@@ -1,8 +1,8 @@
 //! What shmkit does, shown between real processes: `cargo run --release --example tour`.
 //!
 //! Each step starts programs of its own (this one again, in a role), which meet under a name, or forks
-//! processes, which inherit what they share. It shows what came of that, and checks it. The exit code
-//! is 0 only if every step showed what it should.
+//! processes, which inherit what they share, or makes a pool, whose tasks are given it by name. It shows
+//! what came of that, and checks it. The exit code is 0 only if every step showed what it should.
 
 mod arrays;
 mod daemons;
@@ -11,6 +11,8 @@ mod jobs;
 mod killed;
 mod letters;
 mod photo;
+#[cfg(feature = "serde")]
+mod pool;
 mod show;
 mod speed;
 mod values;
@@ -28,7 +30,7 @@ struct Step {
     run: fn() -> Outcome,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: &[Step] = &[
     Step {
         title: "A queue between a writer and a reader",
         run: letters::run,
@@ -60,6 +62,21 @@ const STEPS: [Step; 9] = [
     Step {
         title: "Two daemons at one picture, one of them terminated half-way",
         run: daemons::run,
+    },
+    #[cfg(feature = "serde")]
+    Step {
+        title: "Twelve tasks for a pool with a worker for each CPU",
+        run: pool::waves::run,
+    },
+    #[cfg(feature = "serde")]
+    Step {
+        title: "A queue between two tasks of a pool",
+        run: pool::letters::run,
+    },
+    #[cfg(feature = "serde")]
+    Step {
+        title: "A plain variable, and what the tasks of a pool can change",
+        run: pool::changes::run,
     },
     Step {
         title: "Speed, beside a pipe",
@@ -110,8 +127,8 @@ fn tour() -> i32 {
     show::prefix(); // this process's, for all that it forks
     say("shmkit: shared memory between processes, which survives their being killed");
     say("Every program below is a process of its own, and opens what it shares by name;");
-    say("a forked child inherits it.");
-    for (number, step) in (1..).zip(&STEPS) {
+    say("a forked child inherits it; a pool's task is given it.");
+    for (number, step) in (1..).zip(STEPS) {
         say(format!("\n{number}. {}\n", step.title));
         let label = format!("step {number}, {:?}", step.title);
         match in_own_process(&label, step) {
