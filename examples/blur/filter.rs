@@ -9,6 +9,7 @@ use std::ops::Range;
 pub(crate) const CHANNELS: usize = 3;
 
 /// How large a picture is.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Size {
     pub(crate) width: usize,
@@ -27,6 +28,7 @@ impl Size {
 }
 
 /// What a pixel's neighbours weigh, from `-radius` to `radius`; 1 in all.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel(Vec<f32>);
 

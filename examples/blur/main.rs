@@ -5,9 +5,14 @@
 //! rows with its margins from one and writes it to the other, and at the end of each pass all wait for
 //! each other. One progress bar shows what all of them have done, through a shared value. What comes of it
 //! is compared, byte for byte, with what this process makes of the picture alone.
+//!
+//! If a worker is killed, that is the end of it. Not so with `--pool`: there the bands of each pass are
+//! tasks of a pool, which are given the arrays by name, and the band of a killed worker is given again.
 
 mod filter;
 mod shared;
+#[cfg(feature = "serde")]
+mod tasks;
 mod workers;
 
 use clap::Parser;
@@ -37,6 +42,11 @@ struct Args {
     /// How many processes [default: as many as there are CPUs]
     #[arg(short, long)]
     processes: Option<NonZeroUsize>,
+
+    /// Have a pool do it; the band of a worker that is killed is given again
+    #[cfg(feature = "serde")]
+    #[arg(long)]
+    pool: bool,
 
     /// How often the picture is blurred
     #[arg(long, default_value = "9")]
@@ -83,6 +93,11 @@ fn run(args: &Args) -> Result<(), String> {
         let bar = bar((passes * size.height) as u64);
         let (blurred, took) = timed(|| {
             let show = |rows| bar.set_position(rows);
+            #[cfg(feature = "serde")]
+            if args.pool {
+                let again = |why: &str| bar.suspend(|| eprintln!("blur: {why}"));
+                return tasks::blur(&picture, size, &kernel, passes, processes, show, again);
+            }
             workers::blur(&picture, size, &kernel, passes, processes, show)
         });
         shared_took.push(took);

@@ -5,26 +5,25 @@ use shmkit::{Array, Place, Result, Value};
 use std::ops::Range;
 
 /// Two pictures, of which each pass reads one and writes the other, and how far everybody is.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) size: Size,
     pictures: [Array<u8>; 2],
     /// Rows done, by all, over all passes.
     pub(crate) rows: Value<u64>,
-    /// How often somebody has come to the end of a pass.
-    arrivals: Value<u64>,
 }
 
 impl Shared {
-    /// Nameless: the workers inherit it.
-    pub(crate) fn new(size: Size, picture: &[u8]) -> Result<Self> {
+    /// `place` is asked once for each part: nameless ones are inherited, ones with a name can be sent.
+    pub(crate) fn new(size: Size, picture: &[u8], place: impl Fn(&str) -> Place) -> Result<Self> {
         Ok(Self {
             size,
             pictures: [
-                Array::new(picture)?,
-                Array::zeroed(Place::anonymous(), picture.len())?,
+                Array::create(place("even"), picture)?,
+                Array::zeroed(place("odd"), picture.len())?,
             ],
-            rows: Value::new(0)?,
-            arrivals: Value::new(0)?,
+            rows: Value::create(place("rows"), 0)?,
         })
     }
 
@@ -49,19 +48,17 @@ impl Shared {
         Ok(())
     }
 
-    /// The barrier: waits until all of `workers` are at the end of that pass. If one of them died, that is
-    /// never; then their parent, which watches them, ends the others.
-    pub(crate) fn meet(&self, workers: usize, pass: usize) {
-        let all = (workers * (pass + 1)) as u64;
-        self.arrivals.update(|arrivals| *arrivals += 1);
-        self.arrivals.wait_until(|arrivals| *arrivals >= all);
-    }
-
     /// What has come of the picture after so many passes; `None` where it is poisoned: somebody died while
     /// writing it.
     pub(crate) fn after(&self, passes: usize) -> Option<Vec<u8>> {
         let picture = self.pictures[passes % 2].lock().ok()?;
         Some(picture.to_vec())
+    }
+
+    /// The same, poisoned or not: for who knows that all of its rows have been written since.
+    #[cfg(feature = "serde")]
+    pub(crate) fn rewritten_after(&self, passes: usize) -> Vec<u8> {
+        self.pictures[passes % 2].to_vec()
     }
 }
 

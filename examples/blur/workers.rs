@@ -2,11 +2,11 @@
 
 use crate::filter::{Kernel, Size};
 use crate::shared::{Shared, bands};
-use shmkit::Process;
+use shmkit::{Place, Process, Value};
 use std::time::Duration;
 
-/// How often the workers are looked at while nothing moves.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often the workers, or tasks, are looked at while nothing moves.
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
 
 /// What came of the picture. `show` hears how many rows are done, over all passes.
 pub(crate) fn blur(
@@ -17,7 +17,10 @@ pub(crate) fn blur(
     processes: usize,
     show: impl FnMut(u64),
 ) -> Result<Vec<u8>, String> {
-    let shared = Shared::new(size, picture).map_err(|error| error.to_string())?;
+    let shared = Shared::new(size, picture, |_| Place::anonymous());
+    let shared = shared.map_err(|error| error.to_string())?;
+    // How often somebody has come to the end of a pass.
+    let arrivals = Value::new(0).map_err(|error| error.to_string())?;
     let bands = bands(size.height, processes);
     let mut workers = Vec::new();
     for (number, band) in (1..).zip(&bands) {
@@ -27,7 +30,7 @@ pub(crate) fn blur(
         let worker = worker.spawn(|| {
             for pass in 0..passes {
                 shared.blur_band(kernel, pass, band)?;
-                shared.meet(bands.len(), pass);
+                meet(&arrivals, bands.len(), pass);
             }
             Ok::<(), shmkit::Error>(())
         });
@@ -47,6 +50,14 @@ pub(crate) fn blur(
     watched?;
     let poisoned = "the picture is poisoned: a process died while it wrote it";
     shared.after(passes).ok_or_else(|| poisoned.to_owned())
+}
+
+/// The barrier: waits until all of `workers` are at the end of that pass. If one of them died, that is
+/// never; then their parent, which watches them, ends the others.
+fn meet(arrivals: &Value<u64>, workers: usize, pass: usize) {
+    let all = (workers * (pass + 1)) as u64;
+    arrivals.update(|arrivals| *arrivals += 1);
+    arrivals.wait_until(|arrivals| *arrivals >= all);
 }
 
 /// Waits until all have ended well, or one has not.

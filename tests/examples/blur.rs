@@ -6,6 +6,13 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
+#[cfg(feature = "serde")]
+use std::{
+    io::{BufRead, BufReader},
+    sync::mpsc::{RecvTimeoutError, channel},
+    thread,
+    time::Duration,
+};
 
 fn blur(output: &Path, args: &[&str]) -> Command {
     let mut command = example("blur");
@@ -39,6 +46,15 @@ fn processes_blur_a_picture_as_one_does() {
     let _watchdog = Watchdog::new("blur", LIMIT);
     for processes in ["2", "5"] {
         blurs_the_photo(&["--processes", processes]);
+    }
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_pool_blurs_a_picture_as_one_process_does() {
+    let _watchdog = Watchdog::new("blur by a pool", LIMIT);
+    for processes in ["1", "2", "5"] {
+        blurs_the_photo(&["--pool", "--processes", processes]);
     }
 }
 
@@ -124,7 +140,7 @@ fn as_pid(pid: u32) -> libc::pid_t {
     pid.try_into().expect("a process id")
 }
 
-/// The children of a process that is a child of this one.
+/// The children of a process that is a child of this one, or that one's supervisor.
 fn children_of(pid: u32) -> Vec<u32> {
     let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let listed = listed.expect("ask for its children");
@@ -153,4 +169,79 @@ fn blur_tells_what_it_can_not_read_or_write() {
             "{said}"
         );
     }
+}
+
+/// Workers are killed, one after the other, until one had a band in hand.
+#[cfg(feature = "serde")]
+#[test]
+fn a_pool_gives_the_band_of_a_killed_worker_again() {
+    let _watchdog = Watchdog::new("a killed worker of a pool", LIMIT);
+    let (_folder, copy) = scratch();
+    let long = [
+        "--pool",
+        "--processes",
+        "3",
+        "--scale",
+        "1",
+        "--passes",
+        "40",
+        "--radius",
+        "6",
+    ];
+    let mut blur = start(blur(&copy, &long));
+    let pid = blur.0.id();
+    let errors = BufReader::new(blur.0.stderr.take().expect("it is piped"));
+    let (heard, hears) = channel();
+    let ear = thread::spawn(move || {
+        for line in errors.lines() {
+            let _ = heard.send(line.expect("read standard error"));
+        }
+    });
+    let mut supervisor = Vec::new();
+    until(|| {
+        supervisor = children_of(pid);
+        !supervisor.is_empty()
+    });
+    let mut killed = Vec::new();
+    let mut again = Vec::new();
+    while again.is_empty() {
+        let mut workers = Vec::new();
+        until(|| {
+            workers = children_of(supervisor[0]);
+            workers.retain(|pid| !killed.contains(pid));
+            workers.len() == 3
+        });
+        let worker = workers[killed.len() % 3];
+        // SAFETY: it takes numbers. The worker is the example's, which is this test's own, and none but
+        // this test ends it before the last pass.
+        assert_eq!(unsafe { libc::kill(as_pid(worker), libc::SIGKILL) }, 0);
+        killed.push(worker);
+        // If it had no band, nothing is heard; then the next is killed.
+        match hears.recv_timeout(Duration::from_millis(200)) {
+            Ok(line) => again.push(line),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => panic!("no worker had a band: {killed:?}"),
+        }
+    }
+    let mut said = String::new();
+    let mut out = blur.0.stdout.take().expect("it is piped");
+    out.read_to_string(&mut said).expect("read standard output");
+    blur.finish();
+    ear.join().expect("the ear heard");
+    again.extend(hears.iter());
+    for line in again {
+        let expected = |pid: &u32| {
+            let died = format!(" again: the worker {pid} ended with its task: exit code -9");
+            line.starts_with("blur: rows ") && line.ends_with(&died)
+        };
+        let these = killed.len();
+        killed.retain(|pid| !expected(pid));
+        assert_eq!(killed.len() + 1, these, "{line}");
+    }
+    assert_eq!(words_after(&said, "byte for byte"), [["the", "same"]]);
+    assert_eq!(
+        pixels(&copy).dimensions(),
+        pixels(Path::new(PHOTO)).dimensions()
+    );
+    assert_eq!(names_of_blur(pid), [""; 0]);
 }

@@ -1,6 +1,6 @@
 //! The examples as their users run them. `producer` and `consumer`: a photograph goes through a named
 //! queue, whichever comes first, and however often the consumer is killed on the way. `blur` is as right in
-//! several processes as in one. `tour` and `survivor` show
+//! several processes as in one, and a pool gets over the death of a worker. `tour` and `survivor` show
 //! what they are there for.
 
 mod blur;
