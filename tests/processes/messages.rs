@@ -4,7 +4,7 @@ use crate::board::{Rng, poll};
 use crate::sleeping::await_sleep;
 use crate::support::{Kid, Name, start};
 use crate::{Stage, turn};
-use shmkit::ByteQueue;
+use shmkit::{ByteQueue, GetError};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
@@ -106,7 +106,7 @@ pub(crate) fn receive(args: &[&str]) {
         let id = match got {
             Ok(Ok(id)) => id,
             Ok(Err(short)) => short_id(&short),
-            Err(shmkit::GetError::Closed) => break,
+            Err(GetError::Closed) => break,
             Err(error) => panic!("{error}"),
         };
         file.write_all(&id.to_ne_bytes()).expect("write");
@@ -290,8 +290,7 @@ fn a_long_message_gets_in_once_short_ones_pause() {
 
     // One is taken only when another has taken the place of the one before: the long one waits on.
     let (mut shorts, mut longs) = (0, 0);
-    let mut take = || {
-        let message = queue.get_timeout(Duration::from_secs(30));
+    let mut take = |message: Result<Vec<u8>, GetError>| {
         let message = message.expect("a message, of whichever length");
         match message.len() {
             SHORT => shorts += 1,
@@ -303,16 +302,21 @@ fn a_long_message_gets_in_once_short_ones_pause() {
     };
     for _ in 0..1000 {
         await_full();
-        take();
+        take(queue.get_timeout(Duration::from_secs(30)));
     }
     assert_eq!(long.0.get(), 1, "it got in where there was no room for it");
     go.reach(2);
     let paused_at = Instant::now();
-    // They may be in a put that waits; what is taken here lets them end.
-    while pauses.0.get() < 2 {
-        take();
-    }
-    while take() == 0 {}
+    // They may be in a put that waits; what is taken here lets them end, and the long one in. Nobody
+    // can tell which message is the last.
+    let mut longs_taken = 0;
+    poll("the long message, and everybody's end", || {
+        match queue.try_get() {
+            Err(GetError::Empty | GetError::Busy) => {}
+            got => longs_taken = take(got),
+        }
+        (pauses.0.get() == 2 && longs_taken == 1 && queue.is_empty()).then_some(())
+    });
     let took = paused_at.elapsed();
     long.wait(2);
     declaimer.finish();
