@@ -68,7 +68,8 @@ impl FrameKind for Bytes {
 /// # Forms
 ///
 /// Verbs come in three forms: plain waits, `try_` does not (except for locks that are held for
-/// nanoseconds), `_timeout` waits for at most that long.
+/// nanoseconds), `_timeout` waits for at most that long. A `try_` may be `Busy` where nothing is held for
+/// long, too: beside a process that was put off its CPU in the middle of a put or a get.
 ///
 /// # Trust
 ///
@@ -130,11 +131,13 @@ impl ByteQueue {
         Frames::open_or_create(&place.into(), capacity).map(Self)
     }
 
-    /// Lays a queue out in memory of your own, which must be all zeros and in nobody's use.
+    /// Lays a queue out in memory of your own, if nothing was laid out in it yet.
     ///
     /// # Errors
     /// [`Error::InvalidSize`](crate::Error::InvalidSize); [`NoSpace`](crate::Error::NoSpace) if it
-    /// does not fit.
+    /// does not fit; [`AlreadyExists`](crate::Error::AlreadyExists) if something is there, or
+    /// somebody else is laying it out; [`Unsupported`](crate::Error::Unsupported) in a forked child
+    /// that could not become a holder.
     pub fn create_in(memory: Arc<dyn Memory>, capacity: usize) -> Result<Self> {
         Frames::create_in(memory, capacity).map(Self)
     }
@@ -142,7 +145,8 @@ impl ByteQueue {
     /// Finds the queue in memory of your own.
     ///
     /// # Errors
-    /// [`Error::Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt),
+    /// [`Error::NotFound`](crate::Error::NotFound) if nothing was laid out, or not to its end yet;
+    /// [`Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt),
     /// [`Mismatch`](crate::Error::Mismatch).
     pub fn open_in(memory: Arc<dyn Memory>) -> Result<Self> {
         Frames::open_in(memory).map(Self)

@@ -54,7 +54,8 @@ unsafe impl Body for RingWords {
 /// ```
 ///
 /// Verbs come in three forms: plain waits, `try_` does not (except for locks that are held for
-/// nanoseconds), `_timeout` waits for at most that long.
+/// nanoseconds), `_timeout` waits for at most that long. A `try_` may be `Busy` where nothing is held for
+/// long, too: beside a process that was put off its CPU in the middle of a put or a get.
 ///
 /// # Panics
 /// A call on the same queue from inside [`get_with`](Self::get_with) that would wait for that very

@@ -11,7 +11,7 @@
 use super::{CLOSED, Refusal, Ring, Side, Span};
 use crate::sync::atomic::Ordering;
 use crate::sync::{
-    Announced, Deadline, Lock, LockError, LockGuard, Patience, full_fence_after_rmw,
+    Announced, Deadline, Event, Lock, LockError, LockGuard, Patience, full_fence_after_rmw,
 };
 
 pub(super) const PRODUCERS: u32 = 0;
@@ -164,7 +164,11 @@ impl<'a> Ring<'a> {
         let side = &self.words.producers;
         let mut waited = false;
         loop {
-            let guard = self.lock(side, PRODUCERS, patience)?;
+            let guard = if waited {
+                self.lock_awake(side, PRODUCERS, &self.words.not_full.0, patience)?
+            } else {
+                self.lock(side, PRODUCERS, patience)?
+            };
             // Once: `close` may set the top bit between two loads, and with the second one as its
             // start a put would commit after it.
             let start = side.lock.count.load(Ordering::Relaxed);
@@ -195,7 +199,11 @@ impl<'a> Ring<'a> {
         let side = &self.words.consumers;
         let mut waited = false;
         loop {
-            let guard = self.lock(side, CONSUMERS, patience)?;
+            let guard = if waited {
+                self.lock_awake(side, CONSUMERS, &self.words.not_empty.0, patience)?
+            } else {
+                self.lock(side, CONSUMERS, patience)?
+            };
             let start = side.lock.count.load(Ordering::Relaxed);
             let items = self.items(start, most, guard.owner_died())?;
             if items > 0 {
@@ -224,8 +232,54 @@ impl<'a> Ring<'a> {
         side: &'a Side,
         which: u32,
         patience: Patience,
-    ) -> Result<LockGuard<'a>, LockError> {
-        Lock::new(&side.lock.word, self.holder, which).lock(patience)
+    ) -> Result<LockGuard<'a>, Refusal> {
+        // Whoever has the lock may keep it (an endpoint, a stopped process): a close is to be heard
+        // all the same.
+        Lock::new(&side.lock.word, self.holder, which)
+            .lock_unless(patience, || self.is_over(which))
+            .map_err(|error| match error {
+                LockError::Busy | LockError::TimedOut if self.is_over(which) => Refusal::Closed,
+                error => error.into(),
+            })
+    }
+
+    /// Whether this side has nothing to do any more, whoever has its lock.
+    #[cold]
+    fn is_over(self, which: u32) -> bool {
+        let (head, tail) = self.counts();
+        tail & CLOSED != 0 && (which == PRODUCERS || tail & !CLOSED == head)
+    }
+
+    /// Takes the lock after a sleep, which may have ended in the place of another's: where somebody
+    /// has the lock for longer, who sleeps on the same bell (that very owner, it may be) is told.
+    #[cold]
+    fn lock_awake(
+        self,
+        side: &'a Side,
+        which: u32,
+        bell: &Event,
+        patience: Patience,
+    ) -> Result<LockGuard<'a>, Refusal> {
+        match self.lock(side, which, Patience::Try) {
+            Err(Refusal::Busy) => {
+                bell.notify(1);
+                self.lock(side, which, patience)
+            }
+            taken => taken,
+        }
+    }
+
+    /// To be called before a wait for what the other side does.
+    ///
+    /// # Panics
+    /// Where this thread has the other side itself, and so would wait for ever.
+    fn check_not_alone(self, other: &Side, which: u32, deadline: Deadline) {
+        let lock = Lock::new(&other.lock.word, self.holder, which);
+        assert!(
+            !deadline.is_never() || !lock.is_mine(),
+            "deadlock: this thread holds the other side of the queue that it waits for \
+             (a put beside a consumer's side that it has, or a get beside a producer's?)"
+        );
     }
 
     /// How many positions are free behind `tail`; under the producers' lock. Where the copy of head
@@ -285,6 +339,7 @@ impl<'a> Ring<'a> {
         gap: u32,
     ) -> Result<(), Refusal> {
         let deadline = to_wait(patience)?;
+        self.check_not_alone(&self.words.consumers, CONSUMERS, deadline);
         // Anything but a ring that is too full, and open, ends the wait; what it is, the next round
         // finds.
         let too_full = self.capacity - least + 1..=self.capacity;
@@ -299,6 +354,7 @@ impl<'a> Ring<'a> {
     #[cold]
     pub(super) fn await_item(self, patience: Patience, gap: u32) -> Result<(), Refusal> {
         let deadline = to_wait(patience)?;
+        self.check_not_alone(&self.words.producers, PRODUCERS, deadline);
         let look = || {
             let (head, tail) = self.counts();
             (tail != head).then_some(())

@@ -70,6 +70,12 @@ impl Deadline {
         Self(Some(self.0.map_or(other, |at| at.min(other))))
     }
 
+    /// Whether waiting does not end by itself.
+    #[must_use]
+    pub fn is_never(self) -> bool {
+        self.0.is_none()
+    }
+
     /// Time that is left: `None` once it has passed, all there is where it never does.
     #[must_use]
     pub fn left(self) -> Option<Duration> {

@@ -43,7 +43,11 @@ const NAP: Duration = Duration::from_millis(20);
 const SPIN_PAUSES: u32 = 64;
 
 /// How long `Patience::Try` tries: longer than any critical section without user code.
-const TRY_FOR: Duration = Duration::from_micros(2);
+const TRY_FOR: Duration = if cfg!(loom) {
+    Duration::ZERO // a model has no clock
+} else {
+    Duration::from_micros(2)
+};
 
 const SLEEPERS: u64 = 1;
 
@@ -150,11 +154,22 @@ impl<'a> Lock<'a> {
     /// forked child that could not become a holder.
     #[inline]
     pub fn lock(self, patience: Patience) -> Result<LockGuard<'a>, LockError> {
+        self.lock_unless(patience, || false)
+    }
+
+    /// As [`lock`](Self::lock), but does not wait where `over` says that it would be in vain: that ends
+    /// it as the deadline does. Asked only where somebody else has the lock, and within a nap.
+    #[inline]
+    pub fn lock_unless(
+        self,
+        patience: Patience,
+        over: impl Fn() -> bool,
+    ) -> Result<LockGuard<'a>, LockError> {
         let me = self.holder.number();
         let owner_died = if me != 0 && self.take(0, me << 1) {
             false
         } else {
-            self.lock_contended(me, patience)?
+            self.lock_contended(me, patience, &over)?
         };
         Ok(LockGuard {
             lock: self,
@@ -190,7 +205,12 @@ impl<'a> Lock<'a> {
     /// Takes the lock from whoever has it, once it is free or its owner is dead; says which.
     #[cold]
     #[inline(never)]
-    fn lock_contended(self, me: u64, patience: Patience) -> Result<bool, LockError> {
+    fn lock_contended(
+        self,
+        me: u64,
+        patience: Patience,
+        over: &dyn Fn() -> bool,
+    ) -> Result<bool, LockError> {
         assert!(
             me != 0,
             "this process is a fork that could not open the segment for itself \
@@ -213,6 +233,9 @@ impl<'a> Lock<'a> {
                     return Ok(false);
                 }
                 continue;
+            }
+            if over() {
+                return Err(LockError::TimedOut);
             }
             let owner = word >> 1;
             if self.owner_is_dead(owner, me, patience)? {
@@ -267,10 +290,17 @@ impl<'a> Lock<'a> {
         }
     }
 
+    /// Whether this thread has the lock, and has announced it.
+    #[must_use]
+    pub fn is_mine(self) -> bool {
+        let owner = self.word.0.load(Ordering::Relaxed) >> 1;
+        owner != 0 && self.is_held_by_this_thread(owner)
+    }
+
     fn is_held_by_this_thread(self, owner: u64) -> bool {
         let entry = self.held_entry(owner);
         // The threads of a model share the notes, as they are one thread to the system.
-        cfg!(not(loom)) && HELD.with_borrow(|held| held.contains(&entry))
+        cfg!(not(loom)) && with_notes(|held| held.contains(&entry)).unwrap_or(false)
     }
 
     fn held_entry(self, number: u64) -> HeldEntry {
@@ -295,11 +325,12 @@ pub(crate) fn forget_held_locks() {
 /// How many locks this thread has announced, of those that `is_live` knows by their memory's identity
 /// and their holder's number. One that was leaked counts until `is_live` says no.
 pub(crate) fn count_announced(is_live: impl Fn((u64, u64), u64) -> bool) -> usize {
-    HELD.with_borrow(|held| {
+    let count = with_notes(|held| {
         held.iter()
             .filter(|entry| is_live(entry.identity, entry.number))
             .count()
-    })
+    });
+    count.unwrap_or(0)
 }
 
 /// A lock that this thread holds while user code runs, which might come back for it.
@@ -315,14 +346,17 @@ thread_local! {
     static HELD: RefCell<Vec<HeldEntry>> = const { RefCell::new(Vec::new()) };
 }
 
-fn note(entry: HeldEntry) {
-    HELD.with_borrow_mut(|held| held.push(entry));
+/// `None` where the thread is ending and its notes are gone: then nothing is noted any more.
+fn with_notes<R>(f: impl FnOnce(&mut Vec<HeldEntry>) -> R) -> Option<R> {
+    HELD.try_with(|held| f(&mut held.borrow_mut())).ok()
 }
 
-/// Where the thread is ending and its notes are gone, there is nothing to withdraw.
+fn note(entry: HeldEntry) {
+    with_notes(|held| held.push(entry));
+}
+
 fn withdraw(entry: &HeldEntry) {
-    let _ = HELD.try_with(|held| {
-        let mut held = held.borrow_mut();
+    with_notes(|held| {
         if let Some(mine) = held.iter().rposition(|other| other == entry) {
             held.swap_remove(mine);
         }
@@ -382,8 +416,8 @@ impl<'a> LockGuard<'a> {
     /// Keeps the lock beyond the borrow of its word, and announced all the while: see [`HeldLock`].
     pub fn detach(self) -> HeldLock {
         let entry = self.lock.held_entry(self.number);
-        std::mem::forget(self);
         note(entry.clone());
+        std::mem::forget(self);
         HeldLock {
             number: entry.number,
             entry,

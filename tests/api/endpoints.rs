@@ -3,7 +3,7 @@
 
 use crate::support::Name;
 use crate::{LONG, watchdog};
-use shmkit::{Consumer, GetError, Producer, PutAllError, PutError, Queue};
+use shmkit::{ByteQueue, Consumer, GetError, Producer, PutAllError, PutError, Queue, Value};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
@@ -370,4 +370,74 @@ fn an_endpoint_may_be_dropped_with_its_threads_locals() {
     let start = Instant::now();
     assert_eq!((queue.put(1), queue.get()), (Ok(()), Ok(1)));
     assert!(start.elapsed() < LONG);
+}
+
+/// Whoever has a side, and for however long: a close is heard by those who wait for it.
+#[test]
+fn a_close_reaches_those_who_wait_for_an_owned_side() {
+    let _watchdog = watchdog("a close beside endpoints");
+    let queue = Queue::<u64>::new(2).unwrap();
+    let bytes = ByteQueue::new(64).unwrap();
+    let (mut into, out) = (queue.producer().unwrap(), queue.consumer().unwrap());
+    let room = bytes.reserve(8).unwrap();
+    thread::scope(|scope| {
+        let put = scope.spawn(|| queue.put(1));
+        let get = scope.spawn(|| queue.get());
+        let message = scope.spawn(|| bytes.put(b"x"));
+        queue.close();
+        bytes.close();
+        assert_eq!(put.join().unwrap(), Err(PutError::Closed));
+        assert_eq!(get.join().unwrap(), Err(GetError::Closed));
+        assert_eq!(message.join().unwrap(), Err(PutError::Closed));
+    });
+    assert_eq!(queue.try_put(1), Err(PutError::Closed));
+    assert_eq!(queue.put_timeout(1, LONG), Err(PutError::Closed));
+    assert_eq!(queue.try_get(), Err(GetError::Closed));
+    assert_eq!(bytes.try_put(b"x"), Err(PutError::Closed));
+    assert_eq!(into.put(1), Err(PutError::Closed));
+    assert_eq!(room.commit(1), Err(PutError::Closed));
+    drop(out);
+
+    // What is left is the owner's to take, and the others wait for their turn.
+    let queue = Queue::<u64>::new(2).unwrap();
+    queue.put(7).unwrap();
+    let mut out = queue.consumer().unwrap();
+    queue.close();
+    assert_eq!(queue.try_get(), Err(GetError::Busy));
+    assert_eq!(out.get(), Ok(7));
+    assert_eq!(queue.try_get(), Err(GetError::Closed));
+}
+
+/// A call in a destructor that runs after the thread's notes are gone, while another has the lock.
+#[test]
+fn a_contended_call_may_come_from_a_thread_locals_drop() {
+    struct Last(RefCell<Option<Box<dyn FnOnce()>>>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            if let Some(call) = self.0.take() {
+                call();
+            }
+        }
+    }
+    thread_local! {
+        static LAST: Last = const { Last(RefCell::new(None)) };
+    }
+    let _watchdog = watchdog("a call from a thread-local");
+    let queue = Queue::<u64>::new(2).unwrap();
+    let value = Value::new(0u64).unwrap();
+    let _into = queue.producer().unwrap();
+    let (queue, changed) = (queue.clone(), value.clone());
+    let thread = thread::spawn(move || {
+        // Registered first, so destroyed last, on most systems: after the notes, which come with this.
+        LAST.with(|last| {
+            *last.0.borrow_mut() = Some(Box::new(move || {
+                let put = queue.put_timeout(1, Duration::from_millis(1));
+                let in_time = put != Err(PutError::TimedOut);
+                changed.update(|n| *n = 1 + u64::from(in_time));
+            }));
+        });
+        Value::new(0u64).unwrap().update(|_| ());
+    });
+    thread.join().unwrap();
+    assert_eq!(value.get(), 1);
 }

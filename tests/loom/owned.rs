@@ -186,3 +186,33 @@ fn a_dead_owner_is_followed() {
         assert_eq!(queue.get(1), Ok(2));
     });
 }
+
+/// An owner and a plain getter sleep for the same item, and the wake-up comes to the getter, who can't
+/// get at it: it is passed on. (A model's sleeps have no end of their own.) Whoever gets that item puts
+/// one for the other.
+#[test]
+fn a_wake_up_in_an_owners_place_is_passed_on() {
+    bounded(3, || {
+        let queue = Queue::new(2);
+        let owner = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                let mut head = queue.own_head(2);
+                let got = queue.get_by(2, &mut head).unwrap();
+                head.release(queue.ring(2));
+                if got == 1 {
+                    queue.put(2, 2).unwrap();
+                }
+            })
+        };
+        let putter = {
+            let queue = queue.clone();
+            thread::spawn(move || queue.put(3, 1).unwrap())
+        };
+        if queue.get(1) == Ok(1) {
+            queue.put(1, 2).unwrap();
+        }
+        owner.join().unwrap();
+        putter.join().unwrap();
+    });
+}

@@ -2,7 +2,7 @@
 
 use crate::LIMIT;
 use crate::support::{Name, Watchdog};
-use shmkit::{Array, GetError, PutError, Queue, Value};
+use shmkit::{Array, ByteQueue, GetError, PutError, Queue, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 
@@ -182,4 +182,37 @@ fn putting_inside_get_with_is_fine() {
         .unwrap()
         .unwrap();
     assert_eq!(queue.try_iter().collect::<Vec<_>>(), [12]);
+}
+
+/// What only this thread could bring about: it has the other side of the queue.
+#[test]
+fn a_wait_for_ones_own_other_side_says_deadlock() {
+    const SAYS: &str = "deadlock: this thread holds the other side of the queue that it waits for \
+                        (a put beside a consumer's side that it has, or a get beside a producer's?)";
+    let _watchdog = Watchdog::new("waiting for one's own side", LIMIT);
+    let queue = Queue::<u64>::new(1).unwrap();
+    queue.put(1).unwrap();
+    let bytes = ByteQueue::new(16).unwrap();
+    bytes.put(b"12345678").unwrap();
+    let requeued = panic_of(|| queue.get_with(|item| queue.put(*item)));
+    assert_eq!(requeued, SAYS);
+    assert_eq!(panic_of(|| bytes.get_with(|m| bytes.put(m))), SAYS);
+    let consumer = queue.consumer().unwrap();
+    assert_eq!(panic_of(|| queue.put(2)), SAYS);
+    assert_eq!(panic_of(|| queue.producer().unwrap().put(2)), SAYS);
+    // With a deadline it is no hang.
+    let put = queue.put_timeout(2, std::time::Duration::from_millis(1));
+    assert_eq!(put, Err(PutError::TimedOut));
+    drop(consumer);
+    assert_eq!(
+        (queue.get(), bytes.get()),
+        (Ok(1), Ok(b"12345678".to_vec()))
+    );
+
+    let producer = queue.producer().unwrap();
+    assert_eq!(panic_of(|| queue.get()), SAYS);
+    let room = bytes.reserve(1).unwrap();
+    assert_eq!(panic_of(|| bytes.get()), SAYS);
+    drop((producer, room));
+    assert_eq!((queue.put(3), queue.get()), (Ok(()), Ok(3)));
 }
