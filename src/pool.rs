@@ -124,6 +124,9 @@ use wire::{Code, Header, Shared};
 /// Any number of threads may *use* a pool. In a forked child, the copy that it inherited is of no use:
 /// tasks are [`TaskError::Closed`], and dropping it does nothing.
 ///
+/// Supervisor and workers have `SIGCHLD` at its default; a handler that the caller has for it, which may
+/// wait for any child, sees the supervisor alone, and then [`join`](Self::join) is an error.
+///
 /// Supervisor and workers are holders of every segment that the caller had open when the pool was made,
 /// until the pool ends; drop the pool before those.
 ///

@@ -73,6 +73,15 @@ pub(crate) fn forgets_children() -> io::Result<bool> {
     Ok(action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0)
 }
 
+/// Has the end of a child be no more than a status to ask for, whatever handler there was: one that
+/// this process inherited may reap, or write to where its parent reads.
+#[cfg(feature = "serde")] // for pools
+pub(crate) fn default_sigchld() {
+    // SAFETY: the default is no handler of ours.
+    let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    debug_assert_ne!(before, libc::SIG_ERR, "a signal that there is");
+}
+
 /// Fails where this process may not open one more descriptor.
 pub(crate) fn has_room_for_descriptor() -> io::Result<()> {
     let some = libc::STDERR_FILENO;

@@ -8,6 +8,7 @@
 use super::claim::{owe_nothing, taken_by};
 use super::wire::{Code, Header, Kind, Shared, of_words};
 use super::worker::Worker;
+use crate::os;
 use crate::process::Process;
 use std::io::PipeReader;
 use std::os::fd::AsFd;
@@ -23,6 +24,9 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// How a pool ended.
 pub(super) const WELL: i32 = 0;
 pub(super) const BADLY: i32 = 1;
+
+/// The exit code of a worker whose status somebody else took.
+const UNKNOWN: i32 = 0;
 
 pub(super) struct Supervisor<'a> {
     shared: &'a Shared,
@@ -66,6 +70,7 @@ impl<'a> Supervisor<'a> {
 
     /// Its whole life; the exit code.
     pub(super) fn run(mut self) -> i32 {
+        os::default_sigchld(); // the caller's handler may wait for children: the workers, here
         let code = loop {
             let retry = match self.staff() {
                 Ok(all) => (!all).then_some(AGAIN),
@@ -125,7 +130,8 @@ impl<'a> Supervisor<'a> {
             let Some(member) = &self.crew[index] else {
                 continue;
             };
-            if let Some(exit_code) = member.process.exit_code() {
+            if !member.process.is_alive() {
+                let exit_code = member.process.exit_code().unwrap_or(UNKNOWN);
                 let member = self.crew[index].take().expect("looked at just now");
                 self.bury(index, &member, exit_code)?;
             }

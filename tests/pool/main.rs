@@ -12,6 +12,7 @@ mod carrying;
 mod deaths;
 mod ends;
 mod handles;
+mod signals;
 mod takes;
 mod torture;
 mod using;
@@ -25,7 +26,7 @@ macro_rules! clean {
     };
 }
 
-const TESTS: [(&str, fn()); 34] = [
+const TESTS: [(&str, fn()); 35] = [
     (
         "a_worker_killed_while_idle_is_nobodys_loss",
         clean!(deaths::idle),
@@ -64,6 +65,10 @@ const TESTS: [(&str, fn()); 34] = [
     (
         "a_stopped_supervisor_delays_the_end_only",
         clean!(ends::stopped_supervisor),
+    ),
+    (
+        "a_callers_handler_waits_for_no_worker",
+        clean!(signals::reaping),
     ),
     ("a_killed_caller_leaves_nothing", clean!(ends::caller)),
     ("a_forked_copy_terminates_nothing", clean!(ends::copy)),
