@@ -314,6 +314,12 @@ impl ByteQueue {
         self.0.get_with(Patience::within(timeout), f)
     }
 
+    /// Whether this process is a holder, and so can use it.
+    #[cfg(feature = "serde")] // for pools
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.is_held()
+    }
+
     /// Runs `f` on the next message, or on none where the queue is empty, and takes nothing. Until `f`
     /// has returned nobody takes that message. Waits for the consumers' lock alone.
     #[cfg(feature = "serde")] // for pools

@@ -157,7 +157,8 @@ impl Pool {
     /// # Errors
     /// [`Error::InvalidSize`] for 0, or more than 4096. [`MultiThreaded`](Error::MultiThreaded),
     /// [`GuardsHeld`](Error::GuardsHeld), [`Unsupported`](Error::Unsupported) as for
-    /// [`Process::spawn`] of a daemon. [`NoSpace`](Error::NoSpace), [`Os`](Error::Os).
+    /// [`Process::spawn`] of a daemon. [`NoSpace`](Error::NoSpace), [`Os`](Error::Os), also where there
+    /// are descriptors for this process, and not for the supervisor.
     pub fn with_workers(workers: usize) -> Result<Self> {
         Self::made_by(workers, |builder, run| builder.spawn(run))
     }
@@ -196,8 +197,10 @@ impl Pool {
         let supervisor = spawn(builder, &|| {
             Supervisor::new(&shared, &code, &ear, workers).run()
         })?;
+        let core = Core::new(shared, supervisor, (ear, word));
+        core.hear_greeting()?;
         Ok(Self {
-            core: Arc::new(Core::new(shared, supervisor, (ear, word))),
+            core: Arc::new(core),
             workers,
         })
     }

@@ -336,6 +336,12 @@ impl<T, B> Region<T, B> {
         }
     }
 
+    /// Whether it is one: a forked child without a descriptor to spare is not.
+    #[cfg(feature = "serde")] // for pools
+    pub(crate) fn is_held(&self) -> bool {
+        self.memory.number().load(Ordering::Relaxed) != 0
+    }
+
     /// In elements; at least 1.
     #[inline]
     pub(crate) fn capacity(&self) -> u64 {

@@ -256,6 +256,11 @@ impl<K: FrameKind> Frames<K> {
         Ok(result)
     }
 
+    #[cfg(feature = "serde")] // for pools
+    pub(crate) fn is_held(&self) -> bool {
+        self.region.is_held()
+    }
+
     /// As [`get_with`](Self::get_with), but takes nothing, and does not wait for a message.
     #[cfg(feature = "serde")] // for pools
     pub(crate) fn front_with<R>(&self, f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R, GetError> {

@@ -10,10 +10,10 @@ use super::TaskError;
 use super::parcel::{Letter, pack, say_where};
 use super::state::{Booking, Bytes, Entry, State};
 use super::wire::{Header, Kind, Shared, word_at};
-use crate::error::{GetError, PutError};
+use crate::error::{Error, GetError, PutError};
 use crate::os;
 use crate::process::Process;
-use std::io::{PipeReader, PipeWriter, Write};
+use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -59,6 +59,28 @@ impl Core {
             state: Mutex::default(),
             changed: Condvar::new(),
         }
+    }
+
+    /// Waits until the supervisor says that it can be one.
+    pub(super) fn hear_greeting(&self) -> Result<(), Error> {
+        let (_, end) = &self.shared.passage;
+        let heard = loop {
+            match Process::wait_for_any([&self.supervisor], end.as_fd(), None) {
+                Ok(true) => break os::try_receive_fd(end.as_fd()).map(drop),
+                Ok(false) if self.supervisor.is_alive() => {} // a signal came in between
+                Ok(false) => {
+                    break Err(io::Error::other(
+                        "it could not become a holder of its queues",
+                    ));
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        heard.map_err(|error| {
+            let _ = self.supervisor.kill();
+            let _ = self.supervisor.join();
+            Error::from_os("(pool)", "start its supervisor", error)
+        })
     }
 
     pub(super) fn is_copy(&self) -> bool {

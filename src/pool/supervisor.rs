@@ -10,7 +10,7 @@ use super::wire::{Code, Header, Kind, Shared, of_words};
 use super::worker::Worker;
 use crate::os;
 use crate::process::Process;
-use std::io::PipeReader;
+use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -24,6 +24,9 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// How a pool ended.
 pub(super) const WELL: i32 = 0;
 pub(super) const BADLY: i32 = 1;
+
+/// What comes out of the passage first.
+const GREETING: [u8; 8] = *b"greeting";
 
 /// The exit code of a worker whose status somebody else took.
 const UNKNOWN: i32 = 0;
@@ -71,6 +74,9 @@ impl<'a> Supervisor<'a> {
     /// Its whole life; the exit code.
     pub(super) fn run(mut self) -> i32 {
         os::default_sigchld(); // the caller's handler may wait for children: the workers, here
+        if self.greet().is_err() {
+            return BADLY;
+        }
         let code = loop {
             let retry = match self.staff() {
                 Ok(all) => (!all).then_some(AGAIN),
@@ -91,6 +97,16 @@ impl<'a> Supervisor<'a> {
         };
         self.dismiss();
         code
+    }
+
+    /// Tells the caller that there is a supervisor, if it can be one.
+    fn greet(&self) -> io::Result<()> {
+        if !self.shared.is_held() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let (end, _) = &self.shared.passage;
+        // With some descriptor, as everything that goes through there.
+        os::send_fd(end.as_fd(), GREETING, end.as_fd())
     }
 
     /// Whether there will be no work for a worker that is started now.
@@ -114,7 +130,13 @@ impl<'a> Supervisor<'a> {
             let builder = Process::builder().daemon(true);
             let process = builder
                 .name(format!("PoolWorker-{number}"))
-                .spawn(|| Worker::new(shared, code, index, number).run());
+                .spawn(|| match Worker::new(shared, code, index, number) {
+                    Some(worker) => {
+                        worker.run();
+                        WELL
+                    }
+                    None => BADLY,
+                });
             let Ok(process) = process else {
                 self.note_stillborn([std::process::id(), BADLY.cast_unsigned()])?;
                 return Ok(false);

@@ -28,7 +28,8 @@ pub(super) struct Shared {
     pub(super) tasks: ByteQueue,
     /// From the workers, and from the supervisor, to the caller.
     pub(super) results: ByteQueue,
-    /// The workers' end, and the caller's, of where the segments of results go through.
+    /// The workers' end, and the caller's, of where the segments of results go through; and before
+    /// them the supervisor's greeting.
     pub(super) passage: (OwnedFd, OwnedFd),
     pub(super) words: Words,
 }
@@ -42,6 +43,12 @@ impl Shared {
                 .map_err(|error| Error::from_os("(pool)", "make a pair of sockets", error))?,
             words: Words::new(workers)?,
         })
+    }
+
+    /// Whether this process can use the queues: a fork that found no descriptors for that is no holder
+    /// of them. (The words need no holder.)
+    pub(super) fn is_held(&self) -> bool {
+        self.tasks.is_held() && self.results.is_held()
     }
 }
 

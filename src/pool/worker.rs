@@ -38,18 +38,26 @@ pub(super) struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// `index` is its place in the crew.
-    pub(super) fn new(shared: &'a Shared, code: &'a Code, index: usize, number: u32) -> Self {
+    /// `index` is its place in the crew. `None` where it can't work.
+    pub(super) fn new(
+        shared: &'a Shared,
+        code: &'a Code,
+        index: usize,
+        number: u32,
+    ) -> Option<Self> {
+        if !shared.is_held() {
+            return None;
+        }
         handles::keep_open();
         let ready = shared.words.ready(index);
         ready.store(number.into(), Ordering::Relaxed);
-        Self {
+        Some(Self {
             shared,
             code,
             number,
             task: Vec::new(),
             result: Vec::new(),
-        }
+        })
     }
 
     /// Its whole life.

@@ -12,6 +12,7 @@ mod carrying;
 mod deaths;
 mod ends;
 mod handles;
+mod scarcity;
 mod signals;
 mod takes;
 mod torture;
@@ -26,7 +27,7 @@ macro_rules! clean {
     };
 }
 
-const TESTS: [(&str, fn()); 35] = [
+const TESTS: [(&str, fn()); 37] = [
     (
         "a_worker_killed_while_idle_is_nobodys_loss",
         clean!(deaths::idle),
@@ -69,6 +70,14 @@ const TESTS: [(&str, fn()); 35] = [
     (
         "a_callers_handler_waits_for_no_worker",
         clean!(signals::reaping),
+    ),
+    (
+        "a_pool_with_few_descriptors_is_refused_or_works_or_is_given_up",
+        clean!(scarcity::steps),
+    ),
+    (
+        "workers_that_cannot_use_the_queues_are_given_up",
+        clean!(scarcity::no_holders),
     ),
     ("a_killed_caller_leaves_nothing", clean!(ends::caller)),
     ("a_forked_copy_terminates_nothing", clean!(ends::copy)),

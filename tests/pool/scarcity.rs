@@ -1,0 +1,99 @@
+//! A pool where descriptors, and with them forks, are scarce.
+
+use crate::crew::{children_of, kill_child, supervisor, until};
+use crate::deaths::{pool, works};
+use crate::double;
+use crate::fork::Child;
+use shmkit::{Pool, TaskError, Value};
+use std::os::fd::AsRawFd;
+
+/// How many descriptors a process may have open: numbers below that.
+fn limit(pid: u32, most: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: 4096,
+    };
+    let none = std::ptr::null_mut();
+    let pid = pid.cast_signed();
+    // SAFETY: the limit is alive, and the one before is not asked for.
+    let set = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, none) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// The lowest descriptor that is free here.
+fn next_descriptor() -> u64 {
+    let next = std::fs::File::open("/dev/null").expect("open");
+    next.as_raw_fd().try_into().expect("not negative")
+}
+
+/// Makes a pool where so many more descriptors may be open. Whether it was made; then its tasks end.
+fn made_within(room: u64) -> bool {
+    let me = std::process::id();
+    limit(me, next_descriptor() + room);
+    let made = Pool::with_workers(2);
+    limit(me, 1024);
+    let Ok(pool) = made else {
+        assert_eq!(children_of(me), [], "a supervisor is left");
+        return false;
+    };
+    let supervisor = supervisor();
+    let mut done = 0;
+    for n in 0..50 {
+        match pool.apply(double, n) {
+            Ok(twice) => done += usize::from(twice == 2 * n),
+            // No worker had room: given up.
+            Err(TaskError::WorkerDied { exit_code: 1, .. }) => {
+                until("all are gone", || children_of(supervisor).is_empty());
+            }
+            Err(error) => panic!("{room}: {error}"),
+        }
+    }
+    assert!(done == 0 || done == 50, "{done} at {room}");
+    pool.join().expect("join");
+    true
+}
+
+/// From a room that is too small for anything to one that is ample, in steps of one.
+pub(crate) fn steps() {
+    let mut made = Vec::new();
+    for room in 0..24 {
+        let (verdict, told) = std::io::pipe().expect("a pipe");
+        Child::fork(|| {
+            if made_within(room) {
+                std::io::Write::write_all(&mut &told, b".").expect("tell");
+            }
+        })
+        .finish();
+        drop(told);
+        made.push(std::io::read_to_string(verdict).expect("hear") == ".");
+    }
+    assert!(!made[0] && made[23], "{made:?}");
+    assert!(made.is_sorted(), "{made:?}");
+}
+
+/// Workers that can be forked, but not use the queues.
+pub(crate) fn no_holders() {
+    // So that a worker's first descriptors are not those of the queues.
+    let users = [(); 2].map(|()| Value::new(0u64).expect("create"));
+    let pool = pool(1);
+    works(&pool);
+    let supervisor = supervisor();
+    until("one is there", || children_of(supervisor).len() == 1);
+    let worker = children_of(supervisor)[0];
+    let listing = std::fs::read_dir(format!("/proc/{supervisor}/fd")).expect("list");
+    let open: Vec<u64> = listing
+        .map(|fd| fd.expect("list").file_name().into_string().expect("text"))
+        .map(|fd| fd.parse().expect("a number"))
+        .collect();
+    let free = (0..).find(|fd| !open.contains(fd)).expect("one");
+    // Room for one: what the next worker is waited for with.
+    limit(supervisor, free + 1);
+    assert!(kill_child(supervisor, worker));
+    let given_up = pool.apply(double, 4);
+    let Err(TaskError::WorkerDied { pid, exit_code: 1 }) = given_up else {
+        panic!("{given_up:?}");
+    };
+    assert_ne!(pid, supervisor, "it could not fork");
+    drop(pool);
+    drop(users);
+}
