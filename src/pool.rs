@@ -100,7 +100,8 @@ use wire::{Code, Header, Shared};
 ///   workers end, and every task that had not ended, or is given later, is `WorkerDied` with the
 ///   supervisor's pid.
 /// - Workers that die **before they get to work**, more than three times as many in a row as the pool
-///   has: the pool gives up, and the same holds with the last one's pid.
+///   has: the pool gives up, and the same holds with the last one's pid. A worker that can't even be
+///   forked counts while there is no other; else it is tried again.
 ///
 /// # Where a pool can be made
 ///

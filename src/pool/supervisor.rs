@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 /// How long a worker that was told to stop may take: to let go of handles, not to end a task.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// How long it is before another worker is tried to be started where one could not be.
+/// How long it is before another worker is tried to be started where one could not be: at first, and at
+/// most, each time twice as long.
 const AGAIN: Duration = Duration::from_millis(10);
+const AGAIN_AT_MOST: Duration = Duration::from_millis(100);
 
 /// How a pool ended.
 pub(super) const WELL: i32 = 0;
@@ -41,6 +43,8 @@ pub(super) struct Supervisor<'a> {
     started: u32,
     /// How many in a row did not get as far as their loop.
     stillborn: usize,
+    /// When to try to fork again, after the next time that it can't be done.
+    again: Duration,
     /// Who had, in each place of the crew, when that was last looked at.
     ready: Vec<u64>,
 }
@@ -67,6 +71,7 @@ impl<'a> Supervisor<'a> {
             crew: (0..workers).map(|_| None).collect(),
             started: 0,
             stillborn: 0,
+            again: AGAIN,
             ready: vec![0; workers],
         }
     }
@@ -79,7 +84,7 @@ impl<'a> Supervisor<'a> {
         }
         let code = loop {
             let retry = match self.staff() {
-                Ok(all) => (!all).then_some(AGAIN),
+                Ok(retry) => retry,
                 Err(GivenUp) => break BADLY,
             };
             if self.crew.iter().all(Option::is_none) && retry.is_none() {
@@ -119,8 +124,8 @@ impl<'a> Supervisor<'a> {
         3 * self.crew.len() + 3
     }
 
-    /// Fills the crew's empty places; whether none is left that is to be filled.
-    fn staff(&mut self) -> Result<bool, GivenUp> {
+    /// Fills the crew's empty places; when to try again, if that did not do for all of them.
+    fn staff(&mut self) -> Result<Option<Duration>, GivenUp> {
         for index in 0..self.crew.len() {
             if self.crew[index].is_some() || self.is_finished() {
                 continue;
@@ -138,13 +143,19 @@ impl<'a> Supervisor<'a> {
                     None => BADLY,
                 });
             let Ok(process) = process else {
-                self.note_stillborn([std::process::id(), BADLY.cast_unsigned()])?;
-                return Ok(false);
+                // As long as others work, it may well pass.
+                if self.crew.iter().all(Option::is_none) {
+                    self.note_stillborn([std::process::id(), BADLY.cast_unsigned()])?;
+                }
+                let again = self.again;
+                self.again = (2 * again).min(AGAIN_AT_MOST);
+                return Ok(Some(again));
             };
+            self.again = AGAIN;
             self.started = number;
             self.crew[index] = Some(Member { process, number });
         }
-        Ok(true)
+        Ok(None)
     }
 
     fn bury_the_dead(&mut self) -> Result<(), GivenUp> {

@@ -27,7 +27,7 @@ macro_rules! clean {
     };
 }
 
-const TESTS: [(&str, fn()); 37] = [
+const TESTS: [(&str, fn()); 38] = [
     (
         "a_worker_killed_while_idle_is_nobodys_loss",
         clean!(deaths::idle),
@@ -74,6 +74,10 @@ const TESTS: [(&str, fn()); 37] = [
     (
         "a_pool_with_few_descriptors_is_refused_or_works_or_is_given_up",
         clean!(scarcity::steps),
+    ),
+    (
+        "forks_that_fail_for_a_moment_end_no_pool_that_works",
+        clean!(scarcity::moment),
     ),
     (
         "workers_that_cannot_use_the_queues_are_given_up",

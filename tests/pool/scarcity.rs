@@ -1,10 +1,10 @@
 //! A pool where descriptors, and with them forks, are scarce.
 
 use crate::crew::{children_of, kill_child, supervisor, until};
-use crate::deaths::{pool, works};
+use crate::deaths::{die, killed, pool, works};
 use crate::double;
-use crate::fork::Child;
-use shmkit::{Pool, TaskError, Value};
+use crate::fork::{Child, Name};
+use shmkit::{Pool, Queue, TaskError, Value};
 use std::os::fd::AsRawFd;
 
 /// How many descriptors a process may have open: numbers below that.
@@ -96,4 +96,44 @@ pub(crate) fn no_holders() {
     assert_ne!(pid, supervisor, "it could not fork");
     drop(pool);
     drop(users);
+}
+
+fn wait(name: String) -> u64 {
+    let turn = Queue::<u64>::open(name).expect("open");
+    turn.get().expect("get")
+}
+
+/// The supervisor can't fork for a moment that is longer than its patience with a crew of nobody,
+/// while another works.
+pub(crate) fn moment() {
+    let name = Name::new("moment");
+    let turn = Queue::<u64>::create(&name.0, 8).expect("create");
+    let pool = pool(2);
+    works(&pool);
+    let supervisor = supervisor();
+    until("both are there", || children_of(supervisor).len() == 2);
+    let long = pool.apply_async(wait, name.0.clone()).expect("apply");
+    limit(supervisor, 3);
+    // The other's, as one waits.
+    killed(pool.apply(die, ()));
+    // More tries than a crew of nobody has, and slower ones.
+    let asleep = switches(supervisor);
+    until("it has tried often", || switches(supervisor) >= asleep + 14);
+    assert_eq!(children_of(supervisor).len(), 1);
+    limit(supervisor, 1024);
+    until("it succeeds", || children_of(supervisor).len() == 2);
+    turn.put(7).expect("put");
+    assert_eq!(long.get(), Ok(7));
+    works(&pool);
+    pool.join().expect("join");
+}
+
+/// How often a process has gone to sleep.
+fn switches(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("alive");
+    let found = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    let found = found.expect("a count").trim();
+    found.parse().expect("a number")
 }
