@@ -34,6 +34,7 @@ use code::{Runner, encode, run_as};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use state::State;
+use std::cell::Cell;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -95,7 +96,8 @@ use wire::{Code, Header, Shared};
 /// - A worker that is killed while it has none: nobody notices.
 /// - A task that **panics** is [`TaskError::Panicked`], with the panic's text; the worker lives on. (With
 ///   `panic = "abort"` it is a death.)
-/// - The **caller** is killed: everything else ends too, and nothing is left.
+/// - The **caller** is killed, or becomes another program (`exec`): everything else ends too, and nothing
+///   is left (but for the second case's zombie, which is that program's to wait for).
 /// - The **supervisor** (a process without any work of its own, the workers' parent) is killed: the
 ///   workers end, and every task that had not ended, or is given later, is `WorkerDied` with the
 ///   supervisor's pid.
@@ -195,9 +197,14 @@ impl Pool {
         let code = Code::mapped().map_err(failed("read /proc/self/maps"))?;
         let (ear, word) = std::io::pipe().map_err(failed("make a pipe"))?;
         let builder = Process::builder().name("PoolSupervisor").daemon(true);
+        let word = Cell::new(Some(word));
         let supervisor = spawn(builder, &|| {
+            // Its copy, which its workers would inherit: so that a caller that runs another program, and
+            // has everything closed then, is heard.
+            drop(word.take());
             Supervisor::new(&shared, &code, &ear, workers).run()
         })?;
+        let word = word.take().expect("another process took its own");
         let core = Core::new(shared, supervisor, (ear, word));
         core.hear_greeting()?;
         Ok(Self {

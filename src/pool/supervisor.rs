@@ -36,7 +36,7 @@ const UNKNOWN: i32 = 0;
 pub(super) struct Supervisor<'a> {
     shared: &'a Shared,
     code: &'a Code,
-    /// Has something to read once the pool is to be terminated.
+    /// Has something to read, or nobody to write to it, once the pool is to be terminated.
     word: &'a PipeReader,
     crew: Vec<Option<Member>>,
     /// How many workers have been started.

@@ -2,10 +2,12 @@
 
 use crate::crew::{children_of, kill_child, supervisor, until};
 use crate::deaths::{be_busy, die, killed, nap, pool, works};
-use crate::fork::{Child, Line};
+use crate::fork::{Child, Line, Witness};
 use crate::{double, pid_of};
 use shmkit::{Pool, TaskError, Value};
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 pub(crate) fn supervisor_killed(stop: fn(Pool)) {
@@ -72,6 +74,25 @@ pub(crate) fn caller() {
     until("everybody lets go", || name.holders() == 1);
     drop(busy);
     assert!(!name.exists());
+}
+
+/// A caller that becomes another program, which knows nothing of a pool.
+pub(crate) fn program() {
+    let witness = Witness::new();
+    let (end, go) = std::io::pipe().expect("a pipe");
+    let pid = crate::fork::raw_fork();
+    if pid == 0 {
+        let go = go; // not the program's: closed by the exec
+        let pool = pool(2);
+        works(&pool);
+        let failed = Command::new("cat").stdin(end).stdout(Stdio::null()).exec();
+        panic!("{failed} {go:?}");
+    }
+    drop(end);
+    // The pool's processes end while the program is there.
+    assert_eq!(witness.outlive(), "");
+    drop(go);
+    Child::of(pid).finish();
 }
 
 pub(crate) fn copy() {

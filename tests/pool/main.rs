@@ -27,7 +27,7 @@ macro_rules! clean {
     };
 }
 
-const TESTS: [(&str, fn()); 38] = [
+const TESTS: [(&str, fn()); 39] = [
     (
         "a_worker_killed_while_idle_is_nobodys_loss",
         clean!(deaths::idle),
@@ -84,6 +84,10 @@ const TESTS: [(&str, fn()); 38] = [
         clean!(scarcity::no_holders),
     ),
     ("a_killed_caller_leaves_nothing", clean!(ends::caller)),
+    (
+        "a_caller_that_becomes_another_program_ends_its_pool",
+        clean!(ends::program),
+    ),
     ("a_forked_copy_terminates_nothing", clean!(ends::copy)),
     ("workers_that_die_at_their_start_are_given_up", || {
         ends::prepare_curse();
