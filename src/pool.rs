@@ -373,7 +373,9 @@ impl Pool {
             self.core.close();
             self.core.wait_for_all();
         }
-        self.core.supervisor.join().map(drop)
+        let joined = self.core.supervisor.join();
+        self.core.reap_orphans();
+        joined.map(drop)
     }
 }
 

@@ -82,6 +82,16 @@ pub(crate) fn default_sigchld() {
     debug_assert_ne!(before, libc::SIG_ERR, "a signal that there is");
 }
 
+/// Whether children whose parent has ended can become this process's: it is the first of its
+/// namespace, or has asked for them.
+#[cfg(feature = "serde")] // for pools
+pub(crate) fn adopts_orphans() -> bool {
+    let mut asked: libc::c_int = 0;
+    // SAFETY: the option takes room for an int.
+    let found = unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut asked) };
+    std::process::id() == 1 || found == 0 && asked != 0
+}
+
 /// Fails where this process may not open one more descriptor.
 pub(crate) fn has_room_for_descriptor() -> io::Result<()> {
     let some = libc::STDERR_FILENO;

@@ -9,9 +9,10 @@
 use super::TaskError;
 use super::parcel::{Letter, pack, say_where};
 use super::state::{Booking, Bytes, Entry, State};
+use super::supervisor::{BADLY, WELL};
 use super::wire::{Header, Kind, Shared, word_at};
 use crate::error::{Error, GetError, PutError};
-use crate::os;
+use crate::os::{self, Ask};
 use crate::process::Process;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -365,6 +366,31 @@ impl Core {
             // It is stopped. The workers end with it.
             let _ = self.supervisor.kill();
             let _ = self.supervisor.join();
+        }
+        self.reap_orphans();
+    }
+
+    /// Waits for the workers that a killed supervisor has left to this process, if that is where orphans
+    /// come to. They end with their supervisor.
+    pub(super) fn reap_orphans(&self) {
+        // Where it ended by itself it has waited for them.
+        let was_orderly = matches!(self.supervisor.exit_code(), None | Some(WELL | BADLY));
+        if self.is_copy() || was_orderly || !os::adopts_orphans() {
+            return;
+        }
+        let words = &self.shared.words;
+        for index in 0..words.workers() {
+            // Relaxed: the kernel told us of the supervisor's end, and a worker writes before it works.
+            let pid = u32::try_from(words.pid(index).swap(0, Ordering::Relaxed));
+            let Some(pid) = pid.ok().filter(|pid| *pid != 0) else {
+                continue;
+            };
+            // Not for ever: should it be another's by now, it is left alone.
+            if let Ok(fd) = os::open_process(pid)
+                && let Ok(true) = os::wait_for_end(fd.as_fd(), GOODBYE)
+            {
+                let _ = os::child_status(fd.as_fd(), Ask::Reap);
+            }
         }
     }
 }

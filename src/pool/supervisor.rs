@@ -165,6 +165,7 @@ impl<'a> Supervisor<'a> {
             };
             if !member.process.is_alive() {
                 let exit_code = member.process.exit_code().unwrap_or(UNKNOWN);
+                self.shared.words.pid(index).store(0, Ordering::Relaxed);
                 let member = self.crew[index].take().expect("looked at just now");
                 self.bury(index, &member, exit_code)?;
             }

@@ -55,7 +55,7 @@ impl Shared {
 /// The words that a pool's processes share besides the queues. Zeros at first.
 #[derive(Clone, Debug)]
 pub struct Words {
-    /// One for "stop", one a worker, one a slot.
+    /// One for "stop", two a worker, one a slot.
     words: Array<u64>,
     workers: usize,
 }
@@ -66,7 +66,7 @@ impl Words {
     /// # Errors
     /// As for [`Array::zeroed`].
     pub fn new(workers: usize) -> Result<Self> {
-        let words = Array::zeroed(Place::anonymous(), 1 + workers + SLOTS as usize)?;
+        let words = Array::zeroed(Place::anonymous(), 1 + 2 * workers + SLOTS as usize)?;
         Ok(Self { words, workers })
     }
 
@@ -82,11 +82,23 @@ impl Words {
         self.words.word(1 + index)
     }
 
+    /// The pid of the worker in that place of the crew: written by it at its start, and set back by the
+    /// supervisor once it was waited for. Read by a caller that has to wait for it itself.
+    pub(super) fn pid(&self, index: usize) -> &AtomicU64 {
+        assert!(index < self.workers, "one of the crew");
+        self.words.word(1 + self.workers + index)
+    }
+
+    /// How many workers there are places for.
+    pub(super) fn workers(&self) -> usize {
+        self.workers
+    }
+
     /// Who has that slot's task: see [`Owner`]; 0 is nobody. Written by the taker, inside the take; the
     /// same worker sets it back once it owes nothing more.
     pub(super) fn owner(&self, slot: u32) -> &AtomicU64 {
         assert!(slot < SLOTS, "a slot that there is");
-        self.words.word(1 + self.workers + slot as usize)
+        self.words.word(1 + 2 * self.workers + slot as usize)
     }
 }
 

@@ -45,6 +45,8 @@ impl<'a> Worker<'a> {
         index: usize,
         number: u32,
     ) -> Option<Self> {
+        let pid = shared.words.pid(index);
+        pid.store(std::process::id().into(), Ordering::Relaxed);
         if !shared.is_held() {
             return None;
         }

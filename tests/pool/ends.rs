@@ -39,6 +39,14 @@ pub(crate) fn killed_supervisor() {
     supervisor_killed(|pool| pool.join().expect("join"));
 }
 
+/// As the first process of a container is, or a service manager: the workers' next parent is this
+/// process, and `clean` looks for its zombies.
+pub(crate) fn subreaper() {
+    // SAFETY: this option takes a number.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) }, 0);
+    killed_supervisor();
+}
+
 pub(crate) fn stopped_supervisor() {
     let pool = pool(2);
     works(&pool);

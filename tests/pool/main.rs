@@ -27,7 +27,7 @@ macro_rules! clean {
     };
 }
 
-const TESTS: [(&str, fn()); 39] = [
+const TESTS: [(&str, fn()); 40] = [
     (
         "a_worker_killed_while_idle_is_nobodys_loss",
         clean!(deaths::idle),
@@ -62,6 +62,10 @@ const TESTS: [(&str, fn()); 39] = [
     (
         "a_killed_supervisor_ends_workers_and_tasks",
         clean!(ends::killed_supervisor),
+    ),
+    (
+        "a_killed_supervisor_leaves_a_subreaper_no_zombies",
+        clean!(ends::subreaper),
     ),
     (
         "a_stopped_supervisor_delays_the_end_only",
