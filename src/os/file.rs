@@ -164,6 +164,16 @@ pub(crate) fn create_in_memory() -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
+/// Gives the memory of a part of a file back, which reads as zeros then.
+#[cfg(feature = "serde")] // for pools
+pub(crate) fn discard(file: BorrowedFd<'_>, part: &Range<u64>) -> io::Result<()> {
+    let how = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    let at = |offset: u64| libc::off64_t::try_from(offset).map_err(io::Error::other);
+    let (start, len) = (at(part.start)?, at(part.end - part.start)?);
+    // SAFETY: it takes numbers.
+    check(unsafe { libc::fallocate64(file.as_raw_fd(), how, start, len) }).map(drop)
+}
+
 /// Makes the size of a file of [`create_in_memory`] final, whoever asks.
 pub(crate) fn seal_size(file: BorrowedFd<'_>) -> io::Result<()> {
     let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;

@@ -7,8 +7,8 @@
 //! 2. *Once the supervisor has ended nothing comes any more*, so what is pending is over.
 
 use super::TaskError;
-use super::parcel::{Letter, pack, say_where};
-use super::state::{Booking, Bytes, Entry, State};
+use super::parcel::{Letter, pack_task, region_len};
+use super::state::{Booking, Entry, State};
 use super::supervisor::{BADLY, WELL};
 use super::wire::{Header, Kind, Shared, word_at};
 use crate::error::{Error, GetError, PutError};
@@ -17,7 +17,7 @@ use crate::process::Process;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a waiter sleeps at most before it looks whether the supervisor is alive.
@@ -51,13 +51,14 @@ impl Core {
         supervisor: Process,
         (ear, word): (PipeReader, PipeWriter),
     ) -> Self {
+        let state = State::new(Arc::clone(&shared.arguments));
         Self {
             shared,
             supervisor,
             word,
             _ear: ear,
             creator: std::process::id(),
-            state: Mutex::default(),
+            state: Mutex::new(state),
             changed: Condvar::new(),
         }
     }
@@ -106,16 +107,11 @@ impl Core {
             .wait(None, State::book)
             .expect("a wait without a deadline ends with what it is for")?;
         Header::new(slot, generation, Kind::Task).write(&mut message);
-        let put = pack(&mut message)
-            .map_err(TaskError::Encode)
-            .and_then(|parcel| {
-                if let Some(fd) = parcel {
-                    say_where(&mut message, &fd);
-                    self.lock().slots[slot as usize].parcel = Some(fd);
-                }
-                self.put(&message)
-            });
-        match put {
+        let packed = region_len(&message).map_or(Ok(()), |len| {
+            let region = self.lock().region_for(slot, len);
+            pack_task(&mut message, &self.shared.arguments, &region).map_err(TaskError::Encode)
+        });
+        match packed.and_then(|()| self.put(&message)) {
             Ok(()) => Ok(entry),
             Err(error) => {
                 let mut state = self.lock();
@@ -281,10 +277,7 @@ impl Core {
             |letter: Letter<'_>| letter.read(|text| String::from_utf8_lossy(text).into_owned());
         let outcome = match (header.kind, letter) {
             (_, Err(why)) => Err(TaskError::Decode(why)),
-            (Kind::Value, Ok(Letter::Inline(bytes))) => Ok(Bytes::Own(bytes.to_vec())),
-            (Kind::Value, Ok(Letter::Parcel(segment, from))) => {
-                Ok(Bytes::Parcel(Letter::Parcel(segment, from)))
-            }
+            (Kind::Value, Ok(letter)) => Ok(letter.kept()),
             (Kind::Panicked, Ok(letter)) => Err(TaskError::Panicked(text(letter))),
             (Kind::Encode, Ok(letter)) => Err(TaskError::Encode(text(letter))),
             (Kind::Decode, Ok(letter)) => Err(TaskError::Decode(text(letter))),

@@ -1,23 +1,94 @@
-//! Messages that are too long for a queue: each in an anonymous segment of its own, which no death
-//! leaks. The message in the queue is a note of that.
+//! Messages that are too long for a queue. What is in the queue is a note of where the rest is, which no
+//! death leaks.
 //!
-//! | | how the segment gets there | if its sender dies before it is open there |
+//! | | where it is | if its sender dies before it is read |
 //! |---|---|---|
-//! | a task's | the caller keeps it open until the task has ended; the worker opens `/proc/PID/fd/N` | the pool ends |
-//! | a result's | the worker sends its descriptor through a socket, and then puts the note | it is in the socket, and the result is as good as any |
+//! | a task's | in a region of a file without a name, which supervisor and workers have inherited; the caller gives it back once the task has ended | the pool ends |
+//! | a result's | in an anonymous segment of its own; the worker sends its descriptor through a socket, and then puts the note | it is in the socket, and the result is as good as any |
 //!
-//! A segment begins as its note does, so that none is taken for another's.
+//! Invariants:
+//! 1. *A region is one task's, and written before its note is put*; it is given back, and may become
+//!    another's, after that task's result has come or its worker has died: nobody reads it any more.
+//! 2. *A result's segment begins as its note does*, so that none is taken for another's.
 
-use super::wire::{Header, INLINE_LEN, word_at};
+use super::wire::{ADDRESSES, Header, INLINE_LEN, address_at};
 use crate::array::Array;
+use crate::os;
 use crate::place::Place;
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::PoisonError;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, PoisonError};
 
-/// Has a message that is too long travel in a segment, whose descriptor this is: the message becomes a
+/// Which parts of the file are arguments: the caller's knowledge. A region begins behind all others that
+/// are in use; what was before it takes no memory once it was given back.
+pub(super) struct Regions {
+    file: Arc<File>,
+    /// Of the last region.
+    end: u64,
+    in_use: usize,
+}
+
+/// What a region's start is a multiple of: of every page's size, so that no two share one.
+const REGION_ALIGN: u64 = 64 << 10;
+
+impl Regions {
+    pub(super) fn new(file: Arc<File>) -> Self {
+        Self {
+            file,
+            end: 0,
+            in_use: 0,
+        }
+    }
+
+    /// A region of so many bytes.
+    pub(super) fn take(&mut self, len: usize) -> Range<u64> {
+        let start = self.end.next_multiple_of(REGION_ALIGN);
+        self.end = start + len as u64;
+        self.in_use += 1;
+        start..self.end
+    }
+
+    /// Gives one back (invariant 1).
+    pub(super) fn give_back(&mut self, region: &Range<u64>) {
+        // Where that fails, the memory waits for the next region there, or for the pool's end.
+        let pages = region.start..region.end.next_multiple_of(REGION_ALIGN);
+        let _ = os::discard(self.file.as_fd(), &pages);
+        self.in_use -= 1;
+        if self.in_use == 0 {
+            self.end = 0;
+        }
+    }
+}
+
+/// Whether a task's argument is to travel in a region, and of how many bytes.
+pub(super) fn region_len(message: &[u8]) -> Option<usize> {
+    (message.len() > INLINE_LEN).then(|| message.len() - Header::LEN - ADDRESSES)
+}
+
+/// Writes a task's argument to its region: the message becomes a note. `Err` says what the system
+/// refused.
+pub(super) fn pack_task(
+    message: &mut Vec<u8>,
+    file: &File,
+    region: &Range<u64>,
+) -> Result<(), String> {
+    let header = Header::read(message).expect("one of ours");
+    let argument = &message[Header::LEN + ADDRESSES..];
+    let written = file.write_all_at(argument, region.start);
+    written.map_err(|error| format!("{} bytes in memory: {error}", argument.len()))?;
+    message.truncate(Header::LEN + ADDRESSES);
+    header.as_note().write(message);
+    for word in [region.start, region.end] {
+        message.extend_from_slice(&word.to_ne_bytes());
+    }
+    Ok(())
+}
+
+/// Has a result that is too long travel in a segment, whose descriptor this is: the message becomes a
 /// note. `Err` says what the system refused.
-pub(super) fn pack(message: &mut Vec<u8>) -> Result<Option<OwnedFd>, String> {
+pub(super) fn pack_result(message: &mut Vec<u8>) -> Result<Option<OwnedFd>, String> {
     if message.len() <= INLINE_LEN {
         return Ok(None);
     }
@@ -25,66 +96,124 @@ pub(super) fn pack(message: &mut Vec<u8>) -> Result<Option<OwnedFd>, String> {
     let failed = |error| format!("{} bytes in a segment: {error}", message.len());
     let segment = Array::new(message.as_slice()).map_err(failed)?;
     let fd = segment.try_clone_fd().map_err(failed)?;
-    let note = Header {
-        is_note: true,
-        ..header
-    };
     message.truncate(Header::LEN);
-    note.write(message);
+    header.as_note().write(message);
     Ok(Some(fd))
 }
 
-/// Says in a task's note where its segment is open.
-pub(super) fn say_where(note: &mut Vec<u8>, fd: &OwnedFd) {
-    for word in [std::process::id(), fd.as_raw_fd().cast_unsigned()] {
-        note.extend_from_slice(&word.to_ne_bytes());
-    }
-}
-
-/// What a message says behind its header: in its own bytes, or in a segment.
+/// An argument or a result, or a text about it: in the bytes of its message, in bytes of its own, or in
+/// a segment.
 #[derive(Debug)]
 pub(super) enum Letter<'a> {
     Inline(&'a [u8]),
+    Own(Vec<u8>),
     /// From that offset on.
     Parcel(Array<u8>, usize),
 }
 
 impl<'a> Letter<'a> {
-    /// A task's, which begins with `header`. `Err` says why its segment can't be opened.
-    pub(super) fn of_task(header: Header, message: &'a [u8]) -> Result<Self, String> {
+    /// The argument of a task that begins with `header`. `Err` says why its region can't be read.
+    pub(super) fn of_task(header: Header, message: &'a [u8], file: &File) -> Result<Self, String> {
+        let rest = message.get(Header::LEN + ADDRESSES..);
+        let rest = rest.ok_or("a task without a function")?;
         if !header.is_note {
-            return Ok(Self::Inline(&message[Header::LEN..]));
+            return Ok(Self::Inline(rest));
         }
-        let word = |at| word_at(message, Header::LEN + at).ok_or("a note of no segment");
-        let path = format!("/proc/{}/fd/{}", word(0)?, word(4)?);
-        let file = File::options().read(true).write(true).open(&path);
-        let file = file.map_err(|error| format!("{path}: {error}"))?;
-        Self::in_segment(header, file.into())
+        let failed = |error: std::io::Error| format!("the memory of an argument: {error}");
+        let written = file.metadata().map_err(failed)?.len();
+        let region = address_at(rest, 0).zip(address_at(rest, 8));
+        let region = region.filter(|(start, end)| start <= end && *end as u64 <= written);
+        let (start, end) = region.ok_or("a note of no region")?;
+        let mut bytes = vec![0; end - start];
+        file.read_exact_at(&mut bytes, start as u64)
+            .map_err(failed)?;
+        Ok(Self::Own(bytes))
     }
 
-    /// The message in a segment, which `note` is of.
+    /// The result in a segment, which `note` is of.
     pub(super) fn in_segment(note: Header, fd: OwnedFd) -> Result<Self, String> {
         let segment = Array::open(Place::fd(fd)).map_err(|error| error.to_string())?;
         let mut start = [0; Header::LEN];
         let read = segment.read_at(0, &mut start);
-        let expected = Header {
-            is_note: false,
-            ..note
-        };
-        if read.is_err() || Header::read(&start) != Some(expected) {
+        if read.is_err() || Header::read(&start).map(Header::as_note) != Some(note) {
             return Err("another message's segment".into());
         }
         Ok(Self::Parcel(segment, Header::LEN))
+    }
+
+    /// One that does without the message.
+    pub(super) fn kept(self) -> Letter<'static> {
+        match self {
+            Self::Inline(bytes) => Letter::Own(bytes.to_vec()),
+            Self::Own(bytes) => Letter::Own(bytes),
+            Self::Parcel(segment, from) => Letter::Parcel(segment, from),
+        }
     }
 
     /// Runs `f` on the bytes, and lets go of them.
     pub(super) fn read<R>(self, f: impl FnOnce(&[u8]) -> R) -> R {
         match self {
             Self::Inline(bytes) => f(bytes),
+            Self::Own(bytes) => f(&bytes),
             Self::Parcel(segment, from) => {
                 // Its sender wrote it before anybody could open it.
                 let bytes = segment.lock().unwrap_or_else(PoisonError::into_inner);
                 f(bytes.get(from..).unwrap_or_default())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::Kind;
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    fn task(len: usize) -> Vec<u8> {
+        let mut message = vec![0; Header::LEN + ADDRESSES];
+        Header::new(3, 4, Kind::Task).write(&mut message);
+        message.extend((0..len).map(|at| at.to_le_bytes()[0] ^ 0x5a));
+        message
+    }
+
+    #[test]
+    fn a_region_is_one_argument_s_and_takes_no_memory_afterwards() {
+        let file = Arc::new(os::create_in_memory().unwrap());
+        let mut regions = Regions::new(Arc::clone(&file));
+        assert_eq!(region_len(&task(100)), None);
+        for _ in 0..2 {
+            let mut taken = Vec::new();
+            for len in [100_000, 65_536, 300_001] {
+                let mut message = task(len);
+                let region = regions.take(region_len(&message).unwrap());
+                pack_task(&mut message, &file, &region).unwrap();
+                taken.push((len, region, message));
+            }
+            for (len, region, note) in taken {
+                let header = Header::read(&note).unwrap();
+                let letter = Letter::of_task(header, &note, &file).unwrap();
+                let all = letter.read(|bytes| bytes == &task(len)[Header::LEN + ADDRESSES..]);
+                assert!(all, "{len} bytes at {region:?}");
+                regions.give_back(&region);
+            }
+            assert_eq!(file.metadata().unwrap().blocks(), 0);
+            assert_eq!(regions.take(1).start, 0);
+            regions.give_back(&(0..1));
+        }
+    }
+
+    #[test]
+    fn a_note_of_no_region_is_an_error() {
+        let file = os::create_in_memory().unwrap();
+        for (start, end) in [(0u64, 1u64), (1, 0), (0, u64::MAX)] {
+            let mut note = task(0);
+            Header::read(&note).unwrap().as_note().write(&mut note);
+            note.extend(start.to_ne_bytes());
+            note.extend(end.to_ne_bytes());
+            let header = Header::read(&note).unwrap();
+            for len in [Header::LEN, Header::LEN + ADDRESSES, note.len()] {
+                assert!(Letter::of_task(header, &note[..len], &file).is_err());
             }
         }
     }

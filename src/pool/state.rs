@@ -12,16 +12,20 @@
 //! 2. *An entry that is not free is one [`Task`](super::Task)'s*, or nobody's, and then abandoned.
 
 use super::TaskError;
-use super::parcel::Letter;
+use super::parcel::{Letter, Regions};
 use super::wire::SLOTS;
+use std::fs::File;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-#[derive(Default)]
 pub(super) struct State {
     pub(super) slots: Vec<Slot>,
     pub(super) free_slots: Vec<u32>,
     pub(super) entries: Vec<Entry>,
     free_entries: Vec<u32>,
+    /// Of long arguments.
+    regions: Regions,
     /// Somebody drains the results.
     pub(super) draining: bool,
     /// How many wait for that one.
@@ -39,8 +43,8 @@ pub(super) struct Slot {
     pub(super) generation: u32,
     pub(super) in_use: bool,
     pub(super) entry: u32,
-    /// The argument's segment.
-    pub(super) parcel: Option<OwnedFd>,
+    /// Where the argument is, if it is long.
+    region: Option<Range<u64>>,
     /// The result's segment, whose note has not come yet; `None` in it where there was no room for a
     /// descriptor.
     passed: Option<Option<OwnedFd>>,
@@ -61,14 +65,25 @@ pub(super) enum Entry {
 }
 
 /// How a task ended: with the bytes of its result, in the message or in a segment.
-pub(super) type Outcome = Result<Bytes, TaskError>;
-
-pub(super) enum Bytes {
-    Own(Vec<u8>),
-    Parcel(Letter<'static>),
-}
+pub(super) type Outcome = Result<Letter<'static>, TaskError>;
 
 impl State {
+    /// Without tasks; those to come may have long arguments in that file.
+    pub(super) fn new(arguments: Arc<File>) -> Self {
+        Self {
+            slots: Vec::new(),
+            free_slots: Vec::new(),
+            entries: Vec::new(),
+            free_entries: Vec::new(),
+            regions: Regions::new(arguments),
+            draining: false,
+            waiters: 0,
+            buffer: Vec::new(),
+            closed: false,
+            over: None,
+        }
+    }
+
     /// Books a slot and an entry for a task, if a slot is free.
     pub(super) fn book(&mut self) -> Option<Result<Booking, TaskError>> {
         if let Some(over) = &self.over {
@@ -83,7 +98,7 @@ impl State {
                 generation: 1,
                 in_use: false,
                 entry: 0,
-                parcel: None,
+                region: None,
                 passed: None,
             });
         }
@@ -96,6 +111,13 @@ impl State {
             generation: taken.generation,
             entry,
         }))
+    }
+
+    /// A region for the argument of the task in that slot, until the slot is freed.
+    pub(super) fn region_for(&mut self, slot: u32, len: usize) -> Range<u64> {
+        let region = self.regions.take(len);
+        self.slots[slot as usize].region = Some(region.clone());
+        region
     }
 
     fn current(&mut self, slot: u32, generation: u32) -> Option<&mut Slot> {
@@ -138,7 +160,10 @@ impl State {
         let freed = &mut self.slots[slot as usize];
         freed.in_use = false;
         freed.generation = freed.generation.checked_add(1).unwrap_or(1);
-        (freed.parcel, freed.passed) = (None, None);
+        freed.passed = None;
+        if let Some(region) = freed.region.take() {
+            self.regions.give_back(&region);
+        }
         self.free_slots.push(slot);
     }
 
@@ -191,12 +216,13 @@ fn index(index: usize) -> u32 {
 mod tests {
     use super::*;
 
+    fn state() -> State {
+        State::new(Arc::new(crate::os::create_in_memory().unwrap()))
+    }
+
     fn ended(state: &mut State, entry: u32) -> Option<Result<Vec<u8>, TaskError>> {
         let outcome = state.take(entry)?;
-        Some(outcome.map(|bytes| match bytes {
-            Bytes::Own(bytes) => bytes,
-            Bytes::Parcel(_) => unreachable!("there are none here"),
-        }))
+        Some(outcome.map(|letter| letter.read(<[u8]>::to_vec)))
     }
 
     /// A worker that dies between its result and taking its note back is reported for a task that has
@@ -209,16 +235,16 @@ mod tests {
                 exit_code: -9,
             })
         };
-        let mut state = State::default();
+        let mut state = state();
         let first = state.book().unwrap().unwrap();
-        state.end(first.slot, first.generation, Ok(Bytes::Own(vec![1])));
+        state.end(first.slot, first.generation, Ok(Letter::Own(vec![1])));
         state.end(first.slot, first.generation, died());
         let next = state.book().unwrap().unwrap();
         assert_eq!(next.slot, first.slot);
         state.end(first.slot, first.generation, died());
         assert_eq!(ended(&mut state, next.entry), None);
         assert_eq!(ended(&mut state, first.entry), Some(Ok(vec![1])));
-        state.end(next.slot, next.generation, Ok(Bytes::Own(vec![2])));
+        state.end(next.slot, next.generation, Ok(Letter::Own(vec![2])));
         assert_eq!(ended(&mut state, next.entry), Some(Ok(vec![2])));
         state.end(SLOTS, 1, died());
         assert_eq!(state.free_slots.len(), state.slots.len());
@@ -227,7 +253,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_task_frees_what_it_had() {
-        let mut state = State::default();
+        let mut state = state();
         let task = state.book().unwrap().unwrap();
         state.entries[task.entry as usize] = Entry::Abandoned;
         state.end(task.slot, task.generation, Err(TaskError::Closed));

@@ -2,7 +2,7 @@
 
 use super::caller::Core;
 use super::code::decode;
-use super::state::{Bytes, Outcome};
+use super::state::Outcome;
 use super::{Pool, TaskError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -89,11 +89,7 @@ impl<R> fmt::Debug for Task<R> {
 }
 
 fn result_of<R: DeserializeOwned>(outcome: Outcome) -> Result<R, TaskError> {
-    let decoded = match outcome? {
-        Bytes::Own(bytes) => decode(&bytes),
-        Bytes::Parcel(letter) => letter.read(decode),
-    };
-    decoded.map_err(TaskError::Decode)
+    outcome?.read(decode).map_err(TaskError::Decode)
 }
 
 /// Tasks under way, no more than a window of them.

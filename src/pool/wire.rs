@@ -5,8 +5,10 @@ use crate::byte_queue::ByteQueue;
 use crate::error::{Error, Result};
 use crate::os;
 use crate::place::Place;
+use std::fs::File;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// How many tasks may be under way: put, and not ended yet.
@@ -17,8 +19,11 @@ const TASKS_LEN: usize = 2 << 20;
 
 const RESULTS_LEN: usize = 1 << 20;
 
-/// What is longer travels in a segment of its own.
+/// What is longer travels beside the queue, as a [`parcel`](super::parcel).
 pub(super) const INLINE_LEN: usize = 64 << 10;
+
+/// Bytes of the two addresses of code between a task's header and its argument.
+pub(super) const ADDRESSES: usize = 16;
 
 /// What a pool's processes share: anonymous segments, inherited by the forks, so that no death leaks
 /// them.
@@ -31,6 +36,8 @@ pub(super) struct Shared {
     /// The workers' end, and the caller's, of where the segments of results go through; and before
     /// them the supervisor's greeting.
     pub(super) passage: (OwnedFd, OwnedFd),
+    /// What is in the [regions](super::parcel) of arguments that are too long for the queue.
+    pub(super) arguments: Arc<File>,
     pub(super) words: Words,
 }
 
@@ -41,6 +48,9 @@ impl Shared {
             results: ByteQueue::new(RESULTS_LEN)?,
             passage: os::socket_pair()
                 .map_err(|error| Error::from_os("(pool)", "make a pair of sockets", error))?,
+            arguments: os::create_in_memory()
+                .map(Arc::new)
+                .map_err(|error| Error::from_os("(pool)", "create a file in memory", error))?,
             words: Words::new(workers)?,
         })
     }
@@ -166,7 +176,7 @@ pub(super) struct Header {
     pub(super) slot: u32,
     pub(super) generation: u32,
     pub(super) kind: Kind,
-    /// This is the note of a [`parcel`](super::parcel), and the message itself is in there.
+    /// This is the note of a [`parcel`](super::parcel), and the rest of the message is there.
     pub(super) is_note: bool,
 }
 
@@ -180,6 +190,14 @@ impl Header {
             generation,
             kind,
             is_note: false,
+        }
+    }
+
+    /// That of the note that stands for the message.
+    pub(super) fn as_note(self) -> Self {
+        Self {
+            is_note: true,
+            ..self
         }
     }
 

@@ -8,12 +8,13 @@
 
 use super::claim::{owe_nothing, take_task};
 use super::code::Runner;
-use super::parcel::{Letter, pack};
+use super::parcel::{Letter, pack_result};
 use super::wire::{Code, Header, Kind, Shared, address_at};
 use crate::error::{GetError, PutError};
 use crate::handles;
 use crate::os;
 use std::any::Any;
+use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
@@ -101,8 +102,8 @@ impl<'a> Worker<'a> {
         self.result.resize(Header::LEN, 0);
         let (code, result) = (self.code, &mut self.result);
         let ended = catch_unwind(AssertUnwindSafe(|| {
-            let letter = Letter::of_task(header, &self.task);
-            letter.and_then(|letter| perform(code, letter, result))
+            let arguments = &self.shared.arguments;
+            perform(code, arguments, (header, &self.task), result)
         }));
         let kind = match ended {
             Ok(Ok(kind)) => kind,
@@ -135,7 +136,7 @@ impl<'a> Worker<'a> {
     fn answer(&mut self, slot: u32, generation: u32, kind: Kind) -> Result<(), PutError> {
         let header = Header::new(slot, generation, kind);
         header.write(&mut self.result);
-        let passed = pack(&mut self.result).and_then(|parcel| match parcel {
+        let passed = pack_result(&mut self.result).and_then(|parcel| match parcel {
             Some(fd) => self.pass(header, &fd),
             None => Ok(()),
         });
@@ -156,30 +157,21 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Runs the task in a letter, and appends its result. `Err` says why it is no task.
-fn perform(code: &Code, letter: Letter<'_>, result: &mut Vec<u8>) -> Result<Kind, String> {
-    let (runner, function, argument) = match letter {
-        Letter::Inline(bytes) => {
-            let (runner, function) = addresses(code, bytes)?;
-            (runner, function, Letter::Inline(&bytes[ADDRESSES..]))
-        }
-        Letter::Parcel(segment, from) => {
-            let mut start = [0; ADDRESSES];
-            let read = segment.read_at(from, &mut start);
-            read.map_err(|error| error.to_string())?;
-            let (runner, function) = addresses(code, &start)?;
-            (runner, function, Letter::Parcel(segment, from + ADDRESSES))
-        }
-    };
+/// Runs a task, and appends its result. `Err` says why it is no task.
+fn perform(
+    code: &Code,
+    arguments: &File,
+    (header, task): (Header, &[u8]),
+    result: &mut Vec<u8>,
+) -> Result<Kind, String> {
+    let (runner, function) = addresses(code, task.get(Header::LEN..).unwrap_or_default())?;
+    let argument = Letter::of_task(header, task, arguments)?;
     let runner = with_exposed_provenance::<()>(runner);
     // SAFETY: code that this process was forked with, at the address of a `Runner` that the caller's
     // part of this pool wrote (`Pool::apply_async`). Nobody else has the queue.
     let runner = unsafe { mem::transmute::<*const (), Runner>(runner) };
     Ok(runner(function, argument, result))
 }
-
-/// Bytes of the two addresses between a task's header and its argument.
-pub(super) const ADDRESSES: usize = 16;
 
 fn addresses(code: &Code, task: &[u8]) -> Result<(usize, usize), String> {
     let (Some(runner), Some(function)) = (address_at(task, 0), address_at(task, 8)) else {

@@ -27,7 +27,7 @@ macro_rules! clean {
     };
 }
 
-const TESTS: [(&str, fn()); 40] = [
+const TESTS: [(&str, fn()); 41] = [
     (
         "a_worker_killed_while_idle_is_nobodys_loss",
         clean!(deaths::idle),
@@ -116,8 +116,12 @@ const TESTS: [(&str, fn()); 40] = [
         clean!(carrying::large),
     ),
     (
-        "a_large_message_without_descriptors_is_that_tasks_error",
+        "a_large_result_without_descriptors_is_that_tasks_error",
         clean!(carrying::no_descriptors),
+    ),
+    (
+        "a_process_that_dropped_its_privileges_carries_large_ones_too",
+        carrying::dropped_privileges,
     ),
     (
         "what_cannot_be_encoded_or_decoded_is_that_tasks_error",
