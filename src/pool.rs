@@ -82,7 +82,10 @@ use wire::{Code, Header, Shared};
 /// size. Handles with a name are such types: [`Value`](crate::Value), [`Array`](crate::Array),
 /// [`Queue`](crate::Queue), [`ByteQueue`](crate::ByteQueue) and
 /// [`MessageQueue`](crate::MessageQueue) travel by name, and the worker opens them, and keeps them open
-/// while it is busy, for the next task with the same handle. A task sees the caller's memory as it was
+/// while it is busy, for the next task with the same handle. The function is one of the program or of a
+/// library, as they were when the pool was made: one of a library that was loaded later, or that the
+/// program made for itself, is [`TaskError::Decode`]. (Unload none whose functions you send: another at its
+/// address is not told from it.) A task sees the caller's memory as it was
 /// when the pool was made, and what it changes there the caller never sees.
 ///
 /// Each task is run once, by one worker, in no particular order. At most 16,384 can be under way; the

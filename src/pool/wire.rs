@@ -258,7 +258,9 @@ pub(super) fn address_at(message: &[u8], at: usize) -> Option<usize> {
     Some(usize::from_ne_bytes(bytes.try_into().expect("8 bytes")))
 }
 
-/// Where there was code when the pool was made.
+/// Where there was code when the pool was made: that of files, which nobody writes. What a program makes
+/// for itself may be other code by the time that it is called. (So may a library that has been unloaded
+/// since, and another loaded in its place: nothing here tells.)
 #[derive(Clone, Debug)]
 pub(super) struct Code(Vec<Range<usize>>);
 
@@ -278,9 +280,10 @@ impl Code {
 fn executable(line: &str) -> Option<Range<usize>> {
     let mut words = line.split(' ');
     let (start, end) = words.next()?.split_once('-')?;
-    let is_code = words.next()?.as_bytes().get(2) == Some(&b'x');
+    let is_code = matches!(words.next()?.as_bytes(), [_, b'-', b'x', b'p', ..]);
+    let inode = words.nth(2)?; // behind the offset and the device
     let parse = |text| usize::from_str_radix(text, 16).ok();
-    is_code.then_some(parse(start)?..parse(end)?)
+    (is_code && inode != "0").then_some(parse(start)?..parse(end)?)
 }
 
 #[cfg(test)]
@@ -316,6 +319,15 @@ mod tests {
         assert!(!code.contains(std::ptr::from_ref(&local).addr()));
         assert!(!code.contains(0));
         assert_eq!(executable("10-20 r-xp 00000000 08:01 5 /a"), Some(16..32));
-        assert_eq!(executable("10-20 rw-p 00000000 08:01 5 /a"), None);
+        for none in [
+            "10-20 rw-p 00000000 08:01 5 /a",
+            "10-20 rwxp 00000000 08:01 5 /a",
+            "10-20 r-xs 00000000 08:01 5 /a",
+            "10-20 r-xp 00000000 00:00 0 ",
+            "10-20 r-xp 00000000 00:00 0",
+            "10-20 r-xp",
+        ] {
+            assert_eq!(executable(none), None, "{none}");
+        }
     }
 }

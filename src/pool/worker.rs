@@ -180,7 +180,7 @@ fn addresses(code: &Code, task: &[u8]) -> Result<(usize, usize), String> {
     for address in [runner, function] {
         if !code.contains(address) {
             return Err(format!(
-                "the function at {address:#x} is in no code that was loaded when the pool was made"
+                "the function at {address:#x} is in no file's code that was loaded when the pool was made"
             ));
         }
     }

@@ -5,6 +5,8 @@ use crate::fork::descriptors;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use shmkit::{Pool, TaskError};
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 fn pool() -> Pool {
@@ -203,8 +205,22 @@ pub(crate) fn odd_types() {
     pool.join().expect("join");
 }
 
-pub(crate) fn later_code() {
-    let pool = pool();
+fn is_in_no_code(pool: &Pool, page: *mut libc::c_void) {
+    // SAFETY: it is not called by anybody, which is what this is about.
+    let function = unsafe { std::mem::transmute::<*mut libc::c_void, fn(u64) -> u64>(page) };
+    let outcome = pool.apply(function, 1);
+    let Err(TaskError::Decode(text)) = outcome else {
+        panic!("{outcome:?}");
+    };
+    let expected = format!(
+        "the function at {page:p} is in no file's code that was loaded when the pool was made"
+    );
+    assert_eq!(text, expected);
+    assert_eq!(pool.apply(double, 4), Ok(8));
+}
+
+/// What a program makes for itself may be other code in the caller by then.
+pub(crate) fn own_code() {
     // SAFETY: a new mapping, wherever there is room.
     let page = unsafe {
         libc::mmap(
@@ -217,16 +233,29 @@ pub(crate) fn later_code() {
         )
     };
     assert_ne!(page, libc::MAP_FAILED);
-    // SAFETY: it is not called by anybody, which is what this is about.
-    let later = unsafe { std::mem::transmute::<*mut libc::c_void, fn(u64) -> u64>(page) };
-    let outcome = pool.apply(later, 1);
-    let Err(TaskError::Decode(text)) = outcome else {
-        panic!("{outcome:?}");
+    let pool = pool();
+    is_in_no_code(&pool, page);
+    // SAFETY: this function's own.
+    assert_eq!(unsafe { libc::munmap(page, 4096) }, 0);
+    pool.join().expect("join");
+}
+
+pub(crate) fn later_code() {
+    let pool = pool();
+    let program = File::open("/proc/self/exe").expect("open");
+    // SAFETY: a new mapping, wherever there is room.
+    let page = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_EXEC,
+            libc::MAP_PRIVATE,
+            program.as_raw_fd(),
+            0,
+        )
     };
-    let expected =
-        format!("the function at {page:p} is in no code that was loaded when the pool was made");
-    assert_eq!(text, expected);
-    assert_eq!(pool.apply(double, 4), Ok(8));
+    assert_ne!(page, libc::MAP_FAILED);
+    is_in_no_code(&pool, page);
     // SAFETY: this function's own.
     assert_eq!(unsafe { libc::munmap(page, 4096) }, 0);
     pool.join().expect("join");

@@ -27,7 +27,7 @@ macro_rules! clean {
     };
 }
 
-const TESTS: [(&str, fn()); 41] = [
+const TESTS: [(&str, fn()); 42] = [
     (
         "a_worker_killed_while_idle_is_nobodys_loss",
         clean!(deaths::idle),
@@ -130,6 +130,10 @@ const TESTS: [(&str, fn()); 41] = [
     (
         "code_that_came_later_is_that_tasks_error",
         clean!(carrying::later_code),
+    ),
+    (
+        "code_that_a_program_made_for_itself_is_that_tasks_error",
+        clean!(carrying::own_code),
     ),
     ("handles_are_arguments", clean!(handles::arguments)),
     (
