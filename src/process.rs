@@ -161,7 +161,8 @@ pub fn current_name() -> String {
 /// [`is_alive`](Self::is_alive), [`terminate`](Self::terminate) and [`kill`](Self::kill) do what they
 /// say, [`join`](Self::join) and [`join_timeout`](Self::join_timeout) are an error, and
 /// [`exit_code`](Self::exit_code) is `None`, except where the end was known before the fork. It is
-/// the same in the parent if somebody else waits for its children (`waitpid(-1, ..)`).
+/// the same in the parent if somebody else waits for its children (`waitpid(-1, ..)`). A handler of
+/// `SIGCHLD` that does so in another thread may even come before `spawn` has a handle to give.
 pub struct Process {
     /// `None` only while being dropped.
     child: Option<Child>,

@@ -30,6 +30,31 @@ pub(crate) unsafe fn fork() -> io::Result<Option<u32>> {
     Ok((pid != 0).then_some(pid.cast_unsigned()))
 }
 
+/// Keeps `SIGCHLD` from the calling thread until this is dropped, which is done on both sides of a fork.
+pub(crate) struct ChildrenKept(libc::sigset_t);
+
+impl ChildrenKept {
+    pub(crate) fn new() -> Self {
+        // SAFETY: integers, for which zeros are valid.
+        let (mut kept, mut before): (libc::sigset_t, _) = unsafe { zeroed() };
+        // SAFETY: a set that is alive.
+        unsafe { libc::sigemptyset(&raw mut kept) };
+        // SAFETY: a set that is alive, and a signal that there is.
+        unsafe { libc::sigaddset(&raw mut kept, libc::SIGCHLD) };
+        // SAFETY: two sets that are alive; it fails for other arguments alone.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const kept, &raw mut before) };
+        Self(before)
+    }
+}
+
+impl Drop for ChildrenKept {
+    fn drop(&mut self) {
+        let none = std::ptr::null_mut();
+        // SAFETY: the set that there was, and the one now is not asked for.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, none) };
+    }
+}
+
 /// Ends the process here and now: nothing is dropped or flushed, no handler runs.
 #[inline]
 pub(crate) fn exit_now(code: i32) -> ! {

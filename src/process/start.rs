@@ -81,11 +81,15 @@ impl ProcessBuilder {
         // Where there is nobody to keep out, the locks are let go of for the same reason.
         let locks = (threads == Threads::VouchedFor).then_some((out, known));
         let parent = std::process::id();
+        // A handler that waits for any child is not to come before there is a descriptor.
+        let kept = os::ChildrenKept::new();
         // SAFETY: no other thread exists, or `spawn_unchecked`'s caller vouches for it; and of what
         // this room and standard output lock, this thread has the locks (invariant 2).
         let forked = unsafe { os::fork() };
         if let Ok(None) = forked {
-            run(self.daemon.then_some(parent), f, || drop((locks, ours)));
+            run(self.daemon.then_some(parent), f, || {
+                drop((kept, locks, ours));
+            });
         }
         match locks {
             Some((_out, mut known)) => *known = ours,
@@ -94,7 +98,14 @@ impl ProcessBuilder {
         let pid = forked.map_err(|error| member.failed("fork", error))?;
         let pid = pid.expect("the child does not get here");
         // Without a descriptor there is no handle.
-        let fd = os::open_process(pid).inspect_err(|_| os::end_child(pid));
+        let fd = os::open_process(pid);
+        drop(kept);
+        let fd = fd.inspect_err(|error| {
+            // Another thread's handler may have come. Then the pid is nobody's, or somebody else's.
+            if !os::is_gone(error) {
+                os::end_child(pid);
+            }
+        });
         let fd = fd.map_err(|error| member.failed("open a descriptor for it", error))?;
         Ok(Process {
             child: Some(Child::new(pid, fd)),

@@ -11,7 +11,7 @@ mod ending;
 mod starting;
 mod waiting;
 
-const TESTS: [(&str, fn()); 21] = [
+const TESTS: [(&str, fn()); 22] = [
     ("a_process_with_threads_is_refused", starting::threads),
     (
         "a_process_whose_threads_have_finished_is_not",
@@ -57,6 +57,10 @@ const TESTS: [(&str, fn()); 21] = [
     (
         "a_status_that_somebody_else_took_is_an_error",
         waiting::taken_status,
+    ),
+    (
+        "a_child_whose_status_a_handler_takes_at_once_is_started",
+        waiting::reaped_at_once,
     ),
     (
         "a_dropped_handle_neither_ends_nor_waits_and_the_next_start_reaps",

@@ -1,6 +1,6 @@
 //! Waiting and signalling.
 
-use crate::fork::{Child, LIMIT, Line, end_after, exit, for_ever, not_run};
+use crate::fork::{Child, LIMIT, Line, Witness, end_after, exit, for_ever, has_children, not_run};
 use shmkit::{Error, Process};
 use std::mem::{size_of, zeroed};
 use std::thread;
@@ -233,4 +233,55 @@ pub(crate) fn taken_status() {
     child.kill().expect("gone");
     drop(child);
     Process::spawn(|| ()).expect("spawn").join().expect("join");
+}
+
+/// Waits for whoever of the children has ended, as many daemons' handlers do.
+extern "C" fn reap(_: i32) {
+    // SAFETY: it takes numbers, and no room for a status; handlers may call it.
+    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
+}
+
+/// Runs in the parent, inside `fork`: until the child has ended, or the handler has reaped it.
+extern "C" fn until_it_has_ended() {
+    // SAFETY: integers and pointers, for which zeros are valid.
+    let mut info: libc::siginfo_t = unsafe { zeroed() };
+    let options = libc::WEXITED | libc::WNOWAIT;
+    loop {
+        // SAFETY: room for what it tells.
+        let failed = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
+        let error = std::io::Error::last_os_error();
+        if failed == 0 || error.kind() != std::io::ErrorKind::Interrupted {
+            return;
+        }
+    }
+}
+
+fn is_sigchld_blocked() -> bool {
+    // SAFETY: integers, for which zeros are valid.
+    let mut set: libc::sigset_t = unsafe { zeroed() };
+    // SAFETY: no new set, and room for the one there is.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut set) };
+    // SAFETY: a set that is alive.
+    unsafe { libc::sigismember(&raw const set, libc::SIGCHLD) == 1 }
+}
+
+pub(crate) fn reaped_at_once() {
+    // SAFETY: a function that lives as long as the program.
+    unsafe { libc::signal(libc::SIGCHLD, reap as *const () as usize) };
+    // SAFETY: a plain function.
+    unsafe { libc::pthread_atfork(None, Some(until_it_has_ended), None) };
+    for _ in 0..10 {
+        let witness = Witness::new();
+        let child = Process::spawn(|| {
+            assert!(!is_sigchld_blocked());
+            witness.say("ran");
+        });
+        let child = child.expect("it ran");
+        assert!(!is_sigchld_blocked());
+        assert_eq!(witness.outlive(), "ran");
+        // The handler has its status.
+        assert!(!has_children() && !child.is_alive());
+        assert!(child.join().is_err());
+        child.kill().expect("nothing to do");
+    }
 }
