@@ -23,6 +23,10 @@
 //! If a process dies anywhere here, the kernel closes its descriptors: the gate opens, the hold
 //! ends. A number that was drawn and not locked yet is nobody's, and dead.
 
+mod last;
+
+pub(crate) use last::{Ends, leave_all};
+
 use crate::error::Error;
 use crate::os::{self, FileId};
 use crate::sync::{Deadline, Standing, count_announced, forget_held_locks};
@@ -171,6 +175,8 @@ pub(crate) struct Hold {
     id: FileId,
     /// A way to the file for systems without /proc.
     path: Option<PathBuf>,
+    /// Which name is to end with the last holder; unset where none is.
+    ends: OnceLock<Ends>,
 }
 
 // SAFETY: the pointer leads to an atomic that stays mapped while the hold is registered (contract
@@ -204,6 +210,7 @@ impl Hold {
             counter,
             id,
             path,
+            ends: OnceLock::new(),
         });
         exclusive.0.push(Arc::clone(&hold));
         Ok(hold)

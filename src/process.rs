@@ -138,7 +138,11 @@ pub fn current_name() -> String {
 /// # The child
 ///
 /// - It has a copy of all memory: what it changes there its parent never sees. Handles to segments
-///   are inherited, and it is a holder of its own (see [Forks](crate#forks)).
+///   are inherited, and it is a holder of its own (see [Forks](crate#forks)), also of those that the
+///   closure does not use. When the closure has ended they are let go of, and the name of a segment that
+///   nobody holds any more is removed, as by a drop. (Not where the child leaves threads of its own behind,
+///   or ends in another way, say by [`std::process::exit`]: such a name waits for the next create, open or
+///   [`sweep`](crate::sweep).)
 /// - What the closure captured by value is dropped in both processes: in the child when the closure
 ///   ends, in the parent once the child is started.
 /// - A panic is caught, after its text has gone to standard error, and is exit code 101 (with

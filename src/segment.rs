@@ -29,7 +29,7 @@ pub(crate) use draft::sweep_hidden;
 pub(crate) use name::{enter_gate, flaw_error, open_existing, read_header};
 
 use crate::error::{Error, Result};
-use crate::hold::{self, Exclusive, GATE_PATIENCE, Gate, Hold};
+use crate::hold::{self, Ends, Exclusive, GATE_PATIENCE, Hold};
 use crate::layout::{BODY, Flaw, Header, NEXT_HOLDER, Shape};
 use crate::memory::Memory;
 use crate::os::{self, FileStatus};
@@ -38,12 +38,11 @@ use crate::sync::{Deadline, Liveness, Standing};
 use draft::Draft;
 use memmap2::MmapRaw;
 use name::{Name, clear_name, remove, stalled, standing_of_name};
-use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -56,20 +55,7 @@ pub(crate) struct Segment {
     map: Option<MmapRaw>,
     hold: Arc<Hold>,
     label: String,
-    /// What the last holder removes.
-    ends: Ends,
     has_name: bool,
-}
-
-/// The name that ends with a segment's last holder.
-#[derive(Debug)]
-enum Ends {
-    /// None: it is persistent, or has no name.
-    Nothing,
-    /// The one at this path.
-    At(PathBuf),
-    /// Whichever it has: it came as a descriptor.
-    Wherever,
 }
 
 /// What a new segment is to be.
@@ -121,7 +107,7 @@ impl Segment {
                 }
                 segment.has_name = true;
                 if !place.is_persistent() {
-                    segment.ends = Ends::At(path);
+                    segment.hold.end_with_the_last(Ends::At(path));
                 }
                 Ok(segment)
             }
@@ -216,7 +202,6 @@ impl Segment {
             map: Some(map),
             hold,
             label,
-            ends: Ends::Nothing,
             has_name: false,
         })
     }
@@ -244,9 +229,9 @@ impl Segment {
                 let len = mappable(&header, &label)?;
                 let apart = open_apart(&file, None)
                     .map_err(|error| Error::from_os(&label, "reopen the descriptor", error))?;
-                let mut segment = Self::attach(&mut exclusive, label, file, &apart, None, len)?;
+                let segment = Self::attach(&mut exclusive, label, file, &apart, None, len)?;
                 if !header.is_persistent() {
-                    segment.ends = Ends::Wherever;
+                    segment.hold.end_with_the_last(Ends::Wherever);
                 }
                 Ok((segment, header))
             }
@@ -278,7 +263,7 @@ impl Segment {
                 drop(gate);
                 segment.has_name = true;
                 if !header.is_persistent() {
-                    segment.ends = Ends::At(path);
+                    segment.hold.end_with_the_last(Ends::At(path));
                 }
                 return Ok((segment, header));
             },
@@ -321,41 +306,14 @@ fn mappable(header: &Header, label: &str) -> Result<usize> {
     })
 }
 
-impl Ends {
-    /// Removes the name if it leads to the file and nobody else holds that; in its gate.
-    fn with_the_last(&self, file: &File) -> io::Result<()> {
-        if hold::is_held_by_others(file.as_fd())? {
-            return Ok(());
-        }
-        let path = match self {
-            Self::Nothing => None,
-            Self::At(path) => Some(Cow::Borrowed(path)),
-            Self::Wherever => os::find_name(file)?.map(Cow::Owned),
-        };
-        match path {
-            Some(path) if os::leads_to(&path, file)? => os::unlink(&path),
-            _ => Ok(()),
-        }
-    }
-}
-
 impl Drop for Segment {
     fn drop(&mut self) {
         let mut exclusive = hold::exclusive();
         let leaving = self.hold.leave(&mut exclusive);
         self.map = None;
-        let Some(leaving) = leaving.filter(|_| !matches!(self.ends, Ends::Nothing)) else {
-            return;
-        };
-        // What can't be decided now is an orphan, for the next create, open or sweep.
-        let deadline = Deadline::after(GATE_PATIENCE);
-        let gate = Gate::enter(&exclusive, leaving.file(), deadline);
-        if matches!(gate, Ok(Some(_))) {
-            let _ = self.ends.with_the_last(leaving.file());
+        if let Some(leaving) = leaving {
+            self.hold.finish(&exclusive, &leaving);
         }
-        // Inside the gate: of two that leave at once, the second must not see the first any more.
-        leaving.end();
-        drop(gate);
     }
 }
 

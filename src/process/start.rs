@@ -190,5 +190,7 @@ fn run<R: Outcome>(daemon_of: Option<u32>, f: impl FnOnce() -> R, begin: impl Fn
         PANICKED
     });
     let _ = catch_unwind(|| io::stdout().flush());
+    // The handles that it inherited are dropped by nobody; the last one out removes a name nevertheless.
+    let _ = catch_unwind(hold::leave_all);
     os::exit_now(code)
 }

@@ -103,6 +103,21 @@ pub(crate) fn program() {
     Child::of(pid).finish();
 }
 
+/// The pool's processes hold what the caller has let go of.
+pub(crate) fn last_holder() {
+    let ends: [fn(Pool); 2] = [drop, |pool| pool.join().expect("join")];
+    for end in ends {
+        let name = crate::fork::Name::new("held");
+        let value = Value::create(&name.0, 0u64).expect("create");
+        let pool = pool(2);
+        works(&pool);
+        drop(value);
+        assert!(name.exists());
+        end(pool);
+        assert!(!name.exists());
+    }
+}
+
 pub(crate) fn copy() {
     let pool = pool(2);
     let task = pool.apply_async(double, 21).expect("apply");

@@ -27,7 +27,7 @@ macro_rules! clean {
     };
 }
 
-const TESTS: [(&str, fn()); 42] = [
+const TESTS: [(&str, fn()); 43] = [
     (
         "a_worker_killed_while_idle_is_nobodys_loss",
         clean!(deaths::idle),
@@ -91,6 +91,10 @@ const TESTS: [(&str, fn()); 42] = [
     (
         "a_caller_that_becomes_another_program_ends_its_pool",
         clean!(ends::program),
+    ),
+    (
+        "a_pool_that_is_the_last_holder_removes_the_name",
+        clean!(ends::last_holder),
     ),
     ("a_forked_copy_terminates_nothing", clean!(ends::copy)),
     ("workers_that_die_at_their_start_are_given_up", || {

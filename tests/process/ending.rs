@@ -3,7 +3,7 @@
 use crate::fork::{
     Child, LIMIT, Line, Name, Witness, descriptors, end_after, exit, for_ever, has_children,
 };
-use shmkit::{Process, Queue, Value};
+use shmkit::{Place, Process, Queue, Value};
 use std::io::Write;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -148,6 +148,45 @@ pub(crate) fn keeps_the_name() {
     go.tell();
     done.hear();
     assert!(!name.exists(), "the child was the last one out");
+}
+
+/// A child whose closure borrows the handle, or panics, or knows nothing of it: nobody drops its copy.
+pub(crate) fn last_one_out() {
+    let ends: [fn(&Value<u64>); 3] = [
+        |value| value.set(2),
+        |_| (),
+        |_| {
+            std::panic::set_hook(Box::new(|_| ()));
+            panic!("on purpose");
+        },
+    ];
+    for end in ends {
+        let (name, kept) = (Name::new("last"), Name::new("last-kept"));
+        let (go, witness) = (Line::new(), Witness::new());
+        let parent = Child::fork(|| {
+            let value = Value::create(&name.0, 1u64).expect("create");
+            let persistent = Place::named(&kept.0).persistent(true);
+            let _persistent = Value::create(persistent, 1u64).expect("create");
+            let children = [0; 3].map(|_| {
+                Process::spawn(|| {
+                    end_after(LIMIT);
+                    go.hear();
+                    end(&value);
+                })
+            });
+            for child in children {
+                child.expect("spawn");
+            }
+        });
+        parent.finish();
+        assert_eq!(name.holders(), 3);
+        for _ in 0..3 {
+            go.tell(); // to all at once: they leave beside each other
+        }
+        assert_eq!(witness.outlive(), "");
+        assert!(!name.exists());
+        assert!(kept.exists(), "persistent");
+    }
 }
 
 static REPORT: AtomicI32 = AtomicI32::new(-1);

@@ -11,7 +11,7 @@ mod ending;
 mod starting;
 mod waiting;
 
-const TESTS: [(&str, fn()); 22] = [
+const TESTS: [(&str, fn()); 23] = [
     ("a_process_with_threads_is_refused", starting::threads),
     (
         "a_process_whose_threads_have_finished_is_not",
@@ -74,6 +74,10 @@ const TESTS: [(&str, fn()); 22] = [
     (
         "a_child_outlives_its_parent_and_keeps_the_name",
         ending::keeps_the_name,
+    ),
+    (
+        "a_child_that_is_the_last_one_out_removes_the_name",
+        ending::last_one_out,
     ),
     ("a_child_runs_no_exit_handlers", ending::exit_handlers),
 ];
