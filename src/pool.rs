@@ -134,7 +134,12 @@ use wire::{Code, Header, Shared};
 /// wait for any child, sees the supervisor alone, and then [`join`](Self::join) is an error.
 ///
 /// Supervisor and workers are holders of every segment that the caller had open when the pool was made,
-/// until the pool ends; drop the pool before those.
+/// until the pool ends, and the name of one that is to go with its last holder goes with them at the
+/// latest (a name that they leave by being killed waits for the next create, open or
+/// [`sweep`](crate::sweep)).
+///
+/// A result of more than 64 KiB has a descriptor of its own in the caller, from its coming until it is
+/// asked for or its `Task` is dropped: a process that is forked meanwhile has that, and the memory, too.
 ///
 /// # The end
 ///
@@ -361,6 +366,10 @@ impl Pool {
 
     /// Ends the workers at once (idle ones, and those that are about to take the next task, have a
     /// moment; running tasks are killed within 50 ms). What is pending is [`TaskError::Closed`].
+    ///
+    /// A worker that somebody has *stopped* (`SIGSTOP`) in the middle of a take has the queue locked. Until
+    /// it goes on no other takes a task, and what ends by another worker's death is not reported; but this
+    /// ends it, too, within 2 s.
     pub fn terminate(self) {
         drop(self);
     }

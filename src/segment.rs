@@ -6,7 +6,7 @@
 //! | build | a file without a name: reserved, mapped, header and contents written, hold taken | nothing |
 //! | publish | `link` to the name, which fails if it is taken | nothing, or a whole segment: an orphan |
 //! | use | others open it, and hold it too | an orphan, once nobody holds it |
-//! | leave | unmap; in the gate: nobody else holds it → the name is removed | an orphan, or nothing |
+//! | leave | unmap; in the gate: nobody else holds it → the name is removed (`hold::last`) | an orphan, or nothing |
 //!
 //! An *orphan* is a segment that is not persistent, has a name, and is held by nobody. The next
 //! create or open of that name removes it, and so does `sweep`.

@@ -1,7 +1,7 @@
 //! What is carried, and what can't be.
 
 use crate::double;
-use crate::fork::descriptors;
+use crate::fork::{descriptors, panic_of};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use shmkit::{Pool, TaskError};
@@ -183,6 +183,53 @@ impl<'de> Deserialize<'de> for Odd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         bool::deserialize(deserializer).map(Odd) // of which 7 is none
     }
+}
+
+/// Panics where it is encoded, or decoded; long, so that it would be carried beside the queue.
+struct Bad {
+    encoded: bool,
+    decoded: bool,
+}
+
+impl Serialize for Bad {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert!(!self.encoded, "encoded");
+        (self.decoded, vec![0u8; 100_000]).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bad {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (decoded, _) = <(bool, Vec<u8>)>::deserialize(deserializer)?;
+        assert!(!decoded, "decoded");
+        Ok(Self {
+            encoded: false,
+            decoded,
+        })
+    }
+}
+
+/// A panic in the task's types is the caller's where it is the caller that encodes or decodes, and else
+/// the task's; either way it leaves nothing behind.
+pub(crate) fn panicking_types() {
+    let make = |(encoded, decoded): (bool, bool)| Bad { encoded, decoded };
+    let eat = |_: Bad| 1;
+    let pool = Pool::with_workers(1).expect("a pool");
+    let worker = pool.apply(crate::pid_of, ());
+    let open = descriptors();
+    for _ in 0..3 {
+        let task = |text: &str| Some(TaskError::Panicked(text.into()));
+        assert_eq!(pool.apply(make, (true, false)).err(), task("encoded"));
+        assert_eq!(pool.apply(eat, make((false, true))).err(), task("decoded"));
+        assert_eq!(pool.apply(eat, make((false, false))), Ok(1));
+        let here = panic_of(|| pool.apply(eat, make((true, false))));
+        assert_eq!(here, "encoded");
+        let here = panic_of(|| pool.apply(make, (false, true)).is_ok());
+        assert_eq!(here, "decoded");
+    }
+    assert_eq!(pool.apply(crate::pid_of, ()), worker);
+    assert_eq!(descriptors(), open);
+    pool.join().expect("join");
 }
 
 pub(crate) fn odd_types() {

@@ -27,7 +27,7 @@ macro_rules! clean {
     };
 }
 
-const TESTS: [(&str, fn()); 43] = [
+const TESTS: [(&str, fn()); 46] = [
     (
         "a_worker_killed_while_idle_is_nobodys_loss",
         clean!(deaths::idle),
@@ -159,6 +159,18 @@ const TESTS: [(&str, fn()); 43] = [
     (
         "a_closed_pool_finishes_and_takes_no_more",
         clean!(using::closed),
+    ),
+    (
+        "a_pool_that_nobody_drains_is_dropped_at_once",
+        clean!(using::undrained),
+    ),
+    (
+        "who_drains_hands_that_over_to_another",
+        clean!(using::hand_over),
+    ),
+    (
+        "a_panic_in_a_tasks_types_leaves_nothing",
+        clean!(carrying::panicking_types),
     ),
     ("a_result_is_given_out_once", clean!(using::once)),
 ];

@@ -1,8 +1,9 @@
 //! Who may make a pool and use it, from which thread; and how many tasks there may be.
 
-use crate::crew::{children_of, kill_child, supervisor};
+use crate::crew::{children_of, kill_child, supervisor, until};
+use crate::deaths::pool;
 use crate::double;
-use crate::fork::{Line, Name};
+use crate::fork::{Line, Name, soon};
 use shmkit::{Error, Pool, Queue, TaskError};
 use std::thread;
 use std::time::Duration;
@@ -145,6 +146,77 @@ pub(crate) fn closed() {
     }
     pool.join().expect("join");
     assert_eq!(big.get().map(|all| all.len()), Ok(1 << 20));
+}
+
+/// Nobody drains the results, and so the workers wait for room, and who reports deaths as well.
+pub(crate) fn undrained() {
+    let pool = pool(2);
+    let supervisor = supervisor();
+    // Results of 3 MiB in all: three times what the queue has room for.
+    let tasks: Vec<_> = (0..15_000)
+        .map(|n: u64| {
+            pool.apply_async(|n| vec![n.to_le_bytes()[0]; 200], n)
+                .expect("apply")
+        })
+        .collect();
+    until("two are there", || children_of(supervisor).len() == 2);
+    let crew = children_of(supervisor);
+    let mut still = 0;
+    until("they wait for room", || {
+        let sleep = crew.iter().all(|worker| sleeps(*worker));
+        still = if sleep { still + 1 } else { 0 };
+        still == 20
+    });
+    for worker in crew {
+        kill_child(supervisor, worker);
+    }
+    soon("the drop of a pool that nobody drains", || drop(pool));
+    let (mut done, mut closed) = (0, 0);
+    for task in tasks {
+        match task.get() {
+            Ok(_) => done += 1,
+            Err(TaskError::Closed) => closed += 1,
+            Err(TaskError::WorkerDied { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(closed > 0, "{done} done, and all of them ended");
+}
+
+fn sleeps(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let (_, rest) = stat.rsplit_once(") ").expect("a name in brackets");
+    rest.starts_with('S')
+}
+
+/// Threads that wait for a while, give up, and drop what they waited for: the one that drains hands that
+/// over, whatever becomes of it, and each gets its own results.
+pub(crate) fn hand_over() {
+    let pool = pool(2);
+    let long = |(n, len): (u64, usize)| (n + 1, vec![1u8; len]);
+    thread::scope(|scope| {
+        for thread in 0..6u64 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for n in 0..300u64 {
+                    let len = if n % 50 == 0 { 100_000 } else { 10 };
+                    let mut task = pool.apply_async(long, (n, len)).expect("apply");
+                    let found = match (n + thread) % 4 {
+                        0 => continue, // dropped
+                        1 => {
+                            let patience = Duration::from_micros(37 * (n % 8));
+                            task.get_timeout(patience).expect("a result")
+                        }
+                        _ => Some(task.get().expect("a result")),
+                    };
+                    if let Some((next, all)) = found {
+                        assert_eq!((next, all.len()), (n + 1, len));
+                    }
+                }
+            });
+        }
+    });
+    pool.join().expect("join");
 }
 
 pub(crate) fn once() {
