@@ -15,7 +15,7 @@ use std::mem::{offset_of, size_of};
 use std::os::fd::OwnedFd;
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A value's control words; the two slots follow. Zeroed memory is a valid one.
@@ -50,6 +50,10 @@ unsafe impl Body for ValueWords {
         capacity.saturating_mul(2)
     }
 }
+
+/// How often in a row writers outrun a reader before it asks for their lock: few enough that a large
+/// value's reader is not long behind, so many that a small one's hardly ever does.
+const COPIES: u64 = 16;
 
 /// One value in shared memory: read without a lock, written under one, always whole.
 ///
@@ -162,12 +166,40 @@ impl<T: Element> Value<T> {
     }
 
     /// The current value. Waits for nobody: not for a lock, not for a stopped or dead writer. It copies
-    /// again when a new value came while it was copying.
+    /// again when a new value came while it was copying. Where writers are faster than its copy many
+    /// times in a row, it copies under their lock, if that can be had between two of them; who is stopped
+    /// right there holds writers up as a stopped writer does.
     #[inline]
     #[must_use]
     pub fn get(&self) -> T {
         let mut value = T::zeroed();
-        self.slots().read(bytes_of_mut(&mut value));
+        if self.slots().try_read(bytes_of_mut(&mut value)) {
+            value
+        } else {
+            self.get_behind_writers()
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn get_behind_writers(&self) -> T {
+        let mut value = T::zeroed();
+        let slots = self.slots();
+        let holder = self.region.holder();
+        for copies in 1u64.. {
+            std::hint::spin_loop();
+            if slots.try_read(bytes_of_mut(&mut value)) {
+                break;
+            }
+            // A child that could not become a holder has no number to lock with, and copies on.
+            if copies < COPIES || holder.number.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            if let Ok(_guard) = Lock::new(&self.region.body().lock, holder, 0).lock(Patience::Try) {
+                slots.read_locked(bytes_of_mut(&mut value));
+                break;
+            }
+        }
         value
     }
 

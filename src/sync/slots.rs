@@ -7,20 +7,21 @@
 //! | 1 | Release fence | loads the version (Acquire): v |
 //! | 2 | writes slot `(v + 1) & 1`, word by word | copies slot `v & 1`, word by word |
 //! | 3 | stores version v + 1 (Release) | Acquire fence, loads the version again |
-//! | 4 | | still v: what it copied is the value; else starts over |
+//! | 4 | | still v: what it copied is the value; else it was none |
 //!
 //! Invariants:
 //! 1. *The slot that the version names is not written.* A writer writes the other one.
 //! 2. *A reader that copied a word of a later write sees a later version.* Slot `v & 1` is written
 //!    again only by the write that makes v + 2, after v + 1 was stored. If the reader's copy took a
 //!    word from it, that writer's fence (step 1) pairs with the reader's fence (step 3), so the
-//!    second load sees v + 1 at least, and the reader starts over.
+//!    second load sees v + 1 at least, and the reader knows.
 //! 3. *A reader that copied the value of v sees all of it*: its Acquire load pairs with the Release
 //!    store of v.
 //!
 //! If a writer dies: before step 3 the value is the old one, whole, and the next writer writes the
 //! same slot again; after it, the new one. There is nothing to repair. A stopped or dead writer
-//! delays no reader.
+//! delays no reader. Writers that are faster than its copy do: it is the caller's to give up, and to
+//! read under their lock.
 //!
 //! A sequence lock with a second copy; see Boehm, "Can seqlocks get along with programming language
 //! memory models?" (2012) for the fences.
@@ -45,24 +46,17 @@ impl<'a> Slots<'a> {
     }
 
     #[inline]
-    #[allow(clippy::cast_possible_truncation)] // one bit
     fn slot(&self, version: u64) -> &'a [AtomicU64] {
-        self.slots[(version & 1) as usize]
+        // Not an index: that would put the pair into memory first.
+        let [even, odd] = self.slots;
+        if version & 1 == 0 { even } else { odd }
     }
 
-    /// Copies the current value into `out`. Takes no lock; starts over when a write was committed
-    /// while it copied.
+    /// Copies the current value into `out`, without a lock. `false`, with anything in `out`, where a
+    /// write was committed meanwhile.
     #[inline]
-    pub fn read(&self, out: &mut [u8]) {
-        while !self.try_read(out) {
-            std::hint::spin_loop();
-            #[cfg(loom)]
-            loom::thread::yield_now();
-        }
-    }
-
-    #[inline]
-    fn try_read(&self, out: &mut [u8]) -> bool {
+    #[must_use]
+    pub fn try_read(&self, out: &mut [u8]) -> bool {
         // Acquire: pairs with the Release store in `write`, invariant 3.
         let before = self.version.load(Ordering::Acquire);
         copy_out(self.slot(before), out);

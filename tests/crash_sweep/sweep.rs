@@ -75,6 +75,9 @@ pub(crate) trait Row {
     /// The swept operation, in the child; whether all was as it should be.
     fn operate(&self, handle: &Self::Handle) -> bool;
 
+    /// What the one that was attached all along does between any two of the child's instructions.
+    fn meanwhile(&self, _attached: &Self::Handle, _raw: &Raw) {}
+
     /// The survivors' verdict. Nothing may be left under the name when it is done.
     fn judge(&self, handle: Self::Handle, name: &str, first: First) -> Result<Outcome, String>;
 }
@@ -280,6 +283,7 @@ fn kill_after<R: Row>(row: &R, name: &str, point: usize, first: First) -> Result
         outcome: Outcome::Before,
     };
     while death.instructions < point && !death.ended {
+        row.meanwhile(&handle, &raw);
         death.ended = child.step()? == Step::Ended;
         death.instructions += usize::from(!death.ended);
     }

@@ -32,7 +32,9 @@ impl Shared {
 
     fn read(&self) -> u64 {
         let mut out = [0; 16];
-        self.slots().read(&mut out);
+        while !self.slots().try_read(&mut out) {
+            thread::yield_now();
+        }
         whole(&out)
     }
 
