@@ -10,6 +10,7 @@
 //! | `space` | a full filesystem |
 //! | `rights` | another user's segment |
 //! | `shmem` | a mapping of `shared_memory` that is no memory for a segment (feature) |
+//! | `gate` | a gate that nobody leaves |
 //! | `texts` | every text, every `io::ErrorKind` |
 //! | `relock` | a thread that waits for itself |
 //!
@@ -19,6 +20,7 @@
 
 mod damage;
 mod foreign;
+mod gate;
 mod hidden;
 mod leaving;
 mod life;
@@ -52,6 +54,7 @@ fn role() {
         "open-fd" => life::open_fd(&args),
         "drop-without-descriptors" => leaving::drop_without_descriptors(&args),
         "drop-elsewhere" => leaving::drop_elsewhere(&args),
+        "stalled" => gate::stalled(&args),
         "hidden-drafts" => hidden::hidden_drafts(&args),
         "create-hidden" => hidden::create_hidden(&args),
         "leave-together" => leaving::leave_together(&args),
