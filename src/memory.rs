@@ -173,8 +173,10 @@ impl HeapMemory {
     /// # Safety
     /// No other thread is in a call on a handle over this holder: a killed process stops all its
     /// threads, and this one can't. What such a thread holds would be taken over while it still writes.
-    /// Nor is a slice used afterwards that a [`Reservation`](crate::Reservation) or a chunk
-    /// ([`WriteChunk`](crate::WriteChunk), [`ReadChunk`](crate::ReadChunk)) of this holder's gave out.
+    /// Nor is a slice used afterwards that this holder's [`ArrayGuard`](crate::ArrayGuard),
+    /// [`Reservation`](crate::Reservation) or chunk ([`WriteChunk`](crate::WriteChunk),
+    /// [`ReadChunk`](crate::ReadChunk)) gave out, or the closure of
+    /// [`ByteQueue::get_with`](crate::ByteQueue::get_with) got: the next holder writes those bytes.
     pub unsafe fn die(&self) -> ! {
         let died = self.number.swap(self.block.draw(), Ordering::Relaxed);
         self.block.holders(|holders| holders.living.remove(&died));
