@@ -36,9 +36,7 @@ impl Draft {
     ) -> Result<Self> {
         match os::open_unnamed(folder_of(path)) {
             Ok(file) if os::can_link_unnamed() => Ok(Self::Unnamed(file)),
-            Err(error) if !os::is_unnamed_refusal(&error) => {
-                Err(Error::from_os(label, "create a file", error))
-            }
+            Err(error) if !os::is_unnamed_refusal(&error) => Err(not_created(label, error)),
             _ => Self::hidden(exclusive, label, path, deadline),
         }
     }
@@ -62,7 +60,7 @@ impl Draft {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     reclaim_hidden(exclusive, label, &hidden, deadline)?;
                 }
-                Err(error) => return Err(Error::from_os(label, "create a file", error)),
+                Err(error) => return Err(not_created(label, error)),
             }
         }
         Err(stalled(label))
@@ -90,6 +88,18 @@ impl Drop for Draft {
         {
             let _ = os::unlink(hidden);
         }
+    }
+}
+
+/// Where nothing was found, that is not the segment, which was not there yet.
+fn not_created(label: &str, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::Os {
+            place: label.to_owned(),
+            op: "find its folder",
+            source: error,
+        },
+        _ => Error::from_os(label, "create a file", error),
     }
 }
 

@@ -70,7 +70,17 @@ fn nothing_is_not_found() {
         Error::NotFound { .. },
         text
     );
-    assert!(Value::create(Place::file(&path), 1u64).is_err());
+    let text = format!("{path}: cannot find its folder: No such file or directory (os error 2)");
+    refused!(
+        Value::create(Place::file(&path), 1u64),
+        Error::Os { .. },
+        text
+    );
+    refused!(
+        Value::open_or_create(Place::file(&path), 1u64),
+        Error::Os { .. },
+        text
+    );
 }
 
 #[test]
