@@ -56,13 +56,14 @@ pub enum Error {
         /// The operation that was refused.
         op: &'static str,
     },
-    /// The filesystem can't hold the segment. Nothing is left behind.
+    /// The filesystem can't hold the segment, or the process's limit on the size of files
+    /// (`RLIMIT_FSIZE`) forbids it. Nothing is left behind.
     NoSpace {
         /// Where the segment was to be.
         place: String,
         /// The segment's length in bytes.
         needed: u64,
-        /// Bytes that were free when the request failed, where the filesystem tells.
+        /// Bytes that were free when the request failed, where the filesystem tells; at most the limit.
         available: Option<u64>,
     },
     /// The file is not a shmkit segment. It is left as it was.

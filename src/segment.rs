@@ -361,7 +361,9 @@ fn reserve(file: &File, len: u64, label: &str) -> Result<()> {
     };
     let failed = |error| Error::from_os(label, "reserve memory", error);
     let free = os::free_space(file).map_err(failed)?;
-    // A hopeless request fails before it has filled what there is.
+    let limit = os::file_size_limit().map_err(failed)?;
+    let free = free.into_iter().chain(limit).min();
+    // A hopeless request fails before it has filled what there is, or a signal ends the process.
     if free.is_some_and(|free| free < len) {
         return Err(no_space(free));
     }

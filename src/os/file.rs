@@ -238,6 +238,15 @@ pub(crate) fn free_space(file: &File) -> io::Result<Option<u64>> {
     Ok(told.then(|| memory.saturating_mul(machine.mem_unit.into())))
 }
 
+/// How long the process's files may grow, if that is limited: what grows beyond raises SIGXFSZ.
+pub(crate) fn file_size_limit() -> io::Result<Option<u64>> {
+    // SAFETY: an rlimit of zeros is a valid value to be overwritten.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: `limit` is alive and writable.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) })?;
+    Ok((limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur))
+}
+
 /// Whether an error says that the filesystem, or the user's share of it, is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(

@@ -61,6 +61,7 @@ fn role() {
         "modes-under-umask" => life::modes_under_umask(&args),
         "small-filesystem" => space::small_filesystem(&args),
         "file-size-limit" => space::file_size_limit(&args),
+        "second-writer" => space::second_writer(&args),
         #[cfg(feature = "shared_memory")]
         "shmem-in-little-space" => shmem::in_little_space(),
         "another-user" => rights::another_user(&args),

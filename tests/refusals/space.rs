@@ -90,8 +90,8 @@ pub fn small_filesystem(args: &[&str]) {
     };
 
     // Far too much, and one byte too much. A hopeless request fails before it has filled what there
-    // is: the first byte would be beyond this limit, and its signal would end us.
-    limit_file_size(0);
+    // is: it would go beyond this limit, and the signal would end us.
+    limit_file_size(free + 1);
     no_space(2 << 20, free);
     limit_file_size(libc::RLIM_INFINITY);
     no_space(free - OVERHEAD + 1, free);
@@ -123,11 +123,10 @@ pub fn small_filesystem(args: &[&str]) {
     assert_eq!(free_bytes(dir), free);
 }
 
-/// The filesystem looked roomy and was full half-way: here by a limit on the size of files, which
-/// strikes in the middle of the reservation as a second writer would.
+/// A process's own limit on the size of files, which would end it with SIGXFSZ.
 #[test]
-fn running_out_half_way_is_no_space_too() {
-    let _watchdog = Watchdog::new("running out half-way", LIMIT);
+fn a_limit_on_the_size_of_files_is_no_space_too() {
+    let _watchdog = Watchdog::new("a limit on the size of files", LIMIT);
     let dir = tempfile::tempdir().unwrap();
     start("file-size-limit", &[dir.path().to_str().unwrap()]).finish();
     assert!(is_empty(dir.path()));
@@ -135,25 +134,70 @@ fn running_out_half_way_is_no_space_too() {
 
 pub fn file_size_limit(args: &[&str]) {
     let [dir] = args else { panic!("{args:?}") };
-    // SAFETY: ignoring a signal installs no code of ours.
-    let ignored = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-    assert_ne!(ignored, libc::SIG_ERR);
-    limit_file_size(6 << 20);
+    const LIMIT: u64 = 6 << 20;
+    limit_file_size(LIMIT);
 
-    let needed = (16 << 20) + OVERHEAD;
-    let in_file = Queue::<u8>::create(Place::file(format!("{dir}/queue")), 16 << 20);
-    let in_memory = Queue::<u8>::new(16 << 20);
-    for result in [in_file, in_memory] {
-        let Err(Error::NoSpace { needed: told, .. }) = result else {
+    let place = Place::file(format!("{dir}/queue")).persistent(false);
+    let most = usize::try_from(LIMIT - OVERHEAD).unwrap();
+    for result in [Queue::create(&place, most + 1), Queue::<u8>::new(most + 1)] {
+        let Err(Error::NoSpace {
+            needed, available, ..
+        }) = result
+        else {
             panic!("{result:?}");
         };
-        assert_eq!(told, needed);
+        assert_eq!((needed, available), (LIMIT + 1, Some(LIMIT)));
     }
     assert!(is_empty(Path::new(dir)));
     // What is within the limit works.
-    let queue = Queue::<u8>::create(
-        Place::file(format!("{dir}/queue")).persistent(false),
-        5 << 20,
-    );
-    queue.unwrap().put(1).unwrap();
+    let queue = Queue::<u8>::create(&place, most).unwrap();
+    queue.put(1).unwrap();
+}
+
+/// The filesystem looked roomy and was full half-way, by another writer.
+#[test]
+fn running_out_half_way_is_no_space_too() {
+    let _watchdog = Watchdog::new("running out half-way", LIMIT);
+    let dir = tempfile::tempdir().unwrap();
+    sandbox::run("second-writer", &[dir.path().to_str().unwrap()]);
+    assert!(is_empty(dir.path()));
+}
+
+pub fn second_writer(args: &[&str]) {
+    let [dir] = args else { panic!("{args:?}") };
+    sandbox::enter_own_mounts();
+    sandbox::mount_tmpfs(dir, c"size=32m");
+    let free = free_bytes(dir);
+    let (path, other) = (format!("{dir}/queue"), format!("{dir}/other"));
+    // It may be too late: the last piece is there before the other writer has seen the first.
+    let refusal = loop {
+        let writer = std::thread::spawn({
+            let (dir, other) = (dir.to_string(), other.clone());
+            move || {
+                while free_bytes(&dir) == free {
+                    std::hint::spin_loop();
+                }
+                // A page: then there is one too few. Where there is none any more, it was too late.
+                let _ = std::fs::write(&other, [1]);
+            }
+        });
+        let created = Queue::<u8>::create(
+            Place::file(&path).persistent(false),
+            usize::try_from(free - OVERHEAD).unwrap(),
+        );
+        writer.join().unwrap();
+        std::fs::remove_file(&other).unwrap();
+        if let Err(refusal) = created {
+            break refusal;
+        }
+    };
+    let Error::NoSpace {
+        needed, available, ..
+    } = refusal
+    else {
+        panic!("{refusal}");
+    };
+    assert_eq!((needed, available), (free, Some(free)));
+    assert_eq!(free_bytes(dir), free);
+    assert!(is_empty(Path::new(dir)));
 }
