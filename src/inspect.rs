@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::hold;
 use crate::layout::{Header, Kind};
 use crate::place::{Place, SHM_DIR, Target};
-use crate::segment::{open_existing, read_header, remove_orphan, sweep_hidden};
+use crate::segment::{behind_descriptor, open_existing, read_header, remove_orphan, sweep_hidden};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -79,12 +79,7 @@ pub fn inspect(place: impl Into<Place>) -> Result<SegmentInfo> {
     let label = place.label();
     match place.target()? {
         Target::Path(path) => info_of(&open_existing(&path, &label, false)?, &label),
-        Target::Fd(fd) => {
-            let file = fd
-                .try_clone()
-                .map_err(|error| Error::from_os(&label, "copy the descriptor", error))?;
-            info_of(&File::from(file), &label)
-        }
+        Target::Fd(fd) => info_of(&behind_descriptor(fd, &label)?, &label),
         Target::Anonymous => Err(Error::Unsupported {
             place: label,
             what: "an anonymous segment has no name to find it by; inspect its descriptor",

@@ -14,7 +14,7 @@
 //! Invariants:
 //! 1. *A name leads to a complete segment or to none*: it is linked after everything is written.
 //! 2. *A published segment that is not an orphan is held*: the creator's hold is older than the
-//!    name; a hold is taken inside the gate, after a look that the name still leads there; and the
+//!    name; a hold is taken inside the gate, by a name after a look that it still leads there; and the
 //!    name is removed inside the gate, after a look that nobody holds.
 //! 3. *Nobody removes another's name*: every removal happens inside the gate of the very file that
 //!    the name leads to, after looking that it does. To put a successor there, somebody would have
@@ -26,7 +26,7 @@ mod draft;
 mod name;
 
 pub(crate) use draft::sweep_hidden;
-pub(crate) use name::{enter_gate, flaw_error, open_existing, read_header};
+pub(crate) use name::{behind_descriptor, enter_gate, flaw_error, open_existing, read_header};
 
 use crate::error::{Error, Result};
 use crate::hold::{self, Ends, Exclusive, GATE_PATIENCE, Hold};
@@ -221,15 +221,24 @@ impl Segment {
                 what: "an anonymous segment has no name to open it by; pass on its descriptor",
             }),
             Target::Fd(fd) => {
-                let file = os::reopen(fd.as_fd(), None)
-                    .map_err(|error| Error::from_os(&label, "reopen the descriptor", error))?;
+                let failed = |error| Error::from_os(&label, "reopen the descriptor", error);
+                let given = behind_descriptor(fd, &label)?;
+                let file = os::reopen(given.as_fd(), None).map_err(failed)?;
+                drop(given); // its description may be others' too, and their locks its own
                 let header = read_header(&file, &label)?;
                 accept(&header).map_err(|flaw| flaw_error(&label, flaw))?;
-                // No gate: nothing is decided about a name, if there is one.
                 let len = mappable(&header, &label)?;
-                let apart = open_apart(&file, None)
-                    .map_err(|error| Error::from_os(&label, "reopen the descriptor", error))?;
+                let apart = open_apart(&file, None).map_err(failed)?;
+                // Whether a name leads there is all the same; nobody is just removing one.
+                let gate = match FileStatus::of(&file).map_err(failed)?.links {
+                    0 => None,
+                    _ => {
+                        let copy = file.try_clone().map_err(failed)?;
+                        Some(enter_gate(&exclusive, copy, &label, deadline)?)
+                    }
+                };
                 let segment = Self::attach(&mut exclusive, label, file, &apart, None, len)?;
+                drop(gate);
                 if !header.is_persistent() {
                     segment.hold.end_with_the_last(Ends::Wherever);
                 }

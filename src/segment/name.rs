@@ -8,7 +8,7 @@ use crate::os::{self, FileStatus};
 use crate::sync::Deadline;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -129,12 +129,27 @@ pub(crate) fn open_existing(path: &Path, label: &str, write: bool) -> Result<Fil
         _ if os::is_device_refusal(&error) => foreign("a socket or a device"),
         _ => Error::from_os(label, "open", error),
     })?;
+    regular(file, label)
+}
+
+/// The file behind a descriptor that is passed on, if that may be a segment: not opened again, which
+/// for a pipe or a device is an act.
+pub(crate) fn behind_descriptor(fd: &OwnedFd, label: &str) -> Result<File> {
+    let file = fd
+        .try_clone()
+        .map_err(|error| Error::from_os(label, "copy the descriptor", error))?;
+    regular(File::from(file), label)
+}
+
+fn regular(file: File, label: &str) -> Result<File> {
     let status = FileStatus::of(&file).map_err(|e| Error::from_os(label, "look at it", e))?;
     if status.regular {
-        Ok(file)
-    } else {
-        Err(foreign("something that is not a regular file"))
+        return Ok(file);
     }
+    Err(Error::Foreign {
+        place: label.to_owned(),
+        found: "something that is not a regular file".into(),
+    })
 }
 
 /// Reads and judges the header, without touching anything.

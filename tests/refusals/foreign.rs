@@ -1,14 +1,16 @@
 //! Files that are not ours: refused by every verb, and left as they were.
 
 use crate::life::sweep_alone;
+use crate::shapes::fd_place;
 use crate::snapshot::Snapshot;
 use crate::support::{Name, Watchdog};
 use crate::{LIMIT, refused};
 use shmkit::{Error, Place, Queue, Value, inspect, unlink};
 use std::ffi::CString;
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 fn shm(name: &str) -> String {
@@ -129,8 +131,22 @@ fn a_descriptor_of_something_else_is_refused() {
     refused!(inspect(&place), Error::Foreign { .. }, text);
     assert_eq!(Snapshot::of(&path), before);
 
-    let (_reader, writer) = std::io::pipe().unwrap();
-    assert!(Value::<u64>::open(Place::fd(writer)).is_err());
+    let ((reader, writer), (socket, _peer)) =
+        (std::io::pipe().unwrap(), UnixStream::pair().unwrap());
+    let others: [OwnedFd; 5] = [
+        reader.into(),
+        writer.into(),
+        socket.into(),
+        File::open(dir.path()).unwrap().into(),
+        File::open("/dev/null").unwrap().into(),
+    ];
+    for (label, place) in others.map(fd_place) {
+        let text = format!(
+            "{label}: expected a shmkit segment, found something that is not a regular file"
+        );
+        refused!(Value::<u64>::open(&place), Error::Foreign { .. }, text);
+        refused!(inspect(&place), Error::Foreign { .. }, text);
+    }
 }
 
 /// A sound, persistent segment that nobody holds, in bytes.

@@ -3,6 +3,7 @@
 
 use crate::LIMIT;
 use crate::refused;
+use crate::shapes::fd_place;
 use crate::support::{Name, Watchdog, start};
 use shmkit::{Error, Value, inspect, unlink};
 use std::fs::File;
@@ -61,6 +62,13 @@ pub fn stalled(args: &[&str]) {
     refused!(patiently(create), Error::Stalled { .. }, text);
     refused!(patiently(open_or_create), Error::Stalled { .. }, text);
     refused!(patiently(|| unlink(*name)), Error::Stalled { .. }, text);
+    let (label, place) = fd_place(value.try_clone_fd().unwrap());
+    let by_descriptor = || Value::<u64>::open(&place).map(drop);
+    refused!(
+        patiently(by_descriptor),
+        Error::Stalled { .. },
+        text.replace(&**name, &label)
+    );
     value.set(3); // who has it open needs no gate
 
     patiently(|| drop(value));

@@ -358,7 +358,7 @@ fn memory_that_is_too_small_or_no_segment_says_so() {
 }
 
 /// How errors call a descriptor, and the place it is.
-fn fd_place(fd: OwnedFd) -> (String, Place) {
+pub(crate) fn fd_place(fd: OwnedFd) -> (String, Place) {
     let place = Place::fd(fd);
     (place.to_string(), place)
 }
