@@ -1,6 +1,7 @@
 //! [`Queue`]: a bounded queue of plain elements between processes.
 
 mod consumer;
+mod in_place;
 mod producer;
 
 use crate::element::Element;
@@ -9,7 +10,7 @@ use crate::layout::Kind;
 use crate::memory::Memory;
 use crate::place::Place;
 use crate::region::{Body, Region};
-use crate::ring::{Lot, Refusal, Ring, RingWords, Span};
+use crate::ring::{Refusal, Ring, RingWords, Span};
 use crate::sync::{Deadline, Patience};
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -372,27 +373,6 @@ impl<T: Element> Queue<T> {
     /// [`GetError::TimedOut`], [`GetError::Closed`], [`GetError::Corrupt`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
         self.get_by(within(timeout))
-    }
-
-    /// Runs `f` on the next item, and takes it when `f` has returned: a taker that is killed in `f`,
-    /// or panics in it, leaves the item for the next. So an item is seen at least once, and its
-    /// effects should bear a repetition. Waits while the queue is empty.
-    ///
-    /// The consumers' side is held meanwhile: others' gets wait, and their tries are
-    /// [`GetError::Busy`].
-    ///
-    /// # Errors
-    /// [`GetError::Closed`], [`GetError::Corrupt`].
-    ///
-    /// # Panics
-    /// In a child that `f` forked, when `f` returns there: the item is the parent's.
-    pub fn get_with<R>(&self, f: impl FnOnce(&T) -> R) -> Result<R, GetError> {
-        let items = self.ring().claim_items(1, FOREVER)?;
-        let announced = items.announce();
-        let result = f(&self.read(items.span().start));
-        drop(announced);
-        items.commit(Lot::items(1));
-        Ok(result)
     }
 
     /// Takes as many items as there are, up to `out.len()`, in one commit; waits for one. Returns

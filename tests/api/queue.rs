@@ -75,6 +75,9 @@ fn a_closed_queue_drains_and_then_says_so() {
     assert_eq!(queue.get_timeout(Duration::MAX), Err(GetError::Closed));
     assert_eq!(queue.get_many(&mut [0; 2]), Err(GetError::Closed));
     assert_eq!(queue.get_with(|item| *item), Err(GetError::Closed));
+    assert_eq!(queue.try_get_with(|item| *item), Err(GetError::Closed));
+    let waited = queue.get_with_timeout(Duration::MAX, |item| *item);
+    assert_eq!(waited, Err(GetError::Closed));
     assert_eq!((queue.iter().count(), queue.try_iter().count()), (0, 0));
 }
 
@@ -191,8 +194,12 @@ fn a_side_that_is_held_is_busy_for_tries_and_times_out_for_waits() {
                 scope.spawn(|| {
                     assert_eq!(queue.try_get(), Err(GetError::Busy));
                     assert_eq!(queue.try_iter().next(), None);
-                    let limited = queue.get_timeout(Duration::from_millis(5));
-                    assert_eq!(limited, Err(GetError::TimedOut));
+                    let unseen = queue.try_get_with(|_| unreachable!("nobody's item"));
+                    assert_eq!(unseen, Err::<(), _>(GetError::Busy));
+                    let soon = Duration::from_millis(5);
+                    assert_eq!(queue.get_timeout(soon), Err(GetError::TimedOut));
+                    let unseen = queue.get_with_timeout(soon, |_| unreachable!("nobody's item"));
+                    assert_eq!(unseen, Err::<(), _>(GetError::TimedOut));
                     // The other side is free, and so is looking.
                     assert_eq!(queue.try_put(2), Ok(()));
                     assert_eq!(queue.try_put(3), Err(PutError::Full));

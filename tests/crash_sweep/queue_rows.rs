@@ -143,6 +143,13 @@ pub(crate) const ROWS: &[QueueRow] = &[
         ..BASE
     },
     QueueRow {
+        name: "Queue::try_get_with",
+        items: &[1, 2],
+        operate: |queue| queue.try_get_with(|found| *found == item(1)) == Ok(true),
+        after: Some((&[2], false)),
+        ..BASE
+    },
+    QueueRow {
         name: "Queue::put_many, across the wrap",
         turned: 2,
         items: &[1],

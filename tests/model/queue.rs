@@ -26,6 +26,8 @@ enum Step {
     GetTimeout,
     GetMany(usize),
     GetWith,
+    TryGetWith,
+    GetWithTimeout,
     /// Puts while it looks at an item, which keeps its room until it is taken.
     PutInGetWith,
     PanicInGetWith,
@@ -54,6 +56,8 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         3 => Just(Step::GetTimeout),
         6 => many().prop_map(Step::GetMany),
         3 => Just(Step::GetWith),
+        3 => Just(Step::TryGetWith),
+        2 => Just(Step::GetWithTimeout),
         3 => Just(Step::PutInGetWith),
         2 => Just(Step::PanicInGetWith),
         4 => Just(Step::DieInGetWith),
@@ -244,6 +248,15 @@ fn take<T: Sample>(step: &Step, queue: &Queue<T>, memory: &HeapMemory, model: &m
             let got = queue.get_with(|item| (*item, queue.len()));
             let len = model.items.len();
             assert_eq!(got, model.get(GetError::Empty).map(|item| (item, len)));
+        }
+        Step::TryGetWith => {
+            let got = queue.try_get_with(|item| (*item, queue.len()));
+            let len = model.items.len();
+            assert_eq!(got, model.get(GetError::Empty).map(|item| (item, len)));
+        }
+        Step::GetWithTimeout => {
+            let got = queue.get_with_timeout(Duration::ZERO, |item| *item);
+            assert_eq!(got, model.get(GetError::TimedOut));
         }
         Step::PutInGetWith => {
             let got = queue.get_with(|item| {
