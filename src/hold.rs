@@ -29,7 +29,7 @@ pub(crate) use last::{Ends, leave_all};
 
 use crate::error::Error;
 use crate::os::{self, FileId};
-use crate::sync::{Deadline, Standing, count_announced, forget_held_locks};
+use crate::sync::{Deadline, Standing, count_announced, forget_held_locks, new_identity};
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
@@ -151,7 +151,7 @@ pub(crate) fn guards_alive() -> usize {
         exclusive
             .0
             .iter()
-            .any(|hold| identity == hold.id.pair() && number == hold.number.load(Ordering::Relaxed))
+            .any(|hold| identity == hold.identity && number == hold.number.load(Ordering::Relaxed))
     })
 }
 
@@ -173,6 +173,8 @@ pub(crate) struct Hold {
     /// The counter in the segment's header, mapped until `leave`.
     counter: NonNull<AtomicU64>,
     id: FileId,
+    /// Tells the file from others as long as this process has it open; an inode's number comes again.
+    identity: (u64, u64),
     /// A way to the file for systems without /proc.
     path: Option<PathBuf>,
     /// Which name is to end with the last holder; unset where none is.
@@ -202,6 +204,8 @@ impl Hold {
         let id = os::FileStatus::of(&file)?.id;
         // SAFETY: mapped, by the contract above; an atomic may be shared with other processes.
         let number = lock_new_number(file.as_fd(), unsafe { counter.as_ref() })?;
+        let same = exclusive.0.iter().find(|hold| hold.id == id);
+        let identity = same.map_or_else(new_identity, |hold| hold.identity);
         let hold = Arc::new(Self {
             fd: AtomicI32::new(file.into_raw_fd()),
             number: AtomicU64::new(number),
@@ -209,6 +213,7 @@ impl Hold {
             heir_number: AtomicU64::new(0),
             counter,
             id,
+            identity,
             path,
             ends: OnceLock::new(),
         });
@@ -233,8 +238,9 @@ impl Hold {
         &self.number
     }
 
-    pub(crate) fn id(&self) -> FileId {
-        self.id
+    /// As [`Liveness::identity`](crate::sync::Liveness::identity): that of every hold on the file.
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        self.identity
     }
 
     /// Whether the holder with that number lives.
@@ -422,7 +428,7 @@ impl<F: AsFd> Drop for Gate<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::{Holder, Liveness, Lock, LockWord, Patience};
+    use crate::sync::{Holder, Liveness, Lock, LockError, LockWord, Patience};
 
     /// A holder of a file of a counter and a lock's word.
     struct Member {
@@ -463,7 +469,7 @@ mod tests {
         }
 
         fn identity(&self) -> (u64, u64) {
-            self.hold.id().pair()
+            self.hold.identity()
         }
     }
 
@@ -492,6 +498,45 @@ mod tests {
         drop(one);
         assert_eq!(guards_alive(), 0, "its handle is gone");
         assert!(other.lock().lock(FOREVER).unwrap().owner_died());
+    }
+
+    /// Inode numbers come again at once on some filesystems: here one file stands for two.
+    #[test]
+    fn a_leaked_guard_is_not_a_later_segment_s() {
+        let file = os::create_in_memory().unwrap();
+        file.set_len(16).unwrap();
+        let new_segment = || {
+            let words = [FIRST_COUNTER.to_le_bytes(), [0; 8]].concat();
+            std::os::unix::fs::FileExt::write_all_at(&file, &words, 0).unwrap();
+            Member::new(&file)
+        };
+        let first = new_segment();
+        let guard = first.lock().lock(FOREVER).unwrap();
+        std::mem::forget(guard.announce());
+        std::mem::forget(guard);
+        let number = first.hold.number().load(Ordering::Relaxed);
+        drop(first);
+
+        let (later, same) = (new_segment(), Member::new(&file));
+        assert_eq!(later.hold.number().load(Ordering::Relaxed), number);
+        assert_eq!(later.identity(), same.identity());
+        assert_eq!(guards_alive(), 0, "the guard was the first one's");
+        std::thread::scope(|scope| {
+            let (locked, is_locked) = std::sync::mpsc::channel();
+            let (done, is_done) = std::sync::mpsc::channel::<()>();
+            let later = &later;
+            scope.spawn(move || {
+                let guard = later.lock().lock(FOREVER).unwrap();
+                locked.send(()).unwrap();
+                is_done.recv().unwrap_err(); // the other side is gone
+                drop(guard);
+            });
+            is_locked.recv().unwrap();
+            let soon = Patience::within(Duration::from_millis(1));
+            let refused = [later, &same].map(|member| member.lock().lock(soon).map(drop));
+            drop(done);
+            assert_eq!(refused, [Err(LockError::TimedOut); 2], "another thread's");
+        });
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! other process, with deaths on demand.
 
 use crate::layout::MAX_ALIGN;
-use crate::sync::{Liveness, Standing};
+use crate::sync::{Liveness, Standing, new_identity};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -101,6 +101,7 @@ pub struct HeapMemory {
 struct Block {
     base: NonNull<u8>,
     layout: Layout,
+    identity: (u64, u64),
     holders: Mutex<Holders>,
 }
 
@@ -150,6 +151,7 @@ impl HeapMemory {
         let block = Arc::new(Block {
             base: NonNull::new(base).unwrap_or_else(|| handle_alloc_error(layout)),
             layout,
+            identity: new_identity(),
             holders: Mutex::default(),
         });
         Self::holder_of(block)
@@ -217,7 +219,7 @@ impl Liveness for HeapMemory {
     }
 
     fn identity(&self) -> (u64, u64) {
-        (u64::MAX, self.block.base.addr().get() as u64)
+        self.block.identity
     }
 }
 
@@ -234,5 +236,20 @@ unsafe impl Memory for HeapMemory {
 
     fn number(&self) -> &AtomicU64 {
         &self.number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_comes_again_at_an_address_is_other_memory() {
+        let mut identities = BTreeSet::new();
+        for _ in 0..100 {
+            let memory = HeapMemory::new(4096);
+            assert_eq!(memory.attach().identity(), memory.identity());
+            assert!(identities.insert(memory.identity()), "it was there before");
+        }
     }
 }

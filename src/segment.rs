@@ -332,7 +332,7 @@ impl Liveness for Segment {
     }
 
     fn identity(&self) -> (u64, u64) {
-        self.hold.id().pair()
+        self.hold.identity()
     }
 }
 

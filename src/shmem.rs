@@ -275,8 +275,7 @@ impl Liveness for ShmemMemory {
     }
 
     fn identity(&self) -> (u64, u64) {
-        let id = self.hold.id();
-        (id.device, id.inode)
+        self.hold.identity()
     }
 }
 

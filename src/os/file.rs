@@ -22,13 +22,6 @@ pub(crate) struct FileId {
     pub(crate) inode: u64,
 }
 
-impl FileId {
-    /// The two as a pair.
-    pub(crate) fn pair(self) -> (u64, u64) {
-        (self.device, self.inode)
-    }
-}
-
 /// What `fstat` tells of a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileStatus {

@@ -27,6 +27,16 @@ pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
 }
 
+/// An identity (see [`Liveness::identity`]) that no other piece of memory has, or had, in this process:
+/// an address or an inode's number would come again, and a leaked guard's note with it.
+#[cfg(not(loom))]
+pub(crate) fn new_identity() -> (u64, u64) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    const OURS: u64 = u64::from_le_bytes(*b"shmkit\0\0"); // others' have another first half
+    (OURS, COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// A full fence whose caller has just done an atomic read-modify-write.
 ///
 /// On x86-64 every such instruction is locked, and so a full fence of the hardware already; what is
