@@ -99,15 +99,17 @@ impl<'a> Claim<'a> {
     pub(super) fn stake(memory: &'a dyn Memory) -> Result<Self, Found> {
         let me = memory.number().load(Ordering::Relaxed);
         let word = first_word(memory);
-        let mut found = word.load(Ordering::Relaxed);
+        // Acquire, as in `sealed`: pairs with the Release of a claim, whose owner drew its number before.
+        let mut found = word.load(Ordering::Acquire);
         loop {
             let dead = match judge(memory, found) {
                 Found::Nothing => false,
                 Found::Claimed if standing(memory, found) == Standing::Dead => true,
                 other => return Err(other),
             };
-            // Acquire: nothing of ours is done before the claim is ours (invariant 1).
-            match word.compare_exchange(found, CLAIM | me, Ordering::Acquire, Ordering::Relaxed) {
+            // Acquire: nothing of ours is done before the claim is ours (invariant 1). Release: who
+            // sees the claim sees that its number was drawn.
+            match word.compare_exchange(found, CLAIM | me, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) if dead => {
                     let claim = Self(memory);
                     claim.wipe();

@@ -195,10 +195,11 @@ impl<'a> Lock<'a> {
 
     #[inline]
     fn take(self, from: u64, to: u64) -> bool {
-        // Acquire: pairs with the Release swap of the owner before.
+        // Acquire: pairs with the Release swap of the owner before. Release: pairs with the fence of
+        // whoever doubts that our number was drawn.
         self.word
             .0
-            .compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     }
 
@@ -273,7 +274,15 @@ impl<'a> Lock<'a> {
             0 => Standing::NeverDrawn, // the bit without an owner is never written
             // One of our own threads; only its death would let go, and that is our own.
             _ if owner == me => Standing::Alive,
-            _ => self.holder.others.standing(owner),
+            _ => match self.holder.others.standing(owner) {
+                Standing::NeverDrawn => {
+                    // Pairs with the Release of the owner's `take`, as the word was loaded Relaxed:
+                    // the owner drew its number before.
+                    fence(Ordering::Acquire);
+                    self.holder.others.standing(owner)
+                }
+                known => known,
+            },
         };
         match standing {
             Standing::Dead => Ok(true),

@@ -3,8 +3,10 @@
 use crate::support::{FOREVER, Holders, bounded, exhaustive};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
-use shmkit::internals::{Lock, LockGuard, LockWord};
+use shmkit::internals::{Holder, Liveness, Lock, LockGuard, LockWord, Standing};
+use std::sync::atomic::AtomicU64 as LocalU64;
 
 /// A counter that only the lock's owner may touch: loom reports it where two may.
 struct Guarded {
@@ -80,6 +82,59 @@ fn two_threads_exclude_each_other_twice() {
 #[test]
 fn three_threads_exclude_each_other() {
     bounded(5, || exclusion(2, 1));
+}
+
+/// Holders of whom the second draws its number right before it locks.
+struct Drawn {
+    word: LockWord,
+    next: AtomicU64,
+    numbers: [LocalU64; 2],
+}
+
+impl Drawn {
+    fn lock(&self, number: u64) {
+        let holder = Holder {
+            number: &self.numbers[number as usize - 1],
+            others: self,
+        };
+        let guard = Lock::new(&self.word, holder, 0).lock(FOREVER);
+        drop(guard.expect("the word is sound"));
+    }
+}
+
+impl Liveness for Drawn {
+    fn standing(&self, number: u64) -> Standing {
+        if number < self.next.load(Ordering::Relaxed) {
+            Standing::Alive
+        } else {
+            Standing::NeverDrawn
+        }
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        (0, 0)
+    }
+}
+
+/// Else the lock's word would be called corrupt.
+#[test]
+fn an_owner_is_seen_to_have_been_drawn() {
+    exhaustive(|| {
+        let drawn = Arc::new(Drawn {
+            word: LockWord::default(),
+            next: AtomicU64::new(2),
+            numbers: [1, 2].map(LocalU64::new),
+        });
+        let newcomer = {
+            let drawn = drawn.clone();
+            thread::spawn(move || {
+                drawn.next.store(3, Ordering::Relaxed);
+                drawn.lock(2);
+            })
+        };
+        drawn.lock(1);
+        newcomer.join().unwrap();
+    });
 }
 
 /// One dies with the lock held; another waits for it, possibly asleep before the death; a third comes
