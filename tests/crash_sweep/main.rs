@@ -4,14 +4,16 @@
 //! them is the first to act.
 //!
 //! A row for a new operation is an entry in `queue_rows`, `endpoint_rows`, `bytes_rows`, `value_rows`,
-//! `array_rows`, `sleeper_rows`, `lock_rows` or `shmem_rows` (a feature); a new type is a new `Row`. Rows
-//! that are wrong on purpose show each time that the sweep sees what is wrong.
+//! `array_rows`, `sleeper_rows`, `lock_rows`, `segment_rows`, `pool_rows` (a feature) or `shmem_rows` (a
+//! feature); a new type is a new `Row`. Rows that are wrong on purpose show each time that the sweep sees what is wrong.
 //!
 //! | form | asked for by | what it sweeps |
 //! |---|---|---|
 //! | quick | `cargo test` | some points of each row, within its first 4,200 instructions |
 //! | CI | `-- --ci` | every instruction of every row up to 2,000 of them; of longer ones 1,000 points |
 //! | full | `-- --full` | every instruction of every row, each with either survivor first |
+//!
+//! Of `segment_rows` it is 120 points, spread, in either longer form.
 //!
 //! Further arguments choose the rows whose names contain one of them.
 //!
@@ -25,8 +27,12 @@ mod bytes_rows;
 mod endpoint_rows;
 #[cfg(target_arch = "x86_64")]
 mod lock_rows;
+#[cfg(all(target_arch = "x86_64", feature = "serde"))]
+mod pool_rows;
 #[cfg(target_arch = "x86_64")]
 mod queue_rows;
+#[cfg(target_arch = "x86_64")]
+mod segment_rows;
 #[cfg(all(target_arch = "x86_64", feature = "shared_memory"))]
 mod shmem_rows;
 #[cfg(target_arch = "x86_64")]
@@ -63,8 +69,8 @@ fn main() -> ExitCode {
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use super::{
-        array_rows, bytes_rows, endpoint_rows, lock_rows, not_run, queue_rows, sleeper_rows, step,
-        value_rows,
+        array_rows, bytes_rows, endpoint_rows, lock_rows, not_run, queue_rows, segment_rows,
+        sleeper_rows, step, value_rows,
     };
     use crate::sweep::{Form, Report, Row, sweep};
     use std::process::ExitCode;
@@ -208,6 +214,12 @@ mod x86_64 {
         table.add(endpoint_rows::ROWS);
         table.add(bytes_rows::ROWS);
         table.add(sleeper_rows::ROWS);
+        table.add(segment_rows::ROWS);
+        #[cfg(feature = "serde")]
+        {
+            table.add(crate::pool_rows::MESSAGES);
+            table.add(crate::pool_rows::TAKES);
+        }
         #[cfg(feature = "shared_memory")]
         table.add(crate::shmem_rows::ROWS);
         println!(

@@ -63,6 +63,11 @@ pub(crate) trait Row {
         false
     }
 
+    /// Of how many points it is swept at most, in every form: for rows that are very long.
+    fn most_points(&self) -> usize {
+        usize::MAX
+    }
+
     /// Where the lock words lie, from the begin of the control words.
     fn locks(&self) -> &'static [u64];
 
@@ -105,12 +110,13 @@ const SHORT_CONTROL: usize = 100;
 impl Form {
     fn stride<R: Row>(self, row: &R, instructions: usize) -> usize {
         let short_control = row.is_control() && instructions <= SHORT_CONTROL;
-        if instructions <= self.exhaustive || short_control {
+        let most = row.most_points();
+        if instructions <= self.exhaustive.min(most) || short_control {
             return 1;
         }
         // Reaching n points that lie evenly takes n times half the length.
         let affordable = self.steps / (instructions / 2).max(1);
-        instructions.div_ceil(self.points.min(affordable).max(2))
+        instructions.div_ceil(self.points.min(most).min(affordable).max(2))
     }
 }
 
