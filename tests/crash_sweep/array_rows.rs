@@ -178,6 +178,25 @@ pub(crate) const WIDES: &[ArrayRow<Wide>] = &[
         ..ArrayRow::SET
     },
     ArrayRow {
+        name: "Array::read_at, after a death in mid-journal",
+        operate: |array| {
+            let mut out = [Wide::sample(9); 2];
+            array.read_at(OTHER, &mut out).is_ok() && out == [Wide::sample(3), Wide::sample(1)]
+        },
+        writes: Writes::Nothing,
+        after: Some(IN_MID_JOURNAL),
+        left: Left::Other,
+        ..ArrayRow::SET
+    },
+    ArrayRow {
+        name: "Array::is_poisoned, after a death with a guard",
+        operate: |array| array.is_poisoned(),
+        writes: Writes::Nothing,
+        after: Some(WITH_A_GUARD),
+        left: Left::Poison,
+        ..ArrayRow::SET
+    },
+    ArrayRow {
         name: "Array::set, after a death in mid-copy",
         after: Some(Predecessor {
             operate: |array| array.set(OTHER, Wide::sample(3)).is_ok(),
