@@ -158,7 +158,7 @@ impl<'a> Lock<'a> {
     }
 
     /// As [`lock`](Self::lock), but does not wait where `over` says that it would be in vain: that ends
-    /// it as the deadline does. Asked only where somebody else has the lock, and within a nap.
+    /// it as the deadline does. Asked only where somebody who lives has the lock, and within a nap.
     #[inline]
     pub fn lock_unless(
         self,
@@ -235,17 +235,23 @@ impl<'a> Lock<'a> {
                 }
                 continue;
             }
-            if over() {
-                return Err(LockError::TimedOut);
-            }
             let owner = word >> 1;
-            if self.owner_is_dead(owner, me, patience)? {
+            if self.owner_is_dead(owner, me)? {
                 if self.take(word, me << 1 | word & SLEEPERS | mark) {
                     fence(Ordering::SeqCst); // what the dead owner wrote is read from here on
                     return Ok(true);
                 }
                 continue;
             }
+            if over() {
+                return Err(LockError::TimedOut);
+            }
+            assert!(
+                matches!(patience, Patience::Try) || !self.is_held_by_this_thread(owner),
+                "deadlock: this thread holds the lock it waits for \
+                 (a call on a handle from inside a closure that runs under its lock, \
+                 or beside an endpoint that this thread has?)"
+            );
             let Some(left) = deadline.left() else {
                 return Err(match patience {
                     Patience::Try => LockError::Busy,
@@ -269,7 +275,7 @@ impl<'a> Lock<'a> {
         }
     }
 
-    fn owner_is_dead(self, owner: u64, me: u64, patience: Patience) -> Result<bool, LockError> {
+    fn owner_is_dead(self, owner: u64, me: u64) -> Result<bool, LockError> {
         let standing = match owner {
             0 => Standing::NeverDrawn, // the bit without an owner is never written
             // One of our own threads; only its death would let go, and that is our own.
@@ -287,15 +293,7 @@ impl<'a> Lock<'a> {
         match standing {
             Standing::Dead => Ok(true),
             Standing::NeverDrawn => Err(LockError::Corrupt),
-            Standing::Alive => {
-                assert!(
-                    matches!(patience, Patience::Try) || !self.is_held_by_this_thread(owner),
-                    "deadlock: this thread holds the lock it waits for \
-                     (a call on a handle from inside a closure that runs under its lock, \
-                     or beside an endpoint that this thread has?)"
-                );
-                Ok(false)
-            }
+            Standing::Alive => Ok(false),
         }
     }
 
