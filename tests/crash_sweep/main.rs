@@ -10,8 +10,11 @@
 //! | form | asked for by | what it sweeps |
 //! |---|---|---|
 //! | quick | `cargo test` | some points of each row, within its first 4,200 instructions |
-//! | CI | `-- --ci` | every instruction of every row up to 2,000 of them; of longer ones 1,000 points |
+//! | CI | `-- --ci` | every instruction of every row up to 2,500 of them; of longer ones 1,000 points |
 //! | full | `-- --full` | every instruction of every row, each with either survivor first |
+//!
+//! The CI form runs a child to shortly before its point where it can (`path`), and steps it from there;
+//! the others step it all the way.
 //!
 //! Of `segment_rows` it is 120 points, spread, in either longer form.
 //!
@@ -27,6 +30,8 @@ mod bytes_rows;
 mod endpoint_rows;
 #[cfg(target_arch = "x86_64")]
 mod lock_rows;
+#[cfg(target_arch = "x86_64")]
+mod path;
 #[cfg(all(target_arch = "x86_64", feature = "serde"))]
 mod pool_rows;
 #[cfg(target_arch = "x86_64")]
@@ -82,12 +87,14 @@ mod x86_64 {
         points: usize::MAX,
         steps: usize::MAX,
         farthest: usize::MAX,
+        jumps: false,
         both_orders: true,
     };
     const CI: Form = Form {
         name: "CI",
-        exhaustive: 2000,
+        exhaustive: 2500,
         points: 1000,
+        jumps: true,
         both_orders: false,
         ..FULL
     };
@@ -97,6 +104,7 @@ mod x86_64 {
         points: 20,
         steps: 5000,
         farthest: 4200,
+        jumps: false,
         both_orders: false,
     };
 
@@ -122,12 +130,13 @@ mod x86_64 {
         fn print(&mut self, report: &Report, is_control: bool) {
             let more = if report.is_cut { ">" } else { "" };
             println!(
-                "{:<43} {:>6} {:>6} {:>6} {:>8} {:>7} {:>7} {:>7} {:>6.1} {:>5.1}",
+                "{:<46} {:>6} {:>6} {:>6} {:>8} {:>6} {:>7} {:>6} {:>6} {:>6.1} {:>5.1}",
                 report.name,
                 format!("{more}{}", report.instructions),
                 report.stride,
                 report.points,
                 report.verdicts,
+                report.astray,
                 report.holding,
                 report.before,
                 report.after,
@@ -192,12 +201,13 @@ mod x86_64 {
             }
         );
         println!(
-            "{:<43} {:>6} {:>6} {:>6} {:>8} {:>7} {:>7} {:>7} {:>6} {:>5}",
+            "{:<46} {:>6} {:>6} {:>6} {:>8} {:>6} {:>7} {:>6} {:>6} {:>6} {:>5}",
             "row",
             "instr.",
             "stride",
             "points",
             "verdicts",
+            "astray",
             "holding",
             "before",
             "after",
@@ -224,7 +234,7 @@ mod x86_64 {
         table.add(crate::shmem_rows::ROWS);
         println!(
             "instr.: of the whole operation. points: killed after that many instructions, `stride` \
-             apart. verdicts: deaths judged.\nholding: died holding a lock. before, after: of the \
+             apart. verdicts: deaths judged.\nastray: stepped all the way, as running went elsewhere. holding: died holding a lock. before, after: of the \
              commit. max ms: a survivor's longest call."
         );
         if table.form.farthest < usize::MAX {

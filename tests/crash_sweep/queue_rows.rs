@@ -204,7 +204,7 @@ pub(crate) const ROWS: &[QueueRow] = &[
         predecessor: Some(Predecessor {
             operate: PUT_8,
             // With a sleeper to be woken, commit and unlocking are two steps on every machine.
-            dies: Dies::When(|raw| {
+            dies: Dies::WhenDisturbed(|raw| {
                 raw.mark_sleeper(PRODUCERS);
                 raw.word(PRODUCERS) != 0 && raw.word(TAIL) == 1
             }),

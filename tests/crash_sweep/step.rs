@@ -16,6 +16,19 @@ pub(crate) struct Child {
     running: bool,
 }
 
+/// Where a child is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    /// The address of the instruction that is next.
+    pub(crate) next: u64,
+    /// Where its stack ends, which tells the calls apart that an instruction is come to by.
+    pub(crate) stack: u64,
+}
+
+fn address(word: u64) -> usize {
+    usize::try_from(word).expect("64 bits")
+}
+
 /// Where a child stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -42,7 +55,11 @@ impl Child {
                     Step::Ended => Err("the child ended before its operation".into()),
                     Step::Stopped => {
                         // Should this process be killed itself, the child must not run on.
-                        child.ptrace(libc::PTRACE_SETOPTIONS, libc::PTRACE_O_EXITKILL)?;
+                        child.ptrace(
+                            libc::PTRACE_SETOPTIONS,
+                            std::ptr::null_mut(),
+                            std::ptr::without_provenance_mut(libc::PTRACE_O_EXITKILL as usize),
+                        )?;
                         Ok(child)
                     }
                 }
@@ -53,8 +70,71 @@ impl Child {
     /// Lets one instruction happen. (A system call is one; a `rep` prefix makes as many as it
     /// repeats.)
     pub(crate) fn step(&mut self) -> Result<Step, String> {
-        self.ptrace(libc::PTRACE_SINGLESTEP, 0)?;
+        self.ptrace(
+            libc::PTRACE_SINGLESTEP,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )?;
         self.wait()
+    }
+
+    /// Where it is.
+    pub(crate) fn state(&self) -> Result<State, String> {
+        // SAFETY: a structure of integers, for which zeros are valid.
+        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        let none = std::ptr::null_mut();
+        self.ptrace(libc::PTRACE_GETREGS, none, (&raw mut registers).cast())?;
+        Ok(State {
+            next: registers.rip,
+            stack: registers.rsp,
+        })
+    }
+
+    /// Whether the next instruction looks at a clock: at the CPU's own, or the kernel's.
+    pub(crate) fn looks_at_the_clock(&self) -> Result<bool, String> {
+        const RDTSC: [u8; 2] = [0x0f, 0x31];
+        const RDTSCP: [u8; 3] = [0x0f, 0x01, 0xf9];
+        const SYSCALL: [u8; 2] = [0x0f, 0x05];
+        // SAFETY: a structure of integers, for which zeros are valid.
+        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        let none = std::ptr::null_mut();
+        self.ptrace(libc::PTRACE_GETREGS, none, (&raw mut registers).cast())?;
+        let next = std::ptr::without_provenance_mut::<libc::c_void>(address(registers.rip));
+        // Returned is the word that lies there, which an instruction that is next always does.
+        // SAFETY: reads the child's memory, and none of ours.
+        let word = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, self.pid, next, none) };
+        let code = word.to_le_bytes();
+        let asks =
+            code.starts_with(&SYSCALL) && registers.rax.cast_signed() == libc::SYS_clock_gettime;
+        Ok(asks || code.starts_with(&RDTSC) || code.starts_with(&RDTSCP))
+    }
+
+    /// Lets it run until it is about to do that instruction for the `times`th time, by one
+    /// of the CPU's own breakpoints: nothing of its memory is changed.
+    pub(crate) fn run_to(&mut self, instruction: u64, times: usize) -> Result<Step, String> {
+        self.set_debug_register(0, instruction)?;
+        self.set_debug_register(7, 1)?; // the first one on, for execution, in this process alone
+        for _ in 0..times {
+            self.ptrace(
+                libc::PTRACE_CONT,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+            )?;
+            if self.wait()? == Step::Ended {
+                return Ok(Step::Ended);
+            }
+        }
+        self.set_debug_register(7, 0)?;
+        Ok(Step::Stopped)
+    }
+
+    fn set_debug_register(&self, number: usize, value: u64) -> Result<(), String> {
+        let offset = std::mem::offset_of!(libc::user, u_debugreg) + number * 8;
+        self.ptrace(
+            libc::PTRACE_POKEUSER,
+            std::ptr::without_provenance_mut(offset),
+            std::ptr::without_provenance_mut(address(value)),
+        )
     }
 
     /// SIGKILL, and the wait until the kernel has let go of it and its files.
@@ -69,11 +149,15 @@ impl Child {
         }
     }
 
-    fn ptrace(&self, request: libc::c_uint, data: libc::c_int) -> Result<(), String> {
-        let none = std::ptr::null_mut::<libc::c_void>();
-        // SAFETY: neither request used here touches our memory; the data is a number.
-        let done = unsafe { libc::ptrace(request, self.pid, none, libc::c_long::from(data)) };
-        match done {
+    fn ptrace(
+        &self,
+        request: libc::c_uint,
+        address: *mut libc::c_void,
+        data: *mut libc::c_void,
+    ) -> Result<(), String> {
+        // SAFETY: of the requests used here one writes to our memory, to the structure that it is given;
+        // the others take numbers.
+        match unsafe { libc::ptrace(request, self.pid, address, data) } {
             -1 => Err(format!("ptrace: {}", io::Error::last_os_error())),
             _ => Ok(()),
         }

@@ -1,5 +1,6 @@
 //! The sweep of one row: kill after 1, 2, 3 … instructions, hear the survivors, count.
 
+use crate::path::{Path, Reached};
 use crate::step::{self, BOUND, Child, Raw, Step, watchdog};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -44,6 +45,8 @@ pub(crate) struct Predecessor<S> {
 pub(crate) enum Dies {
     /// At the first instruction behind which the control words are so.
     When(fn(&Raw) -> bool),
+    /// As `When`, by a look that changes what it looks at, and so has to happen behind every instruction.
+    WhenDisturbed(fn(&Raw) -> bool),
     /// Where it kills itself: in a closure that runs under a lock.
     ByItself,
 }
@@ -80,6 +83,11 @@ pub(crate) trait Row {
     /// The swept operation, in the child; whether all was as it should be.
     fn operate(&self, handle: &Self::Handle) -> bool;
 
+    /// Whether [`meanwhile`](Self::meanwhile) does anything.
+    fn has_meanwhile(&self) -> bool {
+        false
+    }
+
     /// What the one that was attached all along does between any two of the child's instructions.
     fn meanwhile(&self, _attached: &Self::Handle, _raw: &Raw) {}
 
@@ -99,6 +107,8 @@ pub(crate) struct Form {
     pub(crate) steps: usize,
     /// What lies behind that many instructions is left out.
     pub(crate) farthest: usize,
+    /// Children run to near their points, and are stepped from there; else they are stepped all the way.
+    pub(crate) jumps: bool,
     /// Every point twice, once for each survivor to be the first; else they alternate.
     pub(crate) both_orders: bool,
 }
@@ -130,6 +140,8 @@ pub(crate) struct Report {
     pub(crate) stride: usize,
     pub(crate) points: usize,
     pub(crate) verdicts: usize,
+    /// Those that had to be stepped all the way.
+    pub(crate) astray: usize,
     pub(crate) holding: usize,
     pub(crate) before: usize,
     pub(crate) after: usize,
@@ -180,6 +192,8 @@ struct Death {
     instructions: usize,
     /// It got through the operation, and ended by itself.
     ended: bool,
+    /// It had to be stepped all the way, as it did not go the way that was known.
+    astray: bool,
     held: bool,
     outcome: Outcome,
 }
@@ -194,12 +208,17 @@ pub(crate) fn sweep<R: Row>(row: &R, form: Form, name: &str) -> Report {
         ..Report::default()
     };
     // Once to the end, for the length, and to see that the operation is right by itself.
-    match kill_after(row, name, form.farthest, First::Attached) {
+    let mut paths = [const { None }; 2];
+    let going = match form.jumps && !row.has_meanwhile() {
+        true => Going::Noting(paths.each_mut().map(|path| path.insert(Path::default()))),
+        false => Going::Stepping,
+    };
+    match kill_after(row, name, form.farthest, First::Attached, going) {
         Ok(whole) => {
             report.instructions = whole.instructions;
             report.is_cut = !whole.ended;
             report.stride = form.stride(row, whole.instructions);
-            sweep_points(row, form, name, &mut report);
+            sweep_points(row, form, name, &paths, &mut report);
         }
         Err(violation) => report.violations.push(format!("no death: {violation}")),
     }
@@ -209,7 +228,13 @@ pub(crate) fn sweep<R: Row>(row: &R, form: Form, name: &str) -> Report {
     report
 }
 
-fn sweep_points<R: Row>(row: &R, form: Form, name: &str, report: &mut Report) {
+fn sweep_points<R: Row>(
+    row: &R,
+    form: Form,
+    name: &str,
+    paths: &[Option<Path>; 2],
+    report: &mut Report,
+) {
     let begin = report.stride.div_ceil(2);
     for point in (begin..=form.farthest).step_by(report.stride) {
         let orders: &[_] = match (form.both_orders, report.points % 2) {
@@ -219,10 +244,15 @@ fn sweep_points<R: Row>(row: &R, form: Form, name: &str, report: &mut Report) {
         };
         let mut ended = false;
         for &first in orders {
-            match kill_after(row, name, point, first) {
+            let going = match paths {
+                [Some(predecessor), Some(own)] => Going::Jumping([predecessor, own]),
+                _ => Going::Stepping,
+            };
+            match kill_after(row, name, point, first, going) {
                 Ok(death) if death.ended => ended = true,
                 Ok(death) => {
                     report.verdicts += 1;
+                    report.astray += usize::from(death.astray);
                     report.holding += usize::from(death.held);
                     report.before += usize::from(death.outcome == Outcome::Before);
                     report.after += usize::from(death.outcome == Outcome::After);
@@ -259,8 +289,53 @@ fn failure<R: Row>(row: &R, report: &Report) -> Option<String> {
     }
 }
 
-fn kill_after<R: Row>(row: &R, name: &str, point: usize, first: First) -> Result<Death, String> {
+/// How children come to their points.
+enum Going<'a> {
+    /// Instruction by instruction.
+    Stepping,
+    /// The same, and noting the way: a predecessor's, and their own.
+    Noting([&'a mut Path; 2]),
+    /// Along these ways.
+    Jumping([&'a Path; 2]),
+}
+
+const PREDECESSOR: usize = 0;
+const OWN: usize = 1;
+
+/// What became of one attempt to bring a child to a point.
+enum Attempt {
+    Made(Death),
+    /// A child did not go the way that is known.
+    Astray,
+}
+
+fn kill_after<R: Row>(
+    row: &R,
+    name: &str,
+    point: usize,
+    first: First,
+    going: Going<'_>,
+) -> Result<Death, String> {
     watchdog::feed(row.name(), point, POINT_LIMIT);
+    if let Attempt::Made(death) = attempt(row, name, point, first, going)? {
+        return Ok(death);
+    }
+    match attempt(row, name, point, first, Going::Stepping)? {
+        Attempt::Made(death) => Ok(Death {
+            astray: true,
+            ..death
+        }),
+        Attempt::Astray => unreachable!("one that is stepped goes nowhere else"),
+    }
+}
+
+fn attempt<R: Row>(
+    row: &R,
+    name: &str,
+    point: usize,
+    first: First,
+    mut going: Going<'_>,
+) -> Result<Attempt, String> {
     let handle = row
         .prepare(name)
         .map_err(|text| format!("prepare: {text}"))?;
@@ -270,13 +345,14 @@ fn kill_after<R: Row>(row: &R, name: &str, point: usize, first: First) -> Result
         match predecessor.dies {
             Dies::ByItself => step::run_to_death(operate)?,
             Dies::When(when) => {
-                let mut child = Child::start(operate)?;
-                while !when(&raw) {
-                    if child.step()? == Step::Ended {
-                        return Err("the predecessor got through".into());
-                    }
+                let child = Child::start(operate)?;
+                if !bring_where(child, &mut going, || when(&raw))? {
+                    return Ok(Attempt::Astray);
                 }
-                child.kill();
+            }
+            Dies::WhenDisturbed(when) => {
+                let child = Child::start(operate)?;
+                bring_where(child, &mut Going::Stepping, || when(&raw))?;
             }
         }
     }
@@ -285,10 +361,20 @@ fn kill_after<R: Row>(row: &R, name: &str, point: usize, first: First) -> Result
     let mut death = Death {
         instructions: 0,
         ended: false,
+        astray: false,
         held: false,
         outcome: Outcome::Before,
     };
+    if let Going::Jumping(paths) = going {
+        match paths[OWN].jump(&mut child, point)? {
+            Reached::After(instructions) => death.instructions = instructions,
+            Reached::Astray => return Ok(Attempt::Astray),
+        }
+    }
     while death.instructions < point && !death.ended {
+        if let Going::Noting(paths) = &mut going {
+            paths[OWN].note(&child)?;
+        }
         row.meanwhile(&handle, &raw);
         death.ended = child.step()? == Step::Ended;
         death.instructions += usize::from(!death.ended);
@@ -305,6 +391,34 @@ fn kill_after<R: Row>(row: &R, name: &str, point: usize, first: First) -> Result
         (0, _) if death.ended => Err("the child ended in the middle".into()),
         (2, _) => Err("the operation itself went wrong".into()),
         (1, Outcome::Before) if row.commits() => Err("it had returned, and was lost".into()),
-        _ => Ok(death),
+        _ => Ok(Attempt::Made(death)),
+    }
+}
+
+/// Brings a predecessor to the first instruction behind which it is `so`, and kills it there. `false`:
+/// it did not go the way that is known.
+fn bring_where(
+    mut child: Child,
+    going: &mut Going<'_>,
+    so: impl Fn() -> bool,
+) -> Result<bool, String> {
+    if let Going::Jumping(paths) = going {
+        let path = paths[PREDECESSOR];
+        match path.jump(&mut child, path.end())? {
+            Reached::After(_) => {}
+            Reached::Astray => return Ok(false),
+        }
+    }
+    loop {
+        if let Going::Noting(paths) = going {
+            paths[PREDECESSOR].note(&child)?;
+        }
+        if so() {
+            child.kill();
+            return Ok(true);
+        }
+        if child.step()? == Step::Ended {
+            return Err("the predecessor got through".into());
+        }
     }
 }

@@ -148,6 +148,10 @@ impl Row for ValueRow {
         (self.operate)(value)
     }
 
+    fn has_meanwhile(&self) -> bool {
+        self.outrun
+    }
+
     fn meanwhile(&self, attached: &Value<Wide>, raw: &Raw) {
         if self.outrun && raw.word(LOCK) == 0 {
             attached.set(wide(raw.word(VERSION) % 2 + 1));
