@@ -22,7 +22,8 @@
 //! middle of that, it is a dead owner like any other. Between the swap and the wake: the word is
 //! free, sleepers come for it within a nap. Woken and then killed: the others wake within a nap.
 //!
-//! Orderings: taking is Acquire, releasing is Release, and they pair with each other. A take-over
+//! Orderings: taking is AcqRel: its Acquire pairs with the Release of whoever let go, its Release with the
+//! fence of whoever doubts that the owner's number was drawn. A take-over
 //! has no release to pair with; its partner is the kernel, which lets go of a dead process's files
 //! under locks that the question for liveness takes too.
 
