@@ -209,7 +209,18 @@ pub(crate) fn sweep<R: Row>(row: &R, form: Form, name: &str) -> Report {
     };
     // Once to the end, for the length, and to see that the operation is right by itself.
     let mut paths = [const { None }; 2];
-    let going = match form.jumps && !row.has_meanwhile() {
+    let jumps = form.jumps && !row.has_meanwhile();
+    if jumps {
+        // Unnoted, for what this process does only once: the first child's way is not the later ones'.
+        if let Err(violation) =
+            kill_after(row, name, form.farthest, First::Attached, Going::Stepping)
+        {
+            report
+                .violations
+                .push(format!("no death, at first: {violation}"));
+        }
+    }
+    let going = match jumps {
         true => Going::Noting(paths.each_mut().map(|path| path.insert(Path::default()))),
         false => Going::Stepping,
     };
