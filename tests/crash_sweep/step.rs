@@ -6,6 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// For an argument that a request ignores.
+const NONE: *mut libc::c_void = std::ptr::null_mut();
+
 /// What a child's exit status says when it could not become a tracee.
 const NO_TRACING: i32 = 77;
 
@@ -57,7 +60,7 @@ impl Child {
                         // Should this process be killed itself, the child must not run on.
                         child.ptrace(
                             libc::PTRACE_SETOPTIONS,
-                            std::ptr::null_mut(),
+                            NONE,
                             std::ptr::without_provenance_mut(libc::PTRACE_O_EXITKILL as usize),
                         )?;
                         Ok(child)
@@ -70,20 +73,20 @@ impl Child {
     /// Lets one instruction happen. (A system call is one; a `rep` prefix makes as many as it
     /// repeats.)
     pub(crate) fn step(&mut self) -> Result<Step, String> {
-        self.ptrace(
-            libc::PTRACE_SINGLESTEP,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-        )?;
+        self.ptrace(libc::PTRACE_SINGLESTEP, NONE, NONE)?;
         self.wait()
+    }
+
+    fn registers(&self) -> Result<libc::user_regs_struct, String> {
+        // SAFETY: a structure of integers, for which zeros are valid.
+        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        self.ptrace(libc::PTRACE_GETREGS, NONE, (&raw mut registers).cast())?;
+        Ok(registers)
     }
 
     /// Where it is.
     pub(crate) fn state(&self) -> Result<State, String> {
-        // SAFETY: a structure of integers, for which zeros are valid.
-        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-        let none = std::ptr::null_mut();
-        self.ptrace(libc::PTRACE_GETREGS, none, (&raw mut registers).cast())?;
+        let registers = self.registers()?;
         Ok(State {
             next: registers.rip,
             stack: registers.rsp,
@@ -95,14 +98,11 @@ impl Child {
         const RDTSC: [u8; 2] = [0x0f, 0x31];
         const RDTSCP: [u8; 3] = [0x0f, 0x01, 0xf9];
         const SYSCALL: [u8; 2] = [0x0f, 0x05];
-        // SAFETY: a structure of integers, for which zeros are valid.
-        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-        let none = std::ptr::null_mut();
-        self.ptrace(libc::PTRACE_GETREGS, none, (&raw mut registers).cast())?;
+        let registers = self.registers()?;
         let next = std::ptr::without_provenance_mut::<libc::c_void>(address(registers.rip));
         // Returned is the word that lies there, which an instruction that is next always does.
         // SAFETY: reads the child's memory, and none of ours.
-        let word = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, self.pid, next, none) };
+        let word = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, self.pid, next, NONE) };
         let code = word.to_le_bytes();
         let asks =
             code.starts_with(&SYSCALL) && registers.rax.cast_signed() == libc::SYS_clock_gettime;
@@ -115,11 +115,7 @@ impl Child {
         self.set_debug_register(0, instruction)?;
         self.set_debug_register(7, 1)?; // the first one on, for execution, in this process alone
         for _ in 0..times {
-            self.ptrace(
-                libc::PTRACE_CONT,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-            )?;
+            self.ptrace(libc::PTRACE_CONT, NONE, NONE)?;
             if self.wait()? == Step::Ended {
                 return Ok(Step::Ended);
             }
@@ -192,9 +188,8 @@ impl Drop for Child {
 }
 
 fn be_traced(operate: impl FnOnce() -> bool) -> ! {
-    let none = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: PTRACE_TRACEME ignores its arguments.
-    let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, none, none) };
+    let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, NONE, NONE) };
     if traced == -1 {
         exit(NO_TRACING);
     }

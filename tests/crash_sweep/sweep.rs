@@ -207,24 +207,20 @@ pub(crate) fn sweep<R: Row>(row: &R, form: Form, name: &str) -> Report {
         stride: 1,
         ..Report::default()
     };
-    // Once to the end, for the length, and to see that the operation is right by itself.
+    let to_the_end = |going| kill_after(row, name, form.farthest, First::Attached, going);
     let mut paths = [const { None }; 2];
-    let jumps = form.jumps && !row.has_meanwhile();
-    if jumps {
+    let going = if form.jumps && !row.has_meanwhile() {
         // Unnoted, for what this process does only once: the first child's way is not the later ones'.
-        if let Err(violation) =
-            kill_after(row, name, form.farthest, First::Attached, Going::Stepping)
-        {
-            report
-                .violations
-                .push(format!("no death, at first: {violation}"));
+        if let Err(violation) = to_the_end(Going::Stepping) {
+            let violation = format!("no death, at first: {violation}");
+            report.violations.push(violation);
         }
-    }
-    let going = match jumps {
-        true => Going::Noting(paths.each_mut().map(|path| path.insert(Path::default()))),
-        false => Going::Stepping,
+        Going::Noting(paths.each_mut().map(|path| path.insert(Path::default())))
+    } else {
+        Going::Stepping
     };
-    match kill_after(row, name, form.farthest, First::Attached, going) {
+    // To the end, for the length, and to see that the operation is right by itself.
+    match to_the_end(going) {
         Ok(whole) => {
             report.instructions = whole.instructions;
             report.is_cut = !whole.ended;
