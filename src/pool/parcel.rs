@@ -76,8 +76,13 @@ pub(super) fn pack_task(
 ) -> Result<(), String> {
     let header = Header::read(message).expect("one of ours");
     let argument = &message[Header::LEN + ADDRESSES..];
-    let written = file.write_all_at(argument, region.start);
-    written.map_err(|error| format!("{} bytes in memory: {error}", argument.len()))?;
+    let failed = |error| format!("{} bytes in memory: {error}", argument.len());
+    // To write beyond the limit would end this process.
+    let limit = os::file_size_limit().map_err(failed)?;
+    if limit.is_some_and(|limit| limit < region.end) {
+        return Err(failed(std::io::ErrorKind::FileTooLarge.into()));
+    }
+    file.write_all_at(argument, region.start).map_err(failed)?;
     message.truncate(Header::LEN + ADDRESSES);
     header.as_note().write(message);
     for word in [region.start, region.end] {

@@ -27,7 +27,7 @@ macro_rules! clean {
     };
 }
 
-const TESTS: [(&str, fn()); 46] = [
+const TESTS: [(&str, fn()); 47] = [
     (
         "a_worker_killed_while_idle_is_nobodys_loss",
         clean!(deaths::idle),
@@ -78,6 +78,10 @@ const TESTS: [(&str, fn()); 46] = [
     (
         "a_pool_with_few_descriptors_is_refused_or_works_or_is_given_up",
         clean!(scarcity::steps),
+    ),
+    (
+        "a_long_argument_beyond_the_limit_of_files_is_that_tasks_error",
+        clean!(scarcity::file_sizes),
     ),
     (
         "forks_that_fail_for_a_moment_end_no_pool_that_works",

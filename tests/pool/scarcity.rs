@@ -20,6 +20,31 @@ fn limit(pid: u32, most: u64) {
     assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }
 
+/// How long this process's files may grow.
+fn limit_files(most: libc::rlim_t) {
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the limit is alive.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// A long argument that the limit on files forbids is that task's error, and no signal to its caller.
+pub(crate) fn file_sizes() {
+    let pool = Pool::with_workers(1).expect("a pool");
+    let len = |all: Vec<u8>| all.len();
+    limit_files(6 << 20);
+    let refused = pool.apply(len, vec![1; 8 << 20]);
+    let told = matches!(&refused, Err(TaskError::Encode(why)) if why.contains("8388") && why.contains("file too large"));
+    assert!(told, "{refused:?}");
+    assert_eq!(pool.apply(len, vec![1; 4 << 20]), Ok(4 << 20));
+    limit_files(libc::RLIM_INFINITY);
+    assert_eq!(pool.apply(len, vec![1; 8 << 20]), Ok(8 << 20));
+    pool.join().expect("join");
+}
+
 /// The lowest descriptor that is free here.
 fn next_descriptor() -> u64 {
     let next = std::fs::File::open("/dev/null").expect("open");
