@@ -306,6 +306,10 @@ enum Going<'a> {
     Jumping([&'a Path; 2]),
 }
 
+/// The answer of a child that found something wrong, and what is said of that.
+const WRONG: u64 = 2;
+const WENT_WRONG: &str = "the operation itself went wrong";
+
 const PREDECESSOR: usize = 0;
 const OWN: usize = 1;
 
@@ -375,6 +379,7 @@ fn attempt<R: Row>(
     if let Going::Jumping(paths) = going {
         match paths[OWN].jump(&mut child, point)? {
             Reached::After(instructions) => death.instructions = instructions,
+            Reached::Astray if step::answer() == WRONG => return Err(WENT_WRONG.into()),
             Reached::Astray => return Ok(Attempt::Astray),
         }
     }
@@ -396,7 +401,7 @@ fn attempt<R: Row>(
     }
     match (answer, death.outcome) {
         (0, _) if death.ended => Err("the child ended in the middle".into()),
-        (2, _) => Err("the operation itself went wrong".into()),
+        (WRONG, _) => Err(WENT_WRONG.into()),
         (1, Outcome::Before) if row.commits() => Err("it had returned, and was lost".into()),
         _ => Ok(Attempt::Made(death)),
     }
