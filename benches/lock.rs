@@ -6,15 +6,15 @@
 mod support;
 
 use criterion::{Criterion, criterion_group};
-use shmkit::internals::{Deadline, Holder, Lock, LockError, LockWord, Patience};
-use shmkit::{HeapMemory, Memory};
+use shmkit::internals::{Deadline, Holder, Lock, LockError, LockId, LockWord, Wait};
+use shmkit::memory::{HeapMemory, Memory};
 use std::cell::UnsafeCell;
 use std::hint::black_box;
 use std::mem::{MaybeUninit, zeroed};
 use std::sync::atomic::{AtomicU64, Ordering};
 use support::{compare, describe, pin, two_cpus};
 
-const FOREVER: Patience = Patience::Until(Deadline::NEVER);
+const FOREVER: Wait = Wait::Until(Deadline::NEVER);
 
 /// The lock's algorithm in memory of this process alone: where the word lies makes no difference to
 /// an uncontended pair.
@@ -37,7 +37,7 @@ impl Ours {
             number: memory.number(),
             others: memory,
         };
-        Lock::new(black_box(&self.word), holder, 0)
+        Lock::new(black_box(&self.word), holder, LockId(0))
     }
 
     #[inline]
@@ -50,10 +50,10 @@ impl Ours {
     fn check(&self) {
         let other = self.memory.attach();
         let guard = self.lock(&self.memory).lock(FOREVER).expect("it is free");
-        let refused = self.lock(&other).lock(Patience::Try).map(drop);
+        let refused = self.lock(&other).lock(Wait::Try).map(drop);
         assert_eq!(refused, Err(LockError::Busy));
         drop(guard);
-        let again = self.lock(&other).lock(Patience::Try);
+        let again = self.lock(&other).lock(Wait::Try);
         drop(again.expect("it is free again"));
     }
 }

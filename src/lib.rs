@@ -104,91 +104,61 @@ compile_error!(
 );
 
 #[cfg(not(loom))]
-mod array;
-#[cfg(not(loom))]
-mod byte_queue;
-#[cfg(not(loom))]
-mod element;
-#[cfg(not(loom))]
 mod error;
-#[cfg(all(feature = "serde", not(loom)))]
-mod handles;
-#[cfg(not(loom))]
-mod hold;
-#[cfg(not(loom))]
-mod inspect;
-#[cfg(not(loom))]
-mod layout;
-#[cfg(not(loom))]
-mod memory;
-#[cfg(all(feature = "serde", not(loom)))]
-mod message_queue;
 mod os;
-#[cfg(not(loom))]
-mod place;
 #[cfg(all(feature = "serde", not(loom)))]
 mod pool;
 #[cfg(not(loom))]
 pub mod process;
 #[cfg(not(loom))]
-mod queue;
-#[cfg(not(loom))]
-mod region;
-mod ring;
-#[cfg(not(loom))]
 mod segment;
-#[cfg(all(feature = "shared_memory", not(loom)))]
-mod shmem;
 mod sync;
 #[cfg(not(loom))]
-mod value;
+mod types;
 
-#[cfg(not(loom))]
-pub use array::{Array, ArrayGuard};
-#[cfg(not(loom))]
-pub use byte_queue::{ByteIter, ByteQueue, Reservation, TryByteIter};
 #[cfg(not(loom))]
 pub use bytemuck;
 #[cfg(not(loom))]
-pub use element::Element;
-#[cfg(not(loom))]
 pub use error::{Error, GetError, OutOfBounds, PutAllError, PutError, Result};
-#[cfg(not(loom))]
-pub use inspect::{SegmentInfo, inspect, list, sweep};
-#[cfg(not(loom))]
-pub use layout::Kind;
-#[cfg(not(loom))]
-pub use memory::{HeapMemory, Memory};
-#[cfg(all(feature = "serde", not(loom)))]
-pub use message_queue::{MessageIter, MessageQueue, TryMessageIter};
-#[cfg(not(loom))]
-pub use place::Place;
 #[cfg(all(feature = "serde", not(loom)))]
 pub use pool::{Imap, ImapUnordered, Pool, Task, TaskError};
 #[cfg(not(loom))]
 pub use process::{Outcome, Process, ProcessBuilder};
+#[cfg(all(feature = "shared_memory", not(loom)))]
+pub use segment::ShmemMemory;
 #[cfg(not(loom))]
-pub use queue::{Consumer, Iter, Producer, Queue, ReadChunk, TryIter, WriteChunk};
-#[cfg(not(loom))]
-pub use segment::unlink;
+pub use segment::{Kind, Place, SegmentInfo, inspect, list, sweep, unlink};
 #[cfg(all(feature = "shared_memory", not(loom)))]
 pub use shared_memory;
-#[cfg(all(feature = "shared_memory", not(loom)))]
-pub use shmem::ShmemMemory;
-pub use sync::{Liveness, Standing};
 #[cfg(not(loom))]
-pub use value::Value;
+pub use types::{
+    Array, ArrayGuard, ByteIter, ByteQueue, Consumer, Element, Iter, Producer, Queue, ReadChunk,
+    Reservation, TryByteIter, TryIter, Value, WriteChunk,
+};
+#[cfg(all(feature = "serde", not(loom)))]
+pub use types::{MessageIter, MessageQueue, TryMessageIter};
 
-/// The algorithms below the types, for this crate's own models and benchmarks. Not for use: it
+/// Memory of your own as the home of the crate's types, and simulated deaths for tests.
+///
+/// Every type has `create_in` and `open_in`, which take anything that implements
+/// [`Memory`](memory::Memory) instead of a [`Place`].
+#[cfg(not(loom))]
+pub mod memory {
+    pub use crate::segment::{HeapMemory, Memory};
+    pub use crate::sync::{HolderState, Liveness};
+}
+
+/// The algorithms below the types, for this crate's own models and benchmarks. Not for use: this module
 /// changes without notice.
 #[doc(hidden)]
 pub mod internals {
     #[cfg(all(feature = "serde", not(loom)))]
-    pub use crate::pool::{Words, new_task, note_take, take_task, taken_by};
-    pub use crate::ring::{Items, Lot, OwnedHead, OwnedTail, Refusal, Ring, RingWords, Room, Span};
+    pub use crate::pool::{Words, leases_of, new_task, record_lease, take_task};
     pub use crate::sync::{
-        Announced, Deadline, Event, HeldLock, Holder, Journal, Liveness, Lock, LockError,
-        LockGuard, LockWord, Patience, Slots, Standing,
+        Announced, Claim, Commit, Consumers, Deadline, Event, HeldLock, Holder, HolderState,
+        Journal, Liveness, Lock, LockError, LockGuard, LockId, LockWord, OwnedHead, OwnedSide,
+        OwnedTail, Producers, ReadClaim, Refusal, Ring, RingWords, SeqLock, Side, Span, Wait,
+        WriteClaim,
     };
 }
 

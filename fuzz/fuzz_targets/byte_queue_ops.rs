@@ -4,7 +4,8 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use shmkit::{ByteQueue, GetError, HeapMemory, PutError};
+use shmkit::memory::HeapMemory;
+use shmkit::{ByteQueue, GetError, PutError};
 use shmkit_fuzz::{CONSUMERS, End, PRODUCERS, Who, die_holding, holders};
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -7,7 +7,8 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use shmkit::{ByteQueue, HeapMemory, Memory, MessageQueue, Place, Queue, Value};
+use shmkit::memory::{HeapMemory, Memory};
+use shmkit::{ByteQueue, MessageQueue, Place, Queue, Value};
 use std::cell::Cell;
 use std::fs::File;
 use std::io::Write;

@@ -4,7 +4,8 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use shmkit::{Element, GetError, HeapMemory, PutError, Queue};
+use shmkit::memory::HeapMemory;
+use shmkit::{Element, GetError, PutError, Queue};
 use shmkit_fuzz::{CONSUMERS, End, PRODUCERS, Who, die_holding, holders};
 use std::collections::VecDeque;
 use std::fmt::Debug;

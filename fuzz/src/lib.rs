@@ -1,8 +1,8 @@
 //! What the fuzz targets share: holders of one piece of heap memory, and their deaths.
 
 use arbitrary::Arbitrary;
-use shmkit::internals::{Deadline, Holder, Lock, LockWord, Patience};
-use shmkit::{HeapMemory, Memory};
+use shmkit::internals::{Deadline, Holder, Lock, LockId, LockWord, Wait};
+use shmkit::memory::{HeapMemory, Memory};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,8 +85,8 @@ pub fn die_holding(memory: &HeapMemory, offset: usize) {
             number: memory.number(),
             others: memory,
         };
-        let patience = Patience::Until(Deadline::after(Duration::from_secs(60)));
-        let guard = Lock::new(word, holder, 9).lock(patience);
+        let patience = Wait::Until(Deadline::after(Duration::from_secs(60)));
+        let guard = Lock::new(word, holder, LockId(9)).lock(patience);
         let _guard = guard.expect("nobody alive holds it");
         die(memory)
     });

@@ -8,20 +8,20 @@ mod file;
 #[cfg(not(loom))]
 mod fork;
 mod futex;
-#[cfg(all(feature = "serde", not(loom)))] // for pools
-mod passing;
 #[cfg(not(loom))]
 mod process;
+#[cfg(all(feature = "serde", not(loom)))]
+mod socket;
 
 #[cfg(not(loom))]
 pub(crate) use file::*;
 #[cfg(not(loom))]
 pub(crate) use fork::*;
 pub(crate) use futex::{Futex32, Futex64};
-#[cfg(all(feature = "serde", not(loom)))]
-pub(crate) use passing::*;
 #[cfg(not(loom))]
 pub(crate) use process::*;
+#[cfg(all(feature = "serde", not(loom)))]
+pub(crate) use socket::*;
 
 use std::io;
 use std::sync::OnceLock;

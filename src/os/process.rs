@@ -55,7 +55,7 @@ impl Drop for ChildrenKept {
     }
 }
 
-/// Ends the process here and now: nothing is dropped or flushed, no handler runs.
+/// UnlinkOnLast the process here and now: nothing is dropped or flushed, no handler runs.
 #[inline]
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: it ends the process.

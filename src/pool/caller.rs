@@ -6,11 +6,11 @@
 //!    whatever reason, all other waiters are woken, and one of them goes on.
 //! 2. *Once the supervisor has ended nothing comes any more*, so what is pending is over.
 
-use super::TaskError;
-use super::parcel::{Letter, pack_task, region_len};
+use super::error::TaskError;
+use super::payload::{Payload, extent_len, pack_task};
 use super::state::{Booking, Entry, State};
 use super::supervisor::{BADLY, WELL};
-use super::wire::{Header, Kind, Shared, word_at};
+use super::wire::{MessageHeader, MessageKind, Shared, word_at};
 use crate::error::{Error, GetError, PutError};
 use crate::os::{self, Ask};
 use crate::process::Process;
@@ -36,9 +36,9 @@ pub(super) struct Core {
     pub(super) shared: Shared,
     pub(super) supervisor: Process,
     /// What is written here has the supervisor end everything.
-    word: PipeWriter,
+    stop_tx: PipeWriter,
     /// So that there always is a reader, and a word to a dead supervisor no `SIGPIPE`.
-    _ear: PipeReader,
+    _stop_rx: PipeReader,
     /// The process whose pool it is: in any other this is a fork's copy.
     creator: u32,
     state: Mutex<State>,
@@ -49,14 +49,14 @@ impl Core {
     pub(super) fn new(
         shared: Shared,
         supervisor: Process,
-        (ear, word): (PipeReader, PipeWriter),
+        (stop_rx, stop_tx): (PipeReader, PipeWriter),
     ) -> Self {
         let state = State::new(Arc::clone(&shared.arguments));
         Self {
             shared,
             supervisor,
-            word,
-            _ear: ear,
+            stop_tx,
+            _stop_rx: stop_rx,
             creator: std::process::id(),
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -106,10 +106,12 @@ impl Core {
         } = self
             .wait(None, State::book)
             .expect("a wait without a deadline ends with what it is for")?;
-        Header::new(slot, generation, Kind::Task).write(&mut message);
-        let packed = region_len(&message).map_or(Ok(()), |len| {
-            let region = self.lock().region_for(slot, len);
-            pack_task(&mut message, &self.shared.arguments, &region).map_err(TaskError::Encode)
+        let header = MessageHeader::new(slot, generation, MessageKind::Task);
+        header.write(&mut message);
+        let packed = extent_len(&message).map_or(Ok(()), |len| {
+            let extent = self.lock().extent_for(slot, len);
+            pack_task(header, &mut message, &self.shared.arguments, &extent)
+                .map_err(TaskError::Encode)
         });
         match packed.and_then(|()| self.put(&message)) {
             Ok(()) => Ok(entry),
@@ -179,6 +181,13 @@ impl Core {
                 return look(&mut state);
             }
         }
+    }
+
+    /// Waits until one of the entries has an outcome, and returns its index.
+    pub(super) fn wait_for_first(&self, entries: impl Iterator<Item = u32> + Clone) -> usize {
+        let first = |state: &mut State| entries.clone().position(|entry| state.has(entry));
+        let found = self.wait(None, first);
+        found.expect("a wait without a deadline ends with what it is for")
     }
 
     fn wake(&self, state: &State) {
@@ -252,14 +261,14 @@ impl Core {
 
     /// Files one message.
     fn file(&self, state: &mut State, message: &[u8]) {
-        let Some(header) = Header::read(message) else {
+        let Some(header) = MessageHeader::read(message) else {
             return; // nobody wrote it
         };
         let died = || TaskError::WorkerDied {
-            pid: word_at(message, Header::LEN).unwrap_or_default(),
-            exit_code: word_at(message, Header::LEN + 4).map_or(0, u32::cast_signed),
+            pid: word_at(message, MessageHeader::LEN).unwrap_or_default(),
+            exit_code: word_at(message, MessageHeader::LEN + 4).map_or(0, u32::cast_signed),
         };
-        if header.kind == Kind::GivenUp {
+        if header.kind == MessageKind::GivenUp {
             state.over.get_or_insert_with(died);
             return;
         }
@@ -267,22 +276,22 @@ impl Core {
         if !state.is_current(slot, generation) {
             return;
         }
-        let letter = if header.is_note {
+        let payload = if header.out_of_line {
             let fd = self.receive(state, slot, generation);
-            fd.and_then(|fd| Letter::in_segment(header, fd))
+            fd.and_then(|fd| Payload::in_segment(header, fd))
         } else {
-            Ok(Letter::Inline(&message[Header::LEN..]))
+            Ok(Payload::Inline(&message[MessageHeader::LEN..]))
         };
         let text =
-            |letter: Letter<'_>| letter.read(|text| String::from_utf8_lossy(text).into_owned());
-        let outcome = match (header.kind, letter) {
+            |payload: Payload<'_>| payload.read(|text| String::from_utf8_lossy(text).into_owned());
+        let outcome = match (header.kind, payload) {
             (_, Err(why)) => Err(TaskError::Decode(why)),
-            (Kind::Value, Ok(letter)) => Ok(letter.kept()),
-            (Kind::Panicked, Ok(letter)) => Err(TaskError::Panicked(text(letter))),
-            (Kind::Encode, Ok(letter)) => Err(TaskError::Encode(text(letter))),
-            (Kind::Decode, Ok(letter)) => Err(TaskError::Decode(text(letter))),
-            (Kind::Died, _) => Err(died()),
-            (Kind::Task | Kind::GivenUp, _) => return,
+            (MessageKind::Value, Ok(payload)) => Ok(payload.kept()),
+            (MessageKind::Panicked, Ok(payload)) => Err(TaskError::Panicked(text(payload))),
+            (MessageKind::Encode, Ok(payload)) => Err(TaskError::Encode(text(payload))),
+            (MessageKind::Decode, Ok(payload)) => Err(TaskError::Decode(text(payload))),
+            (MessageKind::Died, _) => Err(died()),
+            (MessageKind::Task | MessageKind::GivenUp, _) => return,
         };
         state.end(slot, generation, outcome);
     }
@@ -305,7 +314,7 @@ impl Core {
         match os::try_receive_fd(end.as_fd()) {
             Ok(None) => Ok(false),
             Ok(Some((word, fd))) => {
-                let (slot, generation) = Header::of_key(word);
+                let (slot, generation) = MessageHeader::of_key(word);
                 state.keep(slot, generation, fd);
                 Ok(true)
             }
@@ -341,7 +350,7 @@ impl Core {
         });
     }
 
-    /// Ends the processes, and whatever is pending.
+    /// UnlinkOnLast the processes, and whatever is pending.
     pub(super) fn terminate(&self) {
         if self.is_copy() {
             return;
@@ -354,7 +363,7 @@ impl Core {
         self.shared.words.stop().store(1, Ordering::Relaxed);
         self.shared.tasks.close();
         self.shared.results.close();
-        let _ = (&self.word).write_all(b".");
+        let _ = (&self.stop_tx).write_all(b".");
         if let Ok(None) = self.supervisor.join_timeout(GOODBYE) {
             // It is stopped. The workers end with it.
             let _ = self.supervisor.kill();

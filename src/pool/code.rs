@@ -1,8 +1,8 @@
 //! Encoding, and the function that a worker runs for a task's types.
 
-use super::parcel::Letter;
-use super::wire::Kind;
-use crate::handles;
+use super::payload::Payload;
+use super::wire::MessageKind;
+use crate::types;
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,17 +33,17 @@ impl Flavor for Onto<'_> {
 
 /// Why something could not be encoded or decoded; a handle says it better than postcard.
 fn reason(error: postcard::Error) -> String {
-    handles::take_reason().unwrap_or_else(|| error.to_string())
+    types::take_reason().unwrap_or_else(|| error.to_string())
 }
 
 /// Appends the encoding.
 pub(super) fn encode<T: Serialize>(item: &T, message: &mut Vec<u8>) -> Result<(), String> {
-    handles::take_reason(); // of an error that somebody got over
+    types::take_reason(); // of an error that somebody got over
     postcard::serialize_with_flavor(item, Onto(message)).map_err(reason)
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    handles::take_reason(); // of an error that somebody got over
+    types::take_reason(); // of an error that somebody got over
     match postcard::take_from_bytes(bytes) {
         Ok((item, [])) => Ok(item),
         Ok((_, rest)) => Err(format!(
@@ -57,11 +57,15 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 
 /// Decodes the argument, runs the function at an address, and appends the result, or why there is
 /// none.
-pub(super) type Runner = fn(usize, Letter<'_>, &mut Vec<u8>) -> Kind;
+pub(super) type Runner = fn(usize, Payload<'_>, &mut Vec<u8>) -> MessageKind;
 
 /// The [`Runner`] for functions of these types. What it is given must be the address of an
 /// `fn(A) -> R` of this program.
-pub(super) fn run_as<A, R>(function: usize, argument: Letter<'_>, message: &mut Vec<u8>) -> Kind
+pub(super) fn run_as<A, R>(
+    function: usize,
+    argument: Payload<'_>,
+    message: &mut Vec<u8>,
+) -> MessageKind
 where
     A: DeserializeOwned,
     R: Serialize,
@@ -72,7 +76,7 @@ where
         Ok(argument) => argument,
         Err(why) => {
             message.extend_from_slice(why.as_bytes());
-            return Kind::Decode;
+            return MessageKind::Decode;
         }
     };
     let function = with_exposed_provenance::<()>(function);
@@ -81,11 +85,11 @@ where
     let function = unsafe { std::mem::transmute::<*const (), fn(A) -> R>(function) };
     let result = function(argument);
     match encode(&result, message) {
-        Ok(()) => Kind::Value,
+        Ok(()) => MessageKind::Value,
         Err(why) => {
             message.truncate(start);
             message.extend_from_slice(why.as_bytes());
-            Kind::Encode
+            MessageKind::Encode
         }
     }
 }

@@ -9,10 +9,10 @@
 //! Invariants:
 //! 1. *A slot in use is of one task*, the one of its generation. The first message for it ends the
 //!    task; any later one is of an old generation, and thrown away.
-//! 2. *An entry that is not free is one [`Task`](super::Task)'s*, or nobody's, and then abandoned.
+//! 2. *An entry that is not free is one [`Task`](super::task::Task)'s*, or nobody's, and then abandoned.
 
-use super::TaskError;
-use super::parcel::{Letter, Regions};
+use super::error::TaskError;
+use super::payload::{Extents, Payload};
 use super::wire::SLOTS;
 use std::fs::File;
 use std::ops::Range;
@@ -25,7 +25,7 @@ pub(super) struct State {
     pub(super) entries: Vec<Entry>,
     free_entries: Vec<u32>,
     /// Of long arguments.
-    regions: Regions,
+    extents: Extents,
     /// Somebody drains the results.
     pub(super) draining: bool,
     /// How many wait for that one.
@@ -44,7 +44,7 @@ pub(super) struct Slot {
     pub(super) in_use: bool,
     pub(super) entry: u32,
     /// Where the argument is, if it is long.
-    region: Option<Range<u64>>,
+    extent: Option<Range<u64>>,
     /// The result's segment, whose note has not come yet; `None` in it where there was no room for a
     /// descriptor.
     passed: Option<Option<OwnedFd>>,
@@ -65,7 +65,7 @@ pub(super) enum Entry {
 }
 
 /// How a task ended: with the bytes of its result, in the message or in a segment.
-pub(super) type Outcome = Result<Letter<'static>, TaskError>;
+pub(super) type Outcome = Result<Payload<'static>, TaskError>;
 
 impl State {
     /// Without tasks; those to come may have long arguments in that file.
@@ -75,7 +75,7 @@ impl State {
             free_slots: Vec::new(),
             entries: Vec::new(),
             free_entries: Vec::new(),
-            regions: Regions::new(arguments),
+            extents: Extents::new(arguments),
             draining: false,
             waiters: 0,
             buffer: Vec::new(),
@@ -98,7 +98,7 @@ impl State {
                 generation: 1,
                 in_use: false,
                 entry: 0,
-                region: None,
+                extent: None,
                 passed: None,
             });
         }
@@ -113,11 +113,11 @@ impl State {
         }))
     }
 
-    /// A region for the argument of the task in that slot, until the slot is freed.
-    pub(super) fn region_for(&mut self, slot: u32, len: usize) -> Range<u64> {
-        let region = self.regions.take(len);
-        self.slots[slot as usize].region = Some(region.clone());
-        region
+    /// A extent for the argument of the task in that slot, until the slot is freed.
+    pub(super) fn extent_for(&mut self, slot: u32, len: usize) -> Range<u64> {
+        let extent = self.extents.take(len);
+        self.slots[slot as usize].extent = Some(extent.clone());
+        extent
     }
 
     fn current(&mut self, slot: u32, generation: u32) -> Option<&mut Slot> {
@@ -143,7 +143,7 @@ impl State {
         self.current(slot, generation)?.passed.take()
     }
 
-    /// Ends a task, if it is under way (invariant 1).
+    /// UnlinkOnLast a task, if it is under way (invariant 1).
     pub(super) fn end(&mut self, slot: u32, generation: u32, outcome: Outcome) {
         let Some(ended) = self.current(slot, generation) else {
             return;
@@ -161,8 +161,8 @@ impl State {
         freed.in_use = false;
         freed.generation = freed.generation.checked_add(1).unwrap_or(1);
         freed.passed = None;
-        if let Some(region) = freed.region.take() {
-            self.regions.give_back(&region);
+        if let Some(extent) = freed.extent.take() {
+            self.extents.release(&extent);
         }
         self.free_slots.push(slot);
     }
@@ -222,7 +222,7 @@ mod tests {
 
     fn ended(state: &mut State, entry: u32) -> Option<Result<Vec<u8>, TaskError>> {
         let outcome = state.take(entry)?;
-        Some(outcome.map(|letter| letter.read(<[u8]>::to_vec)))
+        Some(outcome.map(|payload| payload.read(<[u8]>::to_vec)))
     }
 
     /// A worker that dies between its result and taking its note back is reported for a task that has
@@ -237,14 +237,14 @@ mod tests {
         };
         let mut state = state();
         let first = state.book().unwrap().unwrap();
-        state.end(first.slot, first.generation, Ok(Letter::Own(vec![1])));
+        state.end(first.slot, first.generation, Ok(Payload::Own(vec![1])));
         state.end(first.slot, first.generation, died());
         let next = state.book().unwrap().unwrap();
         assert_eq!(next.slot, first.slot);
         state.end(first.slot, first.generation, died());
         assert_eq!(ended(&mut state, next.entry), None);
         assert_eq!(ended(&mut state, first.entry), Some(Ok(vec![1])));
-        state.end(next.slot, next.generation, Ok(Letter::Own(vec![2])));
+        state.end(next.slot, next.generation, Ok(Payload::Own(vec![2])));
         assert_eq!(ended(&mut state, next.entry), Some(Ok(vec![2])));
         state.end(SLOTS, 1, died());
         assert_eq!(state.free_slots.len(), state.slots.len());

@@ -5,8 +5,8 @@
 //! sleeps until a child ends or the caller says a word. The workers are its daemons, and it is the
 //! caller's: whoever of them dies, those below end too.
 
-use super::claim::{owe_nothing, taken_by};
-use super::wire::{Code, Header, Kind, Shared, of_words};
+use super::lease::{end_lease, leases_of};
+use super::wire::{Code, MessageHeader, MessageKind, Shared, of_words};
 use super::worker::Worker;
 use crate::os;
 use crate::process::Process;
@@ -37,8 +37,8 @@ pub(super) struct Supervisor<'a> {
     shared: &'a Shared,
     code: &'a Code,
     /// Has something to read, or nobody to write to it, once the pool is to be terminated.
-    word: &'a PipeReader,
-    crew: Vec<Option<Member>>,
+    stop_rx: &'a PipeReader,
+    crew: Vec<Option<CrewMember>>,
     /// How many workers have been started.
     started: u32,
     /// How many in a row did not get as far as their loop.
@@ -49,7 +49,7 @@ pub(super) struct Supervisor<'a> {
     ready: Vec<u64>,
 }
 
-struct Member {
+struct CrewMember {
     process: Process,
     number: u32,
 }
@@ -61,13 +61,13 @@ impl<'a> Supervisor<'a> {
     pub(super) fn new(
         shared: &'a Shared,
         code: &'a Code,
-        word: &'a PipeReader,
+        stop_rx: &'a PipeReader,
         workers: usize,
     ) -> Self {
         Self {
             shared,
             code,
-            word,
+            stop_rx,
             crew: (0..workers).map(|_| None).collect(),
             started: 0,
             stillborn: 0,
@@ -91,7 +91,7 @@ impl<'a> Supervisor<'a> {
                 return WELL; // closed, and everything done
             }
             let crew = self.crew.iter().flatten().map(|member| &member.process);
-            match Process::wait_for_any(crew, self.word.as_fd(), retry) {
+            match Process::wait_for_any(crew, self.stop_rx.as_fd(), retry) {
                 Ok(false) => {}
                 Ok(true) => break WELL,
                 Err(_) => break BADLY,
@@ -120,7 +120,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// How many workers in a row may die before they get as far as their loop.
-    fn patience(&self) -> usize {
+    fn wait(&self) -> usize {
         3 * self.crew.len() + 3
     }
 
@@ -153,7 +153,7 @@ impl<'a> Supervisor<'a> {
             };
             self.again = AGAIN;
             self.started = number;
-            self.crew[index] = Some(Member { process, number });
+            self.crew[index] = Some(CrewMember { process, number });
         }
         Ok(None)
     }
@@ -174,7 +174,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Reports the tasks that end with a dead worker.
-    fn bury(&mut self, index: usize, member: &Member, exit_code: i32) -> Result<(), GivenUp> {
+    fn bury(&mut self, index: usize, member: &CrewMember, exit_code: i32) -> Result<(), GivenUp> {
         let Shared {
             tasks,
             results,
@@ -182,12 +182,12 @@ impl<'a> Supervisor<'a> {
             ..
         } = self.shared;
         let obituary = [member.process.pid(), exit_code.cast_unsigned()];
-        let taken = taken_by(tasks, words, member.number).map_err(|_| GivenUp)?;
+        let taken = leases_of(tasks, words, member.number).map_err(|_| GivenUp)?;
         for (slot, generation) in taken {
-            let header = Header::new(slot, generation, Kind::Died);
+            let header = MessageHeader::new(slot, generation, MessageKind::Died);
             // Behind whatever the dead one put. Where it fails the pool is being terminated.
             let _ = results.put(&of_words(header, obituary));
-            owe_nothing(words, member.number, slot, generation);
+            end_lease(words, member.number, slot, generation);
         }
         // Relaxed: the kernel told us of its end.
         let was_ready = words.ready(index).load(Ordering::Relaxed) == u64::from(member.number);
@@ -206,16 +206,16 @@ impl<'a> Supervisor<'a> {
 
     fn note_stillborn(&mut self, obituary: [u32; 2]) -> Result<(), GivenUp> {
         self.stillborn += 1;
-        if self.stillborn < self.patience() {
+        if self.stillborn < self.wait() {
             return Ok(());
         }
-        let header = Header::new(0, 0, Kind::GivenUp);
+        let header = MessageHeader::new(0, 0, MessageKind::GivenUp);
         let _ = self.shared.results.put(&of_words(header, obituary));
         self.shared.tasks.close();
         Err(GivenUp)
     }
 
-    /// Ends the workers: those that can have a moment for it.
+    /// UnlinkOnLast the workers: those that can have a moment for it.
     fn dismiss(&mut self) {
         self.shared.words.stop().store(1, Ordering::Relaxed);
         self.shared.tasks.close();

@@ -1,10 +1,10 @@
-//! What caller, supervisor and workers say to each other, and where: [`Shared`], [`Words`], [`Header`].
+//! What caller, supervisor and workers say to each other, and where: [`Shared`], [`Words`], [`MessageHeader`].
 
-use crate::array::Array;
-use crate::byte_queue::ByteQueue;
 use crate::error::{Error, Result};
 use crate::os;
-use crate::place::Place;
+use crate::segment::Place;
+use crate::types::Array;
+use crate::types::ByteQueue;
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -19,7 +19,7 @@ const TASKS_LEN: usize = 2 << 20;
 
 const RESULTS_LEN: usize = 1 << 20;
 
-/// What is longer travels beside the queue, as a [`parcel`](super::parcel).
+/// What is longer travels beside the queue, as a [`payload`](super::payload).
 pub(super) const INLINE_LEN: usize = 64 << 10;
 
 /// Bytes of the two addresses of code between a task's header and its argument.
@@ -36,7 +36,7 @@ pub(super) struct Shared {
     /// The workers' end, and the caller's, of where the segments of results go through; and before
     /// them the supervisor's greeting.
     pub(super) passage: (OwnedFd, OwnedFd),
-    /// What is in the [regions](super::parcel) of arguments that are too long for the queue.
+    /// What is in the [extents](super::payload) of arguments that are too long for the queue.
     pub(super) arguments: Arc<File>,
     pub(super) words: Words,
 }
@@ -104,27 +104,27 @@ impl Words {
         self.workers
     }
 
-    /// Who has that slot's task: see [`Owner`]; 0 is nobody. Written by the taker, inside the take; the
+    /// Who has that slot's task: see [`Lease`]; 0 is nobody. Written by the taker, inside the take; the
     /// same worker sets it back once it owes nothing more.
-    pub(super) fn owner(&self, slot: u32) -> &AtomicU64 {
+    pub(super) fn lease(&self, slot: u32) -> &AtomicU64 {
         assert!(slot < SLOTS, "a slot that there is");
         self.words.word(1 + 2 * self.workers + slot as usize)
     }
 }
 
-/// A word of [`Words::owner`].
+/// A word of [`Words::lease`].
 ///
 /// ```text
 /// bit 63 … 32   the worker's number, from 1 on, never used again
 /// bit 31 … 0    the slot's generation
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
+pub(super) struct Lease {
     pub(super) worker: u32,
     pub(super) generation: u32,
 }
 
-impl Owner {
+impl Lease {
     pub(super) fn word(self) -> u64 {
         u64::from(self.worker) << 32 | u64::from(self.generation)
     }
@@ -141,7 +141,7 @@ impl Owner {
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub(super) enum Kind {
+pub(super) enum MessageKind {
     /// Two addresses of code and the argument.
     Task = 1,
     /// The result.
@@ -158,7 +158,7 @@ pub(super) enum Kind {
     GivenUp,
 }
 
-impl Kind {
+impl MessageKind {
     const ALL: [Self; 7] = [
         Self::Task,
         Self::Value,
@@ -172,31 +172,31 @@ impl Kind {
 
 /// How every message begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct MessageHeader {
     pub(super) slot: u32,
     pub(super) generation: u32,
-    pub(super) kind: Kind,
-    /// This is the note of a [`parcel`](super::parcel), and the rest of the message is there.
-    pub(super) is_note: bool,
+    pub(super) kind: MessageKind,
+    /// This is the note of a [`payload`](super::payload), and the rest of the message is there.
+    pub(super) out_of_line: bool,
 }
 
-impl Header {
+impl MessageHeader {
     pub(super) const LEN: usize = 12;
-    const NOTE: u32 = 1 << 31;
+    const OUT_OF_LINE: u32 = 1 << 31;
 
-    pub(super) fn new(slot: u32, generation: u32, kind: Kind) -> Self {
+    pub(super) fn new(slot: u32, generation: u32, kind: MessageKind) -> Self {
         Self {
             slot,
             generation,
             kind,
-            is_note: false,
+            out_of_line: false,
         }
     }
 
     /// That of the note that stands for the message.
-    pub(super) fn as_note(self) -> Self {
+    pub(super) fn as_out_of_line(self) -> Self {
         Self {
-            is_note: true,
+            out_of_line: true,
             ..self
         }
     }
@@ -217,7 +217,12 @@ impl Header {
 
     /// Writes it over the first bytes of a message.
     pub(super) fn write(self, message: &mut [u8]) {
-        let kind = self.kind as u32 | if self.is_note { Self::NOTE } else { 0 };
+        let kind = self.kind as u32
+            | if self.out_of_line {
+                Self::OUT_OF_LINE
+            } else {
+                0
+            };
         for (at, word) in [self.slot, self.generation, kind].into_iter().enumerate() {
             message[4 * at..4 * at + 4].copy_from_slice(&word.to_ne_bytes());
         }
@@ -226,25 +231,25 @@ impl Header {
     /// `None` for what none of ours wrote.
     pub(super) fn read(message: &[u8]) -> Option<Self> {
         let kind = word_at(message, 8)?;
-        let found = Kind::ALL
+        let found = MessageKind::ALL
             .into_iter()
-            .find(|one| *one as u32 == kind & !Self::NOTE)?;
+            .find(|one| *one as u32 == kind & !Self::OUT_OF_LINE)?;
         let slot = word_at(message, 0)?;
         (slot < SLOTS).then_some(Self {
             slot,
             generation: word_at(message, 4)?,
             kind: found,
-            is_note: kind & Self::NOTE != 0,
+            out_of_line: kind & Self::OUT_OF_LINE != 0,
         })
     }
 }
 
 /// A message of a header and some words.
-pub(super) fn of_words(header: Header, words: [u32; 2]) -> [u8; Header::LEN + 8] {
-    let mut message = [0; Header::LEN + 8];
+pub(super) fn of_words(header: MessageHeader, words: [u32; 2]) -> [u8; MessageHeader::LEN + 8] {
+    let mut message = [0; MessageHeader::LEN + 8];
     header.write(&mut message);
-    message[Header::LEN..Header::LEN + 4].copy_from_slice(&words[0].to_ne_bytes());
-    message[Header::LEN + 4..].copy_from_slice(&words[1].to_ne_bytes());
+    message[MessageHeader::LEN..MessageHeader::LEN + 4].copy_from_slice(&words[0].to_ne_bytes());
+    message[MessageHeader::LEN + 4..].copy_from_slice(&words[1].to_ne_bytes());
     message
 }
 
@@ -292,22 +297,22 @@ mod tests {
 
     #[test]
     fn a_header_is_read_as_it_was_written() {
-        for kind in Kind::ALL {
-            for is_note in [false, true] {
-                let header = Header {
-                    is_note,
-                    ..Header::new(7, u32::MAX, kind)
+        for kind in MessageKind::ALL {
+            for out_of_line in [false, true] {
+                let header = MessageHeader {
+                    out_of_line,
+                    ..MessageHeader::new(7, u32::MAX, kind)
                 };
-                let mut message = [0; Header::LEN];
+                let mut message = [0; MessageHeader::LEN];
                 header.write(&mut message);
-                assert_eq!(Header::read(&message), Some(header));
-                assert_eq!(Header::read(&message[1..]), None);
+                assert_eq!(MessageHeader::read(&message), Some(header));
+                assert_eq!(MessageHeader::read(&message[1..]), None);
             }
         }
-        let mut beyond = [0; Header::LEN];
-        Header::new(u32::MAX, 0, Kind::Task).write(&mut beyond);
-        assert_eq!(Header::read(&beyond), None);
-        assert_eq!(Header::read(&[0; Header::LEN]), None);
+        let mut beyond = [0; MessageHeader::LEN];
+        MessageHeader::new(u32::MAX, 0, MessageKind::Task).write(&mut beyond);
+        assert_eq!(MessageHeader::read(&beyond), None);
+        assert_eq!(MessageHeader::read(&[0; MessageHeader::LEN]), None);
     }
 
     #[test]

@@ -2,17 +2,17 @@
 //!
 //! | stage | if the worker dies in it |
 //! |---|---|
-//! | idle, or taking | nobody notices: see [`claim`](super::claim) |
+//! | idle, or taking | nobody notices: see [`lease`](super::lease) |
 //! | decoding, running, encoding | the supervisor reports its task |
 //! | sending the result's segment, putting the result | either the result is in, or the supervisor reports its task; or both, and the first of them counts |
 
-use super::claim::{owe_nothing, take_task};
 use super::code::Runner;
-use super::parcel::{Letter, pack_result};
-use super::wire::{Code, Header, Kind, Shared, address_at};
+use super::lease::{end_lease, take_task};
+use super::payload::{Payload, pack_result};
+use super::wire::{Code, MessageHeader, MessageKind, Shared, address_at};
 use crate::error::{GetError, PutError};
-use crate::handles;
 use crate::os;
+use crate::types;
 use std::any::Any;
 use std::fs::File;
 use std::io::{self, Write};
@@ -51,7 +51,7 @@ impl<'a> Worker<'a> {
         if !shared.is_held() {
             return None;
         }
-        handles::keep_open();
+        types::keep_open();
         let ready = shared.words.ready(index);
         ready.store(number.into(), Ordering::Relaxed);
         Some(Self {
@@ -73,7 +73,7 @@ impl<'a> Worker<'a> {
                 Err(error) => panic!("{error}"),
             }
         }
-        handles::let_go();
+        types::let_go();
     }
 
     fn is_stopped(&self) -> bool {
@@ -87,19 +87,19 @@ impl<'a> Worker<'a> {
             Err(GetError::TimedOut) => {}
             taken => return taken,
         }
-        handles::let_go();
+        types::let_go();
         take_task(tasks, words, self.number, task, None)
     }
 
     /// Runs the task that was taken, and answers.
     fn work(&mut self) -> Result<(), PutError> {
-        handles::next_task();
+        types::next_task();
         // What none of ours wrote is nobody's.
-        let Some(header) = Header::read(&self.task) else {
+        let Some(header) = MessageHeader::read(&self.task) else {
             return Ok(());
         };
         self.result.clear();
-        self.result.resize(Header::LEN, 0);
+        self.result.resize(MessageHeader::LEN, 0);
         let (code, result) = (self.code, &mut self.result);
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let arguments = &self.shared.arguments;
@@ -107,9 +107,9 @@ impl<'a> Worker<'a> {
         }));
         let kind = match ended {
             Ok(Ok(kind)) => kind,
-            Ok(Err(why)) => self.say(Kind::Decode, &why),
+            Ok(Err(why)) => self.say(MessageKind::Decode, &why),
             Err(payload) => {
-                let kind = self.say(Kind::Panicked, text_of(&*payload));
+                let kind = self.say(MessageKind::Panicked, text_of(&*payload));
                 // Its drop is the task's code as well.
                 let dropped = catch_unwind(AssertUnwindSafe(|| drop(payload)));
                 dropped.unwrap_or_else(mem::forget);
@@ -127,30 +127,30 @@ impl<'a> Worker<'a> {
         answered
     }
 
-    fn say(&mut self, kind: Kind, text: &str) -> Kind {
-        self.result.truncate(Header::LEN);
+    fn say(&mut self, kind: MessageKind, text: &str) -> MessageKind {
+        self.result.truncate(MessageHeader::LEN);
         self.result.extend_from_slice(text.as_bytes());
         kind
     }
 
-    fn answer(&mut self, slot: u32, generation: u32, kind: Kind) -> Result<(), PutError> {
-        let header = Header::new(slot, generation, kind);
+    fn answer(&mut self, slot: u32, generation: u32, kind: MessageKind) -> Result<(), PutError> {
+        let header = MessageHeader::new(slot, generation, kind);
         header.write(&mut self.result);
-        let passed = pack_result(&mut self.result).and_then(|parcel| match parcel {
+        let passed = pack_result(header, &mut self.result).and_then(|fd| match fd {
             Some(fd) => self.pass(header, &fd),
             None => Ok(()),
         });
         if let Err(why) = passed {
-            let kind = self.say(Kind::Encode, &why);
-            Header::new(slot, generation, kind).write(&mut self.result);
+            let kind = self.say(MessageKind::Encode, &why);
+            MessageHeader::new(slot, generation, kind).write(&mut self.result);
         }
         self.shared.results.put(&self.result)?;
-        owe_nothing(&self.shared.words, self.number, slot, generation);
+        end_lease(&self.shared.words, self.number, slot, generation);
         Ok(())
     }
 
     /// Sends a result's segment.
-    fn pass(&self, header: Header, fd: &OwnedFd) -> Result<(), String> {
+    fn pass(&self, header: MessageHeader, fd: &OwnedFd) -> Result<(), String> {
         let (end, _) = &self.shared.passage;
         os::send_fd(end.as_fd(), header.key(), fd.as_fd())
             .map_err(|error| format!("a segment that can't be sent: {error}"))
@@ -161,11 +161,11 @@ impl<'a> Worker<'a> {
 fn perform(
     code: &Code,
     arguments: &File,
-    (header, task): (Header, &[u8]),
+    (header, task): (MessageHeader, &[u8]),
     result: &mut Vec<u8>,
-) -> Result<Kind, String> {
-    let (runner, function) = addresses(code, task.get(Header::LEN..).unwrap_or_default())?;
-    let argument = Letter::of_task(header, task, arguments)?;
+) -> Result<MessageKind, String> {
+    let (runner, function) = addresses(code, task.get(MessageHeader::LEN..).unwrap_or_default())?;
+    let argument = Payload::of_task(header, task, arguments)?;
     let runner = with_exposed_provenance::<()>(runner);
     // SAFETY: code that this process was forked with, at the address of a `Runner` that the caller's
     // part of this pool wrote (`Pool::apply_async`). Nobody else has the queue.

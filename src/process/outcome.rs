@@ -1,10 +1,10 @@
 //! [`Outcome`]: what a process may end with.
 
-use super::current_name;
+use super::family::current_name;
 use crate::os;
 use std::fmt::Debug;
 
-/// What the closure of a [`Process`](super::Process) may return: `()` and `i32`, which are exit codes
+/// What the closure of a [`Process`](crate::Process) may return: `()` and `i32`, which are exit codes
 /// (0 and itself, of which the system keeps the lowest 8 bits), and `Result<(), E>`, whose error is
 /// printed to standard error and exit code 1.
 ///

@@ -3,21 +3,23 @@
 //! Invariants:
 //! 1. *The child never comes back from `start`*: everything it runs is inside `catch_unwind`, and then
 //!    it exits. Its parent's frames below are never unwound in it.
-//! 2. *No fork of ours falls into another thread's use of [`FAMILY`](super::FAMILY) or of standard
+//! 2. *No fork of ours falls into another thread's use of [`family`] or of standard
 //!    output's buffer*: where there may be other threads, the forking one has both locks, and the child
 //!    lets go of its copies.
 //!
 //! If the parent dies after the fork, a daemon is killed by the kernel, or finds itself with another
 //! parent before it runs anything; any other child goes on.
 
-use super::{Child, Family, Member, Outcome, Process, family};
+use super::child::Child;
+use super::family::{Family, ProcessName, family};
+use super::handle::Process;
+use super::outcome::Outcome;
 use crate::error::{Error, Result};
-use crate::{hold, os};
+use crate::{os, segment};
 use std::io::{self, Write};
 use std::mem;
 use std::os::unix::process::parent_id;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// What the exit code of a process says of a panic, as Rust's own `main` does.
@@ -65,19 +67,19 @@ impl ProcessBuilder {
     }
 
     fn start<R: Outcome>(self, f: impl FnOnce() -> R, threads: Threads) -> Result<Process> {
-        let member = {
+        let process_name = {
             let mut family = family();
             family.reap();
             family.next_child(self.name)
         };
-        may_start(&member, threads, self.daemon)?;
+        may_start(&process_name, threads, self.daemon)?;
         // In this order, as who prints may ask for the process's name.
         let mut out = io::stdout().lock();
         let mut known = family();
         let _ = out.flush(); // what can't be written now is the parent's to be told about
 
         // What the child is to know, while it costs less: it has to copy each page it writes to.
-        let ours = mem::replace(&mut *known, Family::of(member.clone()));
+        let ours = mem::replace(&mut *known, Family::of(process_name.clone()));
         // Where there is nobody to keep out, the locks are let go of for the same reason.
         let locks = (threads == Threads::VouchedFor).then_some((out, known));
         let parent = std::process::id();
@@ -95,7 +97,7 @@ impl ProcessBuilder {
             Some((_out, mut known)) => *known = ours,
             None => *family() = ours,
         }
-        let pid = forked.map_err(|error| member.failed("fork", error))?;
+        let pid = forked.map_err(|error| process_name.failed("fork", error))?;
         let pid = pid.expect("the child does not get here");
         // Without a descriptor there is no handle.
         let fd = os::open_process(pid);
@@ -106,12 +108,8 @@ impl ProcessBuilder {
                 os::end_child(pid);
             }
         });
-        let fd = fd.map_err(|error| member.failed("open a descriptor for it", error))?;
-        Ok(Process {
-            child: Some(Child::new(pid, fd)),
-            member,
-            name: OnceLock::new(),
-        })
+        let fd = fd.map_err(|error| process_name.failed("open a descriptor for it", error))?;
+        Ok(Process::new(Child::new(pid, fd), process_name))
     }
 }
 
@@ -125,14 +123,14 @@ enum Threads {
 }
 
 /// How long a thread that has ended may still be counted, until the kernel is done with it.
-const THREADS_PATIENCE: Duration = Duration::from_millis(100);
+const THREADS_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How many threads there are, once those that have been joined are gone.
 fn threads_left() -> io::Result<u64> {
     let began = Instant::now();
     loop {
         let threads = os::count_threads()?;
-        if threads <= 1 || began.elapsed() >= THREADS_PATIENCE {
+        if threads <= 1 || began.elapsed() >= THREADS_TIMEOUT {
             return Ok(threads);
         }
         std::thread::sleep(Duration::from_micros(50));
@@ -140,22 +138,22 @@ fn threads_left() -> io::Result<u64> {
 }
 
 /// What speaks against a start.
-fn may_start(member: &Member, threads: Threads, daemon: bool) -> Result<()> {
+fn may_start(process_name: &ProcessName, threads: Threads, daemon: bool) -> Result<()> {
     let unsupported = |what| {
-        let place = member.label();
+        let place = process_name.label();
         Err(Error::Unsupported { place, what })
     };
-    let failed = |op| move |error| member.failed(op, error);
+    let failed = |op| move |error| process_name.failed(op, error);
     if threads == Threads::None {
         let threads = threads_left().map_err(failed("count the threads of this process"))?;
         if threads > 1 {
-            let process = member.name();
+            let process = process_name.name();
             return Err(Error::MultiThreaded { process, threads });
         }
     }
-    let guards = hold::guards_alive();
+    let guards = segment::guards_alive();
     if guards > 0 {
-        let process = member.name();
+        let process = process_name.name();
         return Err(Error::GuardsHeld { process, guards });
     }
     if daemon && !os::is_main_thread() {
@@ -191,6 +189,6 @@ fn run<R: Outcome>(daemon_of: Option<u32>, f: impl FnOnce() -> R, begin: impl Fn
     });
     let _ = catch_unwind(|| io::stdout().flush());
     // The handles that it inherited are dropped by nobody; the last one out removes a name nevertheless.
-    let _ = catch_unwind(hold::leave_all);
+    let _ = catch_unwind(segment::leave_all);
     os::exit_now(code)
 }

@@ -1,97 +1,59 @@
-//! [`Event`]: sleeping until a peer has changed something, and waking. [`Deadline`]: until when.
+//! [`Event`]: sleeping until a peer has changed something, and waking.
 //!
-//! One futex word that costs a waker one load while nobody sleeps.
+//! An event is one futex word. As long as nobody sleeps, it costs a waker one load.
 //!
 //! | step | sleeper | waker |
 //! |---|---|---|
 //! | 1 | sets the flag: `v = fetch_or(1) \| 1`, full fence | publishes its change, full fence |
-//! | 2 | looks at the shared state again | loads the word; flag clear: done |
+//! | 2 | looks at the shared state again | loads the word; if the flag is clear: done |
 //! | 3 | `futex_wait(v)` | sequence + 1, flag kept; wakes as many as there is work for |
-//! | 4 | starts over | none woke: sequence + 1 and flag cleared in one step; wakes all  |
+//! | 4 | starts over | if none woke: sequence + 1 and flag cleared in one step; wakes all |
 //!
 //! Invariants:
-//! 1. *Of a sleeper's step 2 and a waker's step 2, at least one sees the other's step 1.* The two
-//!    full fences make it so: it is Dekker's argument.
-//! 2. *Whoever looked before the change was published is woken.* By 1 the waker sees the flag and
-//!    bumps the sequence: the sleeper's `v` is stale, so that its wait returns at once, or it sleeps
-//!    already, and is on the kernel's list that the waker's wake takes from.
-//! 3. *The flag is cleared only when nobody is left asleep with it.* It is cleared when a wake found
-//!    nobody, so the list was empty at that moment. Who sets the flag between that wake
-//!    and the clearing has a `v` that the clearing makes stale, or sleeps by then and is woken by
-//!    the second wake. Clearing and bumping are one step, so that nobody can sleep on a `v` whose
-//!    flag is gone.
+//! 1. *The sleeper's step 2 sees the waker's step 1, or the waker's step 2 sees the sleeper's step 1.*
+//!    The two full fences make it so: this is Dekker's argument.
+//! 2. *A sleeper that looked before the change was published is woken.* By 1 the waker sees the flag and
+//!    bumps the sequence. If the sleeper does not sleep yet, its `v` is stale and its wait returns at once.
+//!    If it sleeps already, it is on the kernel's list that the waker's wake takes from.
+//! 3. *The flag is cleared only when nobody is left asleep with it.* The waker clears it after a wake that
+//!    found nobody, so the kernel's list was empty at that moment. A sleeper that sets the flag between
+//!    that wake and the clearing has a `v` that the clearing makes stale, or sleeps by then and is woken
+//!    by the second wake. Clearing and bumping are one step, so that nobody can sleep on a `v` whose flag
+//!    is gone.
 //!
-//! If a process dies: before its flag is set, nothing happened; with its flag set, the next waker
-//! makes a call in vain and clears it. A waker that dies between publishing and step 3, or a sleeper
-//! that dies after it was woken in another's place, loses that wake-up: so every sleep ends after
-//! [`NAP`] and looks again.
+//! If a process dies before it has set the flag, nothing has happened. If it dies with its flag set, the
+//! next waker makes one call in vain and clears the flag. A wake-up is lost if the waker dies between
+//! publishing and step 3, or if a sleeper dies after it was woken in another's place. Therefore every
+//! sleep ends after [`NAP`], and the sleeper looks again.
 
-#[cfg(not(loom))]
-use super::LONGEST_GAP;
 use super::atomic::{Ordering, fence};
-use super::spin;
-use crate::os::{self, Futex32};
+#[cfg(not(loom))]
+use super::spin::LONGEST_LOOK_GAP;
+use super::spin::spin;
+use super::wait::Deadline;
+use crate::os::Futex32;
 use std::time::Duration;
 
 /// The longest sleep without another look.
 const NAP: Duration = Duration::from_millis(100);
 
-/// How long a waiter spins before it sleeps, where more than one CPU is online: what a sleep and a
-/// wake-up cost (40 to 55 µs on a virtual machine, measured), so that waiting takes at most about
-/// twice what the better choice would have taken. On bare metal a wake-up costs some 5 µs; there it is
-/// CPU time that is given for it, not time till the answer.
+/// How long a waiter spins before it sleeps, if more than one CPU is online. This is the cost of a sleep
+/// and a wake-up (40 to 55 µs on a virtual machine, measured), so that waiting takes at most about twice
+/// as long as the better choice would have taken. On bare metal a wake-up costs some 5 µs; there the
+/// waiter spends CPU time, but the answer comes no later.
 #[cfg(not(loom))]
 const SPIN_FOR: Duration = Duration::from_micros(50);
 
-/// How many pauses (of 10 to 40 ns) go by before the clock is asked, and between two times that it is.
+/// How many pauses (of 10 to 40 ns) go by between two looks at the clock, and before the first.
 const BOUT: u32 = 256;
 
 const SLEEPERS: u32 = 1;
 const SEQUENCE: u32 = 2;
 
-/// A point in time on `CLOCK_MONOTONIC` at which waiting ends, or none.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadline(Option<Duration>);
-
-impl Deadline {
-    /// Waiting does not end by itself.
-    pub const NEVER: Self = Self(None);
-
-    /// `timeout` from now; never, where that is beyond what the clock can count.
-    #[must_use]
-    pub fn after(timeout: Duration) -> Self {
-        Self(os::now().checked_add(timeout))
-    }
-
-    /// This one, or `time` from now, whichever comes first.
-    #[cfg(not(loom))]
-    fn or_after(self, time: Duration) -> Self {
-        let other = os::now().saturating_add(time);
-        Self(Some(self.0.map_or(other, |at| at.min(other))))
-    }
-
-    /// Whether waiting does not end by itself.
-    #[must_use]
-    pub fn is_never(self) -> bool {
-        self.0.is_none()
-    }
-
-    /// Time that is left: `None` once it has passed, all there is where it never does.
-    #[must_use]
-    pub fn left(self) -> Option<Duration> {
-        match self.0 {
-            None => Some(Duration::MAX),
-            Some(at) => at
-                .checked_sub(os::now())
-                .filter(|left| *left > Duration::ZERO),
-        }
-    }
-}
-
-/// Spins on for as long as it may pay, and not beyond the deadline.
+/// Spins on for as long as spinning may pay, but not beyond the deadline.
 #[cfg(not(loom))]
 fn spin_on<R>(deadline: Deadline, gap: u32, look: &mut impl FnMut() -> Option<R>) -> Option<R> {
-    if !os::spinning_pays() {
+    if !crate::os::spinning_pays() {
         return None;
     }
     let end = deadline.or_after(SPIN_FOR);
@@ -103,7 +65,7 @@ fn spin_on<R>(deadline: Deadline, gap: u32, look: &mut impl FnMut() -> Option<R>
     None
 }
 
-/// A word to sleep on until a peer says that something changed. Zeroed memory is a valid one.
+/// A word to sleep on until a peer says that something changed. Zeroed memory is a valid event.
 ///
 /// ```text
 /// bit 31 … 1   sequence: how many wake-ups were called, modulo 2^31
@@ -114,8 +76,8 @@ fn spin_on<R>(deadline: Deadline, gap: u32, look: &mut impl FnMut() -> Option<R>
 pub struct Event(Futex32);
 
 impl Event {
-    /// Waits until `look` finds something: spinning first, then sleeping. `None` is a deadline that
-    /// passed with nothing found, by a look that was taken after it had passed or just before.
+    /// Waits until `look` finds something: spins first, then sleeps. Returns `None` if the deadline passed
+    /// and a last look, taken after the deadline or just before it, found nothing.
     ///
     /// The first look comes after `gap` pauses: the caller has just looked.
     pub fn wait<R>(
@@ -128,12 +90,12 @@ impl Event {
             return found;
         }
         #[cfg(not(loom))]
-        if let found @ Some(_) = spin_on(deadline, gap.max(LONGEST_GAP), &mut look) {
+        if let found @ Some(_) = spin_on(deadline, gap.max(LONGEST_LOOK_GAP), &mut look) {
             return found;
         }
         loop {
             let seen = self.0.fetch_or(SLEEPERS, Ordering::Relaxed) | SLEEPERS;
-            // The sleeper's half of invariant 1; pairs with the full fence that `notify` asks for.
+            // The sleeper's half of invariant 1. Pairs with the full fence that `notify` asks for.
             fence(Ordering::SeqCst);
             if let found @ Some(_) = look() {
                 return found;
@@ -143,9 +105,9 @@ impl Event {
         }
     }
 
-    /// Tells sleepers that there is work for `count` of them. A load, unless somebody sleeps.
+    /// Tells sleepers that there is work for `count` of them. This is one load, unless somebody sleeps.
     ///
-    /// The caller has published its change and then made a full fence: the waker's half of
+    /// The caller has published its change and has then made a full fence: the waker's half of
     /// invariant 1.
     #[inline]
     pub fn notify(&self, count: u32) {
@@ -154,7 +116,8 @@ impl Event {
         }
     }
 
-    /// Tells all sleepers; otherwise as [`notify`](Self::notify).
+    /// Tells all sleepers that something changed; the caller has made a full fence, as for
+    /// [`notify`](Self::notify).
     #[inline]
     pub fn notify_all(&self) {
         self.notify(u32::MAX);
@@ -163,8 +126,8 @@ impl Event {
     #[cold]
     fn notify_sleepers(&self, count: u32) {
         self.0.fetch_add(SEQUENCE, Ordering::Relaxed);
-        // Where some woke, if fewer than were called, the flag may well be set for nobody now. To find
-        // out is the next waker's: it may be set again by then, and a batch takes one call.
+        // If fewer sleepers woke than were called, the flag may be set for nobody now. The next waker
+        // finds that out: sleepers may set the flag again by then, and so a batch takes one call.
         if self.0.wake(count) == 0 {
             let mut word = self.0.load(Ordering::Relaxed);
             while let Err(now) = self.0.compare_exchange_weak(

@@ -6,8 +6,8 @@
 use crate::step::{BODY, BOUND, Raw, path_of};
 use crate::sweep::{Dies, First, Outcome, Predecessor, Row, expect, timed};
 use memmap2::{MmapOptions, MmapRaw};
-use shmkit::internals::{Deadline, Holder, Lock, LockError, LockWord, Patience};
-use shmkit::{Liveness, Standing};
+use shmkit::internals::{Deadline, Holder, Lock, LockError, LockId, LockWord, Wait};
+use shmkit::memory::{HolderState, Liveness};
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -114,23 +114,19 @@ impl Shared {
 
     /// Runs `f` under the lock, with what the lock says of its last owner.
     fn locked<R>(&self, f: impl FnOnce(bool) -> R) -> Result<R, String> {
-        let patience = Patience::Until(Deadline::after(BOUND));
+        let patience = Wait::Until(Deadline::after(BOUND));
         let result = self.locked_with(patience, f);
         result.map_err(|error| format!("lock: {error:?}"))
     }
 
-    fn locked_with<R>(
-        &self,
-        patience: Patience,
-        f: impl FnOnce(bool) -> R,
-    ) -> Result<R, LockError> {
+    fn locked_with<R>(&self, patience: Wait, f: impl FnOnce(bool) -> R) -> Result<R, LockError> {
         // A holder's number is its process's id here; who dies is reaped before anybody asks.
         let number = AtomicU64::new(u64::from(std::process::id()) << 1 | self.which);
         let holder = Holder {
             number: &number,
             others: self,
         };
-        let guard = Lock::new(self.lock_word(), holder, 0).lock(patience)?;
+        let guard = Lock::new(self.lock_word(), holder, LockId(0)).lock(patience)?;
         Ok(f(guard.owner_died()))
     }
 
@@ -169,16 +165,16 @@ impl Drop for Shared {
 }
 
 impl Liveness for Shared {
-    fn standing(&self, number: u64) -> Standing {
+    fn holder_state(&self, number: u64) -> HolderState {
         let Ok(pid @ 1..) = libc::pid_t::try_from(number >> 1) else {
-            return Standing::NeverDrawn;
+            return HolderState::NeverDrawn;
         };
         // SAFETY: signal 0 only asks.
         let found = unsafe { libc::kill(pid, 0) } == 0;
         if found || self.deaf {
-            Standing::Alive
+            HolderState::Alive
         } else {
-            Standing::Dead
+            HolderState::Dead
         }
     }
 
@@ -225,7 +221,7 @@ impl Row for LockRow {
 
         let found = timed("the first lock", || {
             one.locked(|owner_died| {
-                let second = other.locked_with(Patience::Try, |_| ());
+                let second = other.locked_with(Wait::Try, |_| ());
                 expect(
                     "a second lock at the same time",
                     second,

@@ -3,7 +3,7 @@
 use crate::queue_rows::{CONSUMERS, PRODUCERS};
 use crate::step::Raw;
 use crate::sweep::{First, Outcome, Predecessor, Row, expect, timed};
-use shmkit::internals::{Words, new_task, take_task, taken_by};
+use shmkit::internals::{Words, leases_of, new_task, take_task};
 use shmkit::{ByteQueue, GetError, MessageQueue};
 
 type Item = (u64, String);
@@ -167,7 +167,7 @@ impl Row for TakeRow {
         let newcomer = newcomer.map_err(|error| error.to_string())?;
         let [one, other] = first.order(&tasks, &newcomer);
         let of_the_dead =
-            || timed("taken_by", || taken_by(one, &words, DYING))?.map_err(|e| e.to_string());
+            || timed("leases_of", || leases_of(one, &words, DYING))?.map_err(|e| e.to_string());
         // The supervisor looks at once, or when the next worker has taken its task.
         let early = match first {
             First::Attached => Some(of_the_dead()?),
@@ -190,7 +190,7 @@ impl Row for TakeRow {
             .find(|(slot, generation)| next == new_task(*slot, *generation));
         expect(
             "the next one's",
-            taken_by(one, &words, NEXT),
+            leases_of(one, &words, NEXT),
             Ok(found.into_iter().collect()),
         )?;
         match (found, &*taken) {

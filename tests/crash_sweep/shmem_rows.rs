@@ -3,8 +3,9 @@
 
 use crate::step::Raw;
 use crate::sweep::{Dies, First, Outcome, Predecessor, Row, expect, timed};
+use shmkit::memory::Memory;
 use shmkit::shared_memory::{Shmem, ShmemConf};
-use shmkit::{Error, Memory, ShmemMemory, Value};
+use shmkit::{Error, ShmemMemory, Value};
 use std::sync::Arc;
 
 type Wide = [u64; 8];

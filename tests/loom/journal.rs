@@ -5,7 +5,7 @@ use crate::support::{FOREVER, Holders, exhaustive};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
-use shmkit::internals::{Journal, Lock, LockGuard, LockWord};
+use shmkit::internals::{Journal, Lock, LockGuard, LockId, LockWord};
 
 /// An element of two parts, which are equal in every element that is ever written.
 type Element = [UnsafeCell<u64>; 2];
@@ -48,7 +48,7 @@ impl Shared {
 
     /// Takes the lock, and recovers where its owner died: as an array does.
     fn lock(&self, number: u64) -> LockGuard<'_> {
-        let lock = Lock::new(&self.word, self.holders.holder(number), 0);
+        let lock = Lock::new(&self.word, self.holders.holder(number), LockId(0));
         let guard = lock.lock(FOREVER).expect("waits for ever");
         if guard.owner_died() {
             self.journal.recover(1, |index| {

@@ -5,7 +5,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
-use shmkit::internals::{Holder, Liveness, Lock, LockGuard, LockWord, Standing};
+use shmkit::internals::{Holder, HolderState, Liveness, Lock, LockGuard, LockId, LockWord};
 use std::sync::atomic::AtomicU64 as LocalU64;
 
 /// A counter that only the lock's owner may touch: loom reports it where two may.
@@ -25,7 +25,7 @@ impl Guarded {
     }
 
     fn lock(&self, number: u64) -> LockGuard<'_> {
-        let lock = Lock::new(&self.word, self.holders.holder(number), 0);
+        let lock = Lock::new(&self.word, self.holders.holder(number), LockId(0));
         lock.lock(FOREVER).expect("waits for ever, on a sound word")
     }
 
@@ -97,17 +97,17 @@ impl Drawn {
             number: &self.numbers[number as usize - 1],
             others: self,
         };
-        let guard = Lock::new(&self.word, holder, 0).lock(FOREVER);
+        let guard = Lock::new(&self.word, holder, LockId(0)).lock(FOREVER);
         drop(guard.expect("the word is sound"));
     }
 }
 
 impl Liveness for Drawn {
-    fn standing(&self, number: u64) -> Standing {
+    fn holder_state(&self, number: u64) -> HolderState {
         if number < self.next.load(Ordering::Relaxed) {
-            Standing::Alive
+            HolderState::Alive
         } else {
-            Standing::NeverDrawn
+            HolderState::NeverDrawn
         }
     }
 

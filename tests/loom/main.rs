@@ -33,6 +33,6 @@ mod owned;
 #[cfg(loom)]
 mod ring;
 #[cfg(loom)]
-mod slots;
+mod seqlock;
 #[cfg(loom)]
 mod support;

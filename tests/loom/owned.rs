@@ -4,7 +4,7 @@
 use crate::ring::Queue;
 use crate::support::{FOREVER, Holders, bounded};
 use loom::thread;
-use shmkit::internals::{Lot, OwnedHead, OwnedTail, Refusal};
+use shmkit::internals::{Commit, OwnedHead, OwnedTail, Refusal};
 
 impl Queue {
     fn own_tail(&self, number: u64) -> OwnedTail {
@@ -16,15 +16,15 @@ impl Queue {
     }
 
     fn put_by(&self, number: u64, tail: &mut OwnedTail, item: u64) -> Result<(), Refusal> {
-        let span = tail.room(self.ring(number), 1, FOREVER)?;
+        let span = tail.claim(self.ring(number), 1, FOREVER)?;
         self.write(span, &[item]);
-        tail.commit(self.ring(number), Lot::items(1))
+        tail.commit(self.ring(number), Commit::items(1))
     }
 
     fn get_by(&self, number: u64, head: &mut OwnedHead) -> Result<u64, Refusal> {
-        let span = head.items(self.ring(number), 1, FOREVER)?;
+        let span = head.claim(self.ring(number), 1, FOREVER)?;
         let items = self.read(span);
-        head.commit(self.ring(number), Lot::items(1));
+        head.commit(self.ring(number), Commit::items(1));
         Ok(items[0])
     }
 }
@@ -173,7 +173,7 @@ fn a_dead_owner_is_followed() {
             thread::spawn(move || {
                 let mut tail = queue.own_tail(2);
                 queue.put_by(2, &mut tail, 1).unwrap();
-                let span = tail.room(queue.ring(2), 1, FOREVER).unwrap();
+                let span = tail.claim(queue.ring(2), 1, FOREVER).unwrap();
                 queue.write(span, &[9]);
                 std::mem::forget(tail);
                 queue.die(2);

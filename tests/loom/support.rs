@@ -2,13 +2,13 @@
 
 use loom::model::Builder;
 use loom::sync::atomic::{AtomicBool, Ordering};
-use shmkit::internals::{Deadline, Holder, Liveness, Patience, Standing};
+use shmkit::internals::{Deadline, Holder, HolderState, Liveness, Wait};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Waits until it gets what it waits for: the models have no clock.
-pub(crate) const FOREVER: Patience = Patience::Until(Deadline::NEVER);
+pub(crate) const FOREVER: Wait = Wait::Until(Deadline::NEVER);
 
 /// Explores every schedule.
 pub(crate) fn exhaustive(model: impl Fn() + Send + Sync + 'static) {
@@ -81,10 +81,10 @@ impl Holders {
 }
 
 impl Liveness for Holders {
-    fn standing(&self, number: u64) -> Standing {
+    fn holder_state(&self, number: u64) -> HolderState {
         match &self.dead {
-            Some(dead) if dead[number as usize - 1].load(Ordering::Acquire) => Standing::Dead,
-            _ => Standing::Alive,
+            Some(dead) if dead[number as usize - 1].load(Ordering::Acquire) => HolderState::Dead,
+            _ => HolderState::Alive,
         }
     }
 

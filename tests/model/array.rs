@@ -7,7 +7,8 @@ use crate::{
 use bytemuck::bytes_of;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shmkit::{Array, ArrayGuard, HeapMemory, Memory, OutOfBounds};
+use shmkit::memory::{HeapMemory, Memory};
+use shmkit::{Array, ArrayGuard, OutOfBounds};
 use std::sync::{Arc, LockResult, TryLockError};
 
 /// Where the journal's word and the poison lie, and where the elements begin.

@@ -6,7 +6,8 @@ use crate::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shmkit::{ByteQueue, Error, GetError, HeapMemory, PutError};
+use shmkit::memory::HeapMemory;
+use shmkit::{ByteQueue, Error, GetError, PutError};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;

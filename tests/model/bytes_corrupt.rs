@@ -5,7 +5,8 @@ use crate::corrupt::{MEANING, WORDS, bytes, garbage, scribble, until_corrupt};
 use crate::{BODY, HOLDERS, STEPS, config, holders, watchdog};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shmkit::{ByteQueue, GetError, Memory, PutError};
+use shmkit::memory::Memory;
+use shmkit::{ByteQueue, GetError, PutError};
 use std::time::Duration;
 
 #[derive(Clone, Debug)]

@@ -4,7 +4,8 @@
 use crate::{Aligned, BODY, HOLDERS, STEPS, Sample, config, holders, until_panic, watchdog};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shmkit::{GetError, HeapMemory, Memory, PutError, Queue};
+use shmkit::memory::{HeapMemory, Memory};
+use shmkit::{GetError, PutError, Queue};
 use std::time::Duration;
 
 /// The ring's control words: four lines of 128 bytes.

@@ -6,7 +6,8 @@ use crate::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shmkit::{Consumer, GetError, HeapMemory, Producer, PutError, Queue};
+use shmkit::memory::HeapMemory;
+use shmkit::{Consumer, GetError, Producer, PutError, Queue};
 use std::collections::VecDeque;
 use std::sync::Arc;
 

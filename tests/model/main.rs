@@ -19,8 +19,9 @@ mod value;
 
 use bytemuck::{Pod, Zeroable};
 use proptest::test_runner::Config;
-use shmkit::internals::{Deadline, Holder, Lock, LockWord, Patience};
-use shmkit::{Element, HeapMemory, Memory};
+use shmkit::Element;
+use shmkit::internals::{Deadline, Holder, Lock, LockId, LockWord, Wait};
+use shmkit::memory::{HeapMemory, Memory};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Once};
@@ -131,8 +132,8 @@ fn die_holding(memory: &HeapMemory, offset: usize) {
             number: memory.number(),
             others: memory,
         };
-        let patience = Patience::Until(Deadline::after(Duration::from_secs(60)));
-        let guard = Lock::new(word, holder, 9).lock(patience);
+        let patience = Wait::Until(Deadline::after(Duration::from_secs(60)));
+        let guard = Lock::new(word, holder, LockId(9)).lock(patience);
         let _guard = guard.expect("nobody alive holds it");
         die(memory)
     });

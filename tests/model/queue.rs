@@ -6,7 +6,8 @@ use crate::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shmkit::{GetError, HeapMemory, PutAllError, PutError, Queue};
+use shmkit::memory::HeapMemory;
+use shmkit::{GetError, PutAllError, PutError, Queue};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,7 +7,8 @@ use crate::{
 use bytemuck::bytes_of;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shmkit::{HeapMemory, Value};
+use shmkit::Value;
+use shmkit::memory::HeapMemory;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use crate::crew::kill_me;
 use crate::fork::Child;
 use shmkit::ByteQueue;
-use shmkit::internals::{Words, new_task, note_take, take_task, taken_by};
+use shmkit::internals::{Words, leases_of, new_task, record_lease, take_task};
 
 const DEAD: u32 = 1;
 const NEXT: u32 = 2;
@@ -28,7 +28,7 @@ fn take(tasks: &ByteQueue, words: &Words, worker: u32, expected: Vec<u8>) {
 pub(crate) fn before_the_note() {
     let (tasks, words) = pool_of_two_tasks();
     dies(|| tasks.get_with(|_| kill_me()).expect("get"));
-    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![]));
+    assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![]));
     take(&tasks, &words, NEXT, new_task(3, 1));
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn before_the_commit() {
     let die = |tasks: &ByteQueue, words: &Words| {
         dies(|| {
             let noted = tasks.get_with(|front| {
-                note_take(words, DEAD, front);
+                record_lease(words, DEAD, front);
                 kill_me()
             });
             noted.expect("get");
@@ -44,21 +44,21 @@ pub(crate) fn before_the_commit() {
     };
     let (tasks, words) = pool_of_two_tasks();
     die(&tasks, &words);
-    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![]));
+    assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![]));
     take(&tasks, &words, NEXT, new_task(3, 1));
 
     // Another takes it before anybody looks.
     let (tasks, words) = pool_of_two_tasks();
     die(&tasks, &words);
     take(&tasks, &words, NEXT, new_task(3, 1));
-    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![]));
-    assert_eq!(taken_by(&tasks, &words, NEXT), Ok(vec![(3, 1)]));
+    assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![]));
+    assert_eq!(leases_of(&tasks, &words, NEXT), Ok(vec![(3, 1)]));
 
     // It had one before.
     let (tasks, words) = pool_of_two_tasks();
     take(&tasks, &words, DEAD, new_task(3, 1));
     die(&tasks, &words);
-    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![(3, 1)]));
+    assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![(3, 1)]));
 }
 
 pub(crate) fn after_the_commit() {
@@ -67,13 +67,13 @@ pub(crate) fn after_the_commit() {
         take(&tasks, &words, DEAD, new_task(3, 1));
         kill_me();
     });
-    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![(3, 1)]));
-    assert_eq!(taken_by(&tasks, &words, NEXT), Ok(vec![]));
+    assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![(3, 1)]));
+    assert_eq!(leases_of(&tasks, &words, NEXT), Ok(vec![]));
     // Where it was the last one, there is no front.
     take(&tasks, &words, DEAD, new_task(4, 1));
-    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![(3, 1), (4, 1)]));
+    assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![(3, 1), (4, 1)]));
     tasks.close();
-    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![(3, 1), (4, 1)]));
+    assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![(3, 1), (4, 1)]));
 }
 
 /// The slot's next task is in the queue, and the note of the last one is still there.
@@ -82,8 +82,8 @@ pub(crate) fn generations() {
     take(&tasks, &words, DEAD, new_task(3, 1));
     take(&tasks, &words, NEXT, new_task(4, 1));
     tasks.put(&new_task(3, 2)).expect("put");
-    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![(3, 1)]));
+    assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![(3, 1)]));
     take(&tasks, &words, NEXT, new_task(3, 2));
-    assert_eq!(taken_by(&tasks, &words, DEAD), Ok(vec![]));
-    assert_eq!(taken_by(&tasks, &words, NEXT), Ok(vec![(3, 2), (4, 1)]));
+    assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![]));
+    assert_eq!(leases_of(&tasks, &words, NEXT), Ok(vec![(3, 2), (4, 1)]));
 }

@@ -3,8 +3,9 @@
 use crate::board::poll;
 use crate::support::{Kid, Name, start};
 use crate::{Stage, turn};
+use shmkit::memory::Memory;
 use shmkit::shared_memory::{Shmem, ShmemConf};
-use shmkit::{Error, GetError, Memory, Queue, ShmemMemory, Value, inspect, sweep};
+use shmkit::{Error, GetError, Queue, ShmemMemory, Value, inspect, sweep};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

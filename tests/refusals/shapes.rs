@@ -3,7 +3,8 @@
 use crate::support::{Name, Watchdog};
 use crate::{LIMIT, refused};
 use shmkit::bytemuck::{Pod, Zeroable};
-use shmkit::{Array, Error, HeapMemory, Place, Queue, Value, inspect, unlink};
+use shmkit::memory::HeapMemory;
+use shmkit::{Array, Error, Place, Queue, Value, inspect, unlink};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 

@@ -2,8 +2,9 @@
 
 use crate::support::{Name, Watchdog};
 use crate::{LIMIT, refused, sandbox};
+use shmkit::memory::Memory;
 use shmkit::shared_memory::{Shmem, ShmemConf};
-use shmkit::{Error, Memory, Result, ShmemMemory, Value, unlink};
+use shmkit::{Error, Result, ShmemMemory, Value, unlink};
 use std::path::Path;
 use std::sync::Arc;
 

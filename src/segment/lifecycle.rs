@@ -1,0 +1,426 @@
+//! The life of a segment: built in private, published at once, opened with care, removed by the
+//! last one out.
+//!
+//! | stage | what happens | what a death here leaves |
+//! |---|---|---|
+//! | build | a file without a name: reserved, mapped, header and contents written, hold taken | nothing |
+//! | publish | `link` to the name, which fails if it is taken | nothing, or a whole segment: an orphan |
+//! | use | others open it, and hold it too | an orphan, once nobody holds it |
+//! | leave | unmap; in the gate: nobody else holds it → the name is removed (`hold::last`) | an orphan, or nothing |
+//!
+//! An *orphan* is a segment that is not persistent, has a name, and is held by nobody. The next
+//! create or open of that name removes it, and so does `sweep`.
+//!
+//! Invariants:
+//! 1. *A name leads to a complete segment or to none*: it is linked after everything is written.
+//! 2. *A published segment that is not an orphan is held*: the creator's hold is older than the
+//!    name; a hold is taken inside the gate, by a name after a look that it still leads there; and the
+//!    name is removed inside the gate, after a look that nobody holds.
+//! 3. *Nobody removes another's name*: every removal happens inside the gate of the very file that
+//!    the name leads to, after looking that it does. To put a successor there, somebody would have
+//!    to remove the name first, and so be in that same gate.
+//! 4. *A file whose first bytes are not a sound header of a layout we know is never written to,
+//!    mapped, or removed.*
+
+mod draft;
+mod name;
+
+pub(crate) use draft::sweep_hidden;
+pub(crate) use name::{behind_descriptor, enter_gate, flaw_error, open_existing, read_header};
+
+use crate::error::{Error, Result};
+use crate::os::{self, FileStatus};
+use crate::segment::hold::{self, Exclusive, GATE_TIMEOUT, Hold, UnlinkOnLast};
+use crate::segment::layout::{BODY, Header, HeaderError, NEXT_HOLDER, Shape};
+use crate::segment::memory::Memory;
+use crate::segment::place::{Place, Target};
+use crate::sync::{Deadline, HolderState, Liveness};
+use draft::Draft;
+use memmap2::MmapRaw;
+use name::{Name, clear_name, remove, stalled, standing_of_name};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// An open segment, mapped and held.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// `None` only while being dropped.
+    map: Option<MmapRaw>,
+    hold: Arc<Hold>,
+    label: String,
+    has_name: bool,
+}
+
+/// What a new segment is to be.
+#[derive(Debug)]
+pub(crate) struct Blueprint<'a> {
+    pub(crate) shape: Shape,
+    /// Bytes of the whole segment.
+    pub(crate) total_len: usize,
+    /// What stands in it from the start, and at which offset; the rest is zero.
+    pub(crate) contents: (usize, &'a [u8]),
+}
+
+impl Segment {
+    /// Builds a segment and publishes it under the place's name, if that has one.
+    pub(crate) fn create(place: &Place, blueprint: &Blueprint<'_>) -> Result<Self> {
+        let mut exclusive = hold::exclusive();
+        let label = place.label();
+        match place.target()? {
+            Target::Fd(_) => Err(Error::Unsupported {
+                place: label,
+                what: "a descriptor leads to a segment that exists; open it",
+            }),
+            Target::Anonymous => {
+                let file = os::create_in_memory()
+                    .map_err(|error| Error::from_os(&label, "create a file in memory", error))?;
+                let segment = Self::build(&mut exclusive, place, file, None, blueprint)?;
+                match segment.with_file(os::seal_size) {
+                    Ok(()) => Ok(segment),
+                    Err(error) => {
+                        segment.discard(exclusive);
+                        Err(Error::from_os(&label, "seal the size", error))
+                    }
+                }
+            }
+            Target::Path(path) => {
+                let deadline = Deadline::after(GATE_TIMEOUT);
+                // Looked at before the work of building, and again whenever publishing fails.
+                clear_name(&exclusive, &label, &path, deadline)?;
+                let draft = Draft::new(&exclusive, &label, &path, deadline)?;
+                let file = draft.open_file(&label)?;
+                let mut segment = Self::build(&mut exclusive, place, file, Some(&path), blueprint)?;
+                // A deadline of its own: building may have taken longer than one at a gate does.
+                let deadline = Deadline::after(GATE_TIMEOUT);
+                let published = segment.publish(&exclusive, &draft, &label, &path, deadline);
+                drop(draft); // its hidden name is ours only as long as we hold the file
+                if let Err(error) = published {
+                    segment.discard(exclusive);
+                    return Err(error);
+                }
+                segment.has_name = true;
+                if !place.is_persistent() {
+                    segment.hold.unlink_on_last(UnlinkOnLast::At(path));
+                }
+                Ok(segment)
+            }
+        }
+    }
+
+    /// Gives a complete segment its name, if that is free, or leads to what a crash left.
+    fn publish(
+        &self,
+        exclusive: &Exclusive,
+        draft: &Draft,
+        label: &str,
+        path: &Path,
+        deadline: Deadline,
+    ) -> Result<()> {
+        while let Err(error) = self.with_file(|file| draft.publish(file, path)) {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                return Err(Error::from_os(label, "publish the segment", error));
+            }
+            if deadline.left().is_none() {
+                return Err(stalled(label));
+            }
+            clear_name(exclusive, label, path, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Drops a segment while the process-wide lock is held, which its drop takes for itself.
+    fn discard(self, exclusive: Exclusive) {
+        drop(exclusive);
+        drop(self);
+    }
+
+    /// Everything up to, and without, the name.
+    fn build(
+        exclusive: &mut Exclusive,
+        place: &Place,
+        file: File,
+        path: Option<&Path>,
+        blueprint: &Blueprint<'_>,
+    ) -> Result<Self> {
+        let label = place.label();
+        let failed = |op| {
+            let label = label.clone();
+            move |error| Error::from_os(&label, op, error)
+        };
+        let len = blueprint.total_len as u64;
+        // Opened again while the mode allows it, whatever it is to be.
+        os::set_mode(&file, OWNERS).map_err(failed("set the mode"))?;
+        let apart = open_apart(&file, None).map_err(failed("open the segment again"))?;
+        os::set_mode(&file, place.mode_bits()).map_err(failed("set the mode"))?;
+        reserve(&file, len, &label)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let header = Header::new(
+            &blueprint.shape,
+            len,
+            place.is_persistent() && path.is_some(),
+            std::process::id(),
+            now.map_or(0, |since| since.as_nanos().try_into().unwrap_or(u64::MAX)),
+        );
+        // Through the descriptor, before the mapping is there: no other process knows the file.
+        let (offset, contents) = blueprint.contents;
+        let pieces: [(usize, &[u8]); 3] = [
+            (0, bytemuck::bytes_of(&header)),
+            (NEXT_HOLDER, &hold::FIRST_COUNTER.to_le_bytes()),
+            (offset, contents),
+        ];
+        for (at, bytes) in pieces {
+            file.write_all_at(bytes, at as u64)
+                .map_err(failed("write the segment"))?;
+        }
+        Self::attach(exclusive, label, file, &apart, path, blueprint.total_len)
+    }
+
+    /// Maps a sound segment's file through `apart`, and becomes a holder through `file`.
+    fn attach(
+        exclusive: &mut Exclusive,
+        label: String,
+        file: File,
+        apart: &File,
+        path: Option<&Path>,
+        len: usize,
+    ) -> Result<Self> {
+        let map = os::map(apart, len)
+            .map_err(|error| Error::from_os(&label, "map the segment", error))?;
+        let counter = counter_of(&map);
+        let path = path.map(Path::to_owned);
+        // SAFETY: `counter` lies in the mapping of this file, which `drop` unmaps after `leave`.
+        let held = unsafe { Hold::take(exclusive, file, counter, path) };
+        let hold = held.map_err(|error| hold::refusal(&label, error))?;
+        Ok(Self {
+            map: Some(map),
+            hold,
+            label,
+            has_name: false,
+        })
+    }
+
+    /// Opens what the place leads to, if it is a segment that `accept` finds right. Nothing of it is
+    /// touched before that.
+    pub(crate) fn open(
+        place: &Place,
+        accept: impl Fn(&Header) -> Result<(), HeaderError>,
+    ) -> Result<(Self, Header)> {
+        let mut exclusive = hold::exclusive();
+        let label = place.label();
+        let deadline = Deadline::after(GATE_TIMEOUT);
+        match place.target()? {
+            Target::Anonymous => Err(Error::Unsupported {
+                place: label,
+                what: "an anonymous segment has no name to open it by; pass on its descriptor",
+            }),
+            Target::Fd(fd) => {
+                let failed = |error| Error::from_os(&label, "reopen the descriptor", error);
+                let given = behind_descriptor(fd, &label)?;
+                let file = os::reopen(given.as_fd(), None).map_err(failed)?;
+                drop(given); // its description may be others' too, and their locks its own
+                let header = read_header(&file, &label)?;
+                accept(&header).map_err(|flaw| flaw_error(&label, flaw))?;
+                let len = mappable(&header, &label)?;
+                let apart = open_apart(&file, None).map_err(failed)?;
+                // Whether a name leads there is all the same; nobody is just removing one.
+                let gate = match FileStatus::of(&file).map_err(failed)?.links {
+                    0 => None,
+                    _ => {
+                        let copy = file.try_clone().map_err(failed)?;
+                        Some(enter_gate(&exclusive, copy, &label, deadline)?)
+                    }
+                };
+                let segment = Self::attach(&mut exclusive, label, file, &apart, None, len)?;
+                drop(gate);
+                if !header.is_persistent() {
+                    segment.hold.unlink_on_last(UnlinkOnLast::Wherever);
+                }
+                Ok((segment, header))
+            }
+            Target::Path(path) => loop {
+                let file = open_existing(&path, &label, true)?;
+                let header = read_header(&file, &label)?;
+                // The file goes into the hold while this is in the gate.
+                let copy = file
+                    .try_clone()
+                    .map_err(|error| Error::from_os(&label, "copy a descriptor", error))?;
+                let gate = enter_gate(&exclusive, copy, &label, deadline)?;
+                match standing_of_name(&file, &path, &label, &header)? {
+                    Name::LeadsElsewhere if deadline.left().is_none() => {
+                        return Err(stalled(&label));
+                    }
+                    Name::LeadsElsewhere => continue,
+                    Name::Orphan => {
+                        remove(&path, &label)?;
+                        return Err(Error::NotFound { place: label });
+                    }
+                    Name::InUse => {}
+                }
+                accept(&header).map_err(|flaw| flaw_error(&label, flaw))?;
+                let len = mappable(&header, &label)?;
+                let apart = open_apart(&file, Some(&path))
+                    .map_err(|error| Error::from_os(&label, "open the segment again", error))?;
+                let mut segment =
+                    Self::attach(&mut exclusive, label, file, &apart, Some(&path), len)?;
+                drop(gate);
+                segment.has_name = true;
+                if !header.is_persistent() {
+                    segment.hold.unlink_on_last(UnlinkOnLast::At(path));
+                }
+                return Ok((segment, header));
+            },
+        }
+    }
+
+    fn with_file<R>(&self, f: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+        f(self.hold.fd().ok_or(io::ErrorKind::NotFound)?)
+    }
+}
+
+/// The mode of a file that is not published yet.
+const OWNERS: u32 = 0o600;
+
+/// Another open file description of the same file, for its mapping alone.
+///
+/// Every mapping keeps its open file description, and the locks on that, and a forked child inherits
+/// the mappings: if the hold's own were mapped, a dead parent would look alive through its child.
+/// Where there is no way to the file (no /proc), forks can't renew holds either, and it is shared.
+fn open_apart(file: &File, path: Option<&Path>) -> io::Result<File> {
+    match os::reopen(file.as_fd(), path) {
+        Ok(apart) if FileStatus::of(&apart)?.id == FileStatus::of(file)?.id => Ok(apart),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => file.try_clone(),
+    }
+}
+
+/// The counter of holder numbers in a mapped segment.
+fn counter_of(map: &MmapRaw) -> NonNull<AtomicU64> {
+    assert!(map.len() >= BODY, "a sound header is at least this long");
+    let counter = map.as_mut_ptr().wrapping_add(NEXT_HOLDER);
+    NonNull::new(counter.cast()).expect("no mapping begins at address 0")
+}
+
+fn mappable(header: &Header, label: &str) -> Result<usize> {
+    usize::try_from(header.total_len()).map_err(|_| Error::InvalidSize {
+        place: label.to_owned(),
+        found: format!("{} bytes", header.total_len()),
+        expected: "a length that fits the address space",
+    })
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        let mut exclusive = hold::exclusive();
+        let leaving = self.hold.leave(&mut exclusive);
+        self.map = None;
+        if let Some(leaving) = leaving {
+            self.hold.finish(&exclusive, &leaving);
+        }
+    }
+}
+
+impl Liveness for Segment {
+    fn holder_state(&self, number: u64) -> HolderState {
+        self.hold.holder_state(number)
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        self.hold.identity()
+    }
+}
+
+// SAFETY: a mapping is aligned to a page, stays until `drop`, and is reached through `base` alone;
+// numbers are drawn once (hold, invariant 1), and dead means that the kernel closed the holder's
+// file (hold, invariant 2).
+unsafe impl Memory for Segment {
+    fn base(&self) -> NonNull<u8> {
+        let map = self.map.as_ref().expect("mapped until dropped");
+        NonNull::new(map.as_mut_ptr()).expect("no mapping begins at address 0")
+    }
+
+    fn len(&self) -> usize {
+        self.map.as_ref().map_or(0, MmapRaw::len)
+    }
+
+    fn number(&self) -> &AtomicU64 {
+        self.hold.number()
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.has_name.then_some(self.label.as_str())
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.hold.fd()
+    }
+}
+
+fn reserve(file: &File, len: u64, label: &str) -> Result<()> {
+    let no_space = |available| Error::NoSpace {
+        place: label.to_owned(),
+        needed: len,
+        available,
+    };
+    let failed = |error| Error::from_os(label, "reserve memory", error);
+    let free = os::free_space(file).map_err(failed)?;
+    let limit = os::file_size_limit().map_err(failed)?;
+    let free = free.into_iter().chain(limit).min();
+    // A hopeless request fails before it has filled what there is, or a signal ends the process.
+    if free.is_some_and(|free| free < len) {
+        return Err(no_space(free));
+    }
+    match os::reserve(file, len) {
+        Err(error) if os::is_full(&error) => Err(no_space(free)),
+        reserved => reserved.map_err(failed),
+    }
+}
+
+/// Removes the name at `path` if it leads to a segment nobody holds; the header it had, if so.
+pub(crate) fn remove_orphan(path: &Path, label: &str) -> Result<Option<Header>> {
+    let exclusive = hold::exclusive();
+    let file = open_existing(path, label, true)?;
+    let header = read_header(&file, label)?;
+    let _gate = enter_gate(&exclusive, &file, label, Deadline::after(GATE_TIMEOUT))?;
+    match standing_of_name(&file, path, label, &header)? {
+        Name::Orphan => remove(path, label).map(|()| Some(header)),
+        Name::InUse | Name::LeadsElsewhere => Ok(None),
+    }
+}
+
+/// Removes a segment's name at once, whoever holds it: holders go on with what they have, and the
+/// name is free for a new segment. The memory ends with its last holder.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is none; [`Error::Foreign`], [`Error::Corrupt`] or
+/// [`Error::Mismatch`] for anything but a sound segment of a known layout, which is left as it was;
+/// [`Error::PermissionDenied`]; [`Error::Stalled`]; [`Error::Unsupported`] for a place without a
+/// name.
+pub fn unlink(place: impl Into<Place>) -> Result<()> {
+    let place = place.into();
+    let label = place.label();
+    let Target::Path(path) = place.target()? else {
+        return Err(Error::Unsupported {
+            place: label,
+            what: "it has no name to remove",
+        });
+    };
+    let exclusive = hold::exclusive();
+    let deadline = Deadline::after(GATE_TIMEOUT);
+    loop {
+        let file = open_existing(&path, &label, true)?;
+        let header = read_header(&file, &label)?;
+        let _gate = enter_gate(&exclusive, &file, &label, deadline)?;
+        match standing_of_name(&file, &path, &label, &header)? {
+            Name::InUse | Name::Orphan => return remove(&path, &label),
+            Name::LeadsElsewhere if deadline.left().is_none() => return Err(stalled(&label)),
+            Name::LeadsElsewhere => {}
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! A new segment's file before it has its name: out of sight, and gone if its creator dies.
+
+use super::name::{enter_gate, ignore_absence, remove, stalled};
+use crate::error::{Error, Result};
+use crate::os;
+use crate::segment::hold::{self, Exclusive, GATE_TIMEOUT};
+use crate::segment::layout::MAGIC;
+use crate::sync::Deadline;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// How a new file stays out of sight.
+#[derive(Debug)]
+pub(super) enum Draft {
+    /// It has no name at all.
+    Unnamed(File),
+    /// For filesystems without such files, and systems without /proc: a name of its own, derived
+    /// from the target's so that the next create finds what a crash left.
+    ///
+    /// *While the file is held, its hidden name is the creator's to remove, and nobody else's*: the
+    /// hold is older than the look, in the file's gate, that the name still leads to it; others remove
+    /// the name in that same gate, after a look that nobody holds. The creator removes it before it
+    /// ends its hold, so it can't hit a successor's.
+    Hidden(File, PathBuf),
+}
+
+impl Draft {
+    pub(super) fn new(
+        exclusive: &Exclusive,
+        label: &str,
+        path: &Path,
+        deadline: Deadline,
+    ) -> Result<Self> {
+        match os::open_unnamed(folder_of(path)) {
+            Ok(file) if os::can_link_unnamed() => Ok(Self::Unnamed(file)),
+            Err(error) if !os::is_unnamed_refusal(&error) => Err(not_created(label, error)),
+            _ => Self::hidden(exclusive, label, path, deadline),
+        }
+    }
+
+    /// A file under a hidden name, held from inside its gate on: whoever finds one that nobody
+    /// holds may remove it.
+    fn hidden(exclusive: &Exclusive, label: &str, path: &Path, deadline: Deadline) -> Result<Self> {
+        let hidden = hidden_name(path);
+        let failed = |op| move |error| Error::from_os(label, op, error);
+        while deadline.left().is_some() {
+            match os::create_exclusive(&hidden) {
+                Ok(file) => {
+                    let gate = enter_gate(exclusive, &file, label, deadline)?;
+                    hold::lock_first_number(file.as_fd()).map_err(failed("lock a new file"))?;
+                    let found = os::leads_to(&hidden, &file);
+                    drop(gate);
+                    if found.map_err(failed("look at a new file"))? {
+                        return Ok(Self::Hidden(file, hidden));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    reclaim_hidden(exclusive, label, &hidden, deadline)?;
+                }
+                Err(error) => return Err(not_created(label, error)),
+            }
+        }
+        Err(stalled(label))
+    }
+
+    /// One more descriptor for the same open file, which the segment will own.
+    pub(super) fn open_file(&self, label: &str) -> Result<File> {
+        let (Self::Unnamed(file) | Self::Hidden(file, _)) = self;
+        file.try_clone()
+            .map_err(|error| Error::from_os(label, "copy a descriptor", error))
+    }
+
+    pub(super) fn publish(&self, file: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+        match self {
+            Self::Unnamed(_) => os::link_unnamed(file, path),
+            Self::Hidden(_, hidden) => os::link(hidden, path),
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Self::Hidden(file, hidden) = self
+            && os::leads_to(hidden, file).unwrap_or(false)
+        {
+            let _ = os::unlink(hidden);
+        }
+    }
+}
+
+/// Where nothing was found, that is not the segment, which was not there yet.
+fn not_created(label: &str, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::Os {
+            place: label.to_owned(),
+            op: "find its folder",
+            source: error,
+        },
+        _ => Error::from_os(label, "create a file", error),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().expect("an absolute path to a file")
+}
+
+/// What hidden names begin with.
+const HIDDEN: &str = ".shmkit~";
+
+fn hidden_name(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(HIDDEN);
+    name.push(path.file_name().unwrap_or_default());
+    path.with_file_name(name)
+}
+
+/// Removes a hidden file that a crash left: one that nobody holds. A file that is not the beginning
+/// of a segment stays.
+fn reclaim_hidden(
+    exclusive: &Exclusive,
+    label: &str,
+    hidden: &Path,
+    deadline: Deadline,
+) -> Result<()> {
+    let Some(file) = ignore_absence(os::open(hidden, true))
+        .map_err(|error| Error::from_os(label, "open a hidden file", error))?
+    else {
+        return Ok(());
+    };
+    let failed = |error| Error::from_os(label, "look at a hidden file", error);
+    let mut magic = [0; MAGIC.len()];
+    let read = file.read_at(&mut magic, 0).map_err(failed)?;
+    if read > 0 && magic != [0; MAGIC.len()] && magic != MAGIC {
+        return Err(Error::AlreadyExists {
+            place: label.to_owned(),
+            by: "a hidden file that is not a segment",
+        });
+    }
+    let _gate = enter_gate(exclusive, &file, label, deadline)?;
+    if !hold::is_held_by_others(file.as_fd()).map_err(failed)? {
+        if os::leads_to(hidden, &file).map_err(failed)? {
+            remove(hidden, label)?;
+        }
+        return Ok(());
+    }
+    Err(Error::AlreadyExists {
+        place: label.to_owned(),
+        by: "another process that is creating it",
+    })
+}
+
+/// Removes what a crash left under a hidden name in the folder of named segments; whether `name`
+/// is such a name at all.
+pub(crate) fn sweep_hidden(path: &Path, label: &str) -> Result<bool> {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    if !name.starts_with(HIDDEN.as_bytes()) {
+        return Ok(false);
+    }
+    let exclusive = hold::exclusive();
+    let deadline = Deadline::after(GATE_TIMEOUT);
+    reclaim_hidden(&exclusive, label, path, deadline).map(|()| true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Blueprint, Segment, open_existing};
+    use super::*;
+    use crate::os::FileStatus;
+    use crate::segment::layout::{Kind, Shape, Tag};
+    use crate::segment::place::Place;
+
+    fn blueprint() -> Blueprint<'static> {
+        Blueprint {
+            shape: Shape {
+                kind: Kind::Value,
+                elem_size: 8,
+                elem_align: 8,
+                capacity: Some(1),
+                tag: Tag::of_text("u64"),
+            },
+            total_len: 1024,
+            contents: (1000, b"here"),
+        }
+    }
+
+    /// What systems without unnamed files do, on one that has them.
+    #[test]
+    fn a_hidden_draft_is_published_whole_and_reclaimed_after_a_crash() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("draft");
+        let hidden = hidden_name(&path);
+        let wait = || Deadline::after(GATE_TIMEOUT);
+        let draft = || Draft::hidden(&hold::exclusive(), "draft", &path, wait());
+
+        // Two creators at once: the second is told, and the first one's file stays.
+        let first = draft().unwrap();
+        let refused = draft().unwrap_err();
+        assert!(matches!(refused, Error::AlreadyExists { .. }), "{refused}");
+        assert!(os::leads_to(&hidden, &first_file(&first)).unwrap());
+
+        // A creator that died: nobody holds its hidden file any more, and the next one removes it.
+        let Draft::Hidden(file, _) = &first else {
+            unreachable!()
+        };
+        let crashed = open_existing(&hidden, "draft", false).unwrap();
+        hold::unlock_first_number(file.as_fd()).unwrap();
+        let second = draft().unwrap();
+        assert!(!os::leads_to(&hidden, &crashed).unwrap());
+        assert_eq!(FileStatus::of(&crashed).unwrap().links, 0);
+        std::mem::forget(first);
+
+        // Publishing gives it its name, and dropping the draft takes the hidden one away, which is
+        // nobody else's to do meanwhile.
+        let place = Place::file(&path).persistent(false);
+        let segment = Segment::build(
+            &mut hold::exclusive(),
+            &place,
+            second.open_file("draft").unwrap(),
+            Some(&path),
+            &blueprint(),
+        )
+        .unwrap();
+        segment
+            .with_file(|file| second.publish(file, &path))
+            .unwrap();
+        let refused = draft().unwrap_err();
+        assert!(matches!(refused, Error::AlreadyExists { .. }), "{refused}");
+        assert!(hidden.exists());
+        drop(second);
+        assert!(!hidden.exists());
+        let (opened, _) = Segment::open(&place, |_| Ok(())).unwrap();
+        drop(segment);
+        drop(opened);
+        assert!(!path.exists());
+    }
+
+    fn first_file(draft: &Draft) -> File {
+        draft.open_file("draft").unwrap()
+    }
+}

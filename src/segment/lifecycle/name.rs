@@ -1,0 +1,198 @@
+//! Looking at what stands under a name, and deciding about it: in the gate of the file that the name
+//! leads to (segment, invariant 3), and never about a file that is not a sound segment (invariant 4).
+
+use crate::error::{Error, Result};
+use crate::os::{self, FileStatus};
+use crate::segment::hold::{self, Exclusive, GATE_TIMEOUT, Gate};
+use crate::segment::layout::{Header, HeaderError, SEALED};
+use crate::sync::Deadline;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// What stands under a name, seen from inside the gate of a file that was found there.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// The name leads to another file by now, or to none.
+    LeadsElsewhere,
+    /// It leads to this file, which nobody (else) holds, and which ends with its holders.
+    Orphan,
+    /// It leads to this file, which is held or persistent.
+    InUse,
+}
+
+fn name_of(file: &File, path: &Path, persistent: bool) -> io::Result<Name> {
+    Ok(if !os::leads_to(path, file)? {
+        Name::LeadsElsewhere
+    } else if persistent || hold::is_held_by_others(file.as_fd())? {
+        Name::InUse
+    } else {
+        Name::Orphan
+    })
+}
+
+pub(super) fn standing_of_name(
+    file: &File,
+    path: &Path,
+    label: &str,
+    header: &Header,
+) -> Result<Name> {
+    name_of(file, path, header.is_persistent())
+        .map_err(|error| Error::from_os(label, "look at the name", error))
+}
+
+pub(crate) fn enter_gate<F: AsFd>(
+    exclusive: &Exclusive,
+    file: F,
+    label: &str,
+    deadline: Deadline,
+) -> Result<Gate<F>> {
+    Gate::enter(exclusive, file, deadline)
+        .map_err(|error| Error::from_os(label, "enter the gate", error))?
+        .ok_or_else(|| stalled(label))
+}
+
+pub(super) fn stalled(label: &str) -> Error {
+    Error::Stalled {
+        place: label.to_owned(),
+        waited: GATE_TIMEOUT,
+    }
+}
+
+/// Removes a name; somebody else's having done so is as good.
+pub(super) fn remove(path: &Path, label: &str) -> Result<()> {
+    match os::unlink(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::from_os(label, "remove the name", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn ignore_absence<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes room for a new segment's name: removes an orphan, refuses everything else.
+pub(super) fn clear_name(
+    exclusive: &Exclusive,
+    label: &str,
+    path: &Path,
+    deadline: Deadline,
+) -> Result<()> {
+    let taken = |by| Error::AlreadyExists {
+        place: label.to_owned(),
+        by,
+    };
+    loop {
+        let file = match open_existing(path, label, true) {
+            Ok(file) => file,
+            Err(Error::NotFound { .. }) => return Ok(()),
+            Err(Error::Foreign { .. }) => return Err(taken("something that is not a segment")),
+            Err(Error::PermissionDenied { .. }) => {
+                return Err(taken("a file that this user can't open"));
+            }
+            Err(error) => return Err(error),
+        };
+        let header = read_header(&file, label).map_err(|error| match error {
+            Error::Foreign { .. } => taken("a file that is not a segment"),
+            Error::Mismatch { .. } => taken("a segment of another layout"),
+            Error::Corrupt { .. } => taken("a damaged segment"),
+            error => error,
+        })?;
+        let _gate = enter_gate(exclusive, &file, label, deadline)?;
+        match standing_of_name(&file, path, label, &header)? {
+            Name::InUse if header.is_persistent() => return Err(taken("a persistent segment")),
+            Name::InUse => return Err(taken("a segment in use")),
+            Name::Orphan => return remove(path, label),
+            Name::LeadsElsewhere if deadline.left().is_none() => return Err(stalled(label)),
+            Name::LeadsElsewhere => {}
+        }
+    }
+}
+
+/// Opens a file that may be a segment.
+pub(crate) fn open_existing(path: &Path, label: &str, write: bool) -> Result<File> {
+    let foreign = |found: &str| Error::Foreign {
+        place: label.to_owned(),
+        found: found.to_owned(),
+    };
+    let file = os::open(path, write).map_err(|error| match error.kind() {
+        _ if os::is_symlink_refusal(&error) => foreign("a symbolic link"),
+        io::ErrorKind::IsADirectory => foreign("a directory"),
+        _ if os::is_device_refusal(&error) => foreign("a socket or a device"),
+        _ => Error::from_os(label, "open", error),
+    })?;
+    regular(file, label)
+}
+
+/// The file behind a descriptor that is passed on, if that may be a segment: not opened again, which
+/// for a pipe or a device is an act.
+pub(crate) fn behind_descriptor(fd: &OwnedFd, label: &str) -> Result<File> {
+    let file = fd
+        .try_clone()
+        .map_err(|error| Error::from_os(label, "copy the descriptor", error))?;
+    regular(File::from(file), label)
+}
+
+fn regular(file: File, label: &str) -> Result<File> {
+    let status = FileStatus::of(&file).map_err(|e| Error::from_os(label, "look at it", e))?;
+    if status.regular {
+        return Ok(file);
+    }
+    Err(Error::Foreign {
+        place: label.to_owned(),
+        found: "something that is not a regular file".into(),
+    })
+}
+
+/// Reads and judges the header, without touching anything.
+pub(crate) fn read_header(file: &File, label: &str) -> Result<Header> {
+    let failed = |error| Error::from_os(label, "read the header", error);
+    let status = FileStatus::of(file).map_err(failed)?;
+    let mut start = [0; SEALED];
+    let mut filled = 0;
+    while filled < SEALED {
+        match file.read_at(&mut start[filled..], filled as u64) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Header::parse(&start[..filled], status.len).map_err(|flaw| flaw_error(label, flaw))
+}
+
+/// Gives a header's flaw the place it was found in.
+pub(crate) fn flaw_error(label: &str, flaw: HeaderError) -> Error {
+    let place = label.to_owned();
+    match flaw {
+        HeaderError::Foreign(found) => Error::Foreign { place, found },
+        HeaderError::Mismatch {
+            what,
+            expected,
+            found,
+        } => Error::Mismatch {
+            place,
+            what,
+            expected,
+            found,
+        },
+        HeaderError::Corrupt {
+            what,
+            expected,
+            found,
+        } => Error::Corrupt {
+            place,
+            what,
+            expected,
+            found,
+        },
+    }
+}

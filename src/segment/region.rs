@@ -1,0 +1,384 @@
+//! [`Region`]: the checked pointer. Control words and elements of one primitive, in whatever
+//! [`Memory`] it lives in.
+
+mod init;
+
+use crate::error::{Error, Result};
+use crate::os;
+use crate::segment::layout::{
+    BODY, Header, HeaderError, Kind, MAGIC, MAX_ALIGN, NEXT_HOLDER, Shape, Tag, align_up,
+};
+use crate::segment::lifecycle::{Blueprint, Segment, flaw_error};
+use crate::segment::memory::Memory;
+use crate::segment::place::Place;
+use crate::sync::{Deadline, Holder, Liveness};
+use bytemuck::Pod;
+use init::{Found, Initializer};
+use std::marker::PhantomData;
+use std::mem::{align_of, size_of};
+use std::os::fd::OwnedFd;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long `open_or_create` goes on where others create and remove the name all the time.
+const RACE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long `open_or_create` goes on where there is no room for the segment it would create.
+const SPACE_TIMEOUT: Duration = Duration::from_millis(200);
+
+// What a second `create_in` finds its memory taken by.
+const BEING_LAID_OUT: &str = "a primitive that somebody is laying out";
+const LAID_OUT: &str = "a primitive that was laid out before";
+const NOT_OURS: &str = "something that is not a segment";
+
+/// The control words of a primitive, as they lie in memory.
+///
+/// # Safety
+/// `repr(C)`; made of atomics alone, so that a reference to it may be shared with writers in other
+/// processes; valid when all its bytes are zero; aligned to at most [`BODY`].
+pub(crate) unsafe trait Body {
+    const KIND: Kind;
+    /// Bytes from one element to the next, for elements of `size` bytes.
+    fn stride(size: u64) -> u64;
+    /// How many strides a primitive of that capacity has.
+    fn strides(capacity: u64) -> u64;
+    /// What the header calls elements of type `T`.
+    fn tag<T>() -> Tag {
+        Tag::of_type::<T>()
+    }
+}
+
+/// Where things lie in a segment of one primitive.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    /// Offset of the first element.
+    data: u64,
+    total_len: u64,
+}
+
+impl Plan {
+    /// `None` where no address space holds it.
+    fn new<T, B: Body>(capacity: u64) -> Option<Self> {
+        let align = (align_of::<T>() as u64).max(8);
+        let data = align_up((BODY + size_of::<B>()) as u64, align)?;
+        let stride = align_up(B::stride(size_of::<T>() as u64), align_of::<T>() as u64)?;
+        let total_len = B::strides(capacity)
+            .checked_mul(stride)?
+            .checked_add(data)?;
+        // What `mmap`, file offsets and Rust's allocations can express.
+        (total_len < i64::MAX as u64).then_some(Self { data, total_len })
+    }
+}
+
+fn shape<T, B: Body>(tag: Tag, capacity: Option<u64>) -> Shape {
+    const {
+        assert!(
+            size_of::<T>() > 0,
+            "shared elements need a size of at least 1 byte"
+        );
+        assert!(
+            align_of::<T>() <= MAX_ALIGN,
+            "shared elements are aligned to at most 4096 bytes"
+        );
+    }
+    Shape {
+        kind: B::KIND,
+        elem_size: size_of::<T>() as u64,
+        elem_align: align_of::<T>() as u64,
+        capacity,
+        tag,
+    }
+}
+
+/// The tag that creator and opener must agree on.
+fn tag<T, B: Body>(place: &Place) -> Result<Tag> {
+    Ok(match place.schema_text()? {
+        Some(schema) => Tag::of_text(schema),
+        None => B::tag::<T>(),
+    })
+}
+
+/// An open primitive: its control words, its elements, and who holds it.
+///
+/// Invariants:
+/// 1. `body` leads to a valid `B`, and `data` to all strides of `capacity` elements, inside the
+///    memory's bytes: checked once, where the region is made, and independent of what anybody
+///    writes later.
+/// 2. `number` and both pointers stay valid as long as `memory` does.
+pub(crate) struct Region<T, B> {
+    body: NonNull<B>,
+    data: NonNull<u8>,
+    number: NonNull<AtomicU64>,
+    capacity: u64,
+    was_created: bool,
+    memory: Arc<dyn Memory>,
+    element: PhantomData<T>,
+}
+
+// SAFETY: the control words are atomics, elements are reached by the primitive's protocol, and the
+// memory itself is `Send` and `Sync`.
+unsafe impl<T, B> Send for Region<T, B> {}
+// SAFETY: as for `Send`.
+unsafe impl<T, B> Sync for Region<T, B> {}
+
+// A panic in user code leaves nothing half done behind a handle: where it ends an `update`, a `get_with`
+// or a reservation, nothing is committed; where it ends an array's guard, the array is poisoned. The
+// memory is asked who lives, and has nothing to do with user code.
+impl<T, B> UnwindSafe for Region<T, B> {}
+impl<T, B> RefUnwindSafe for Region<T, B> {}
+
+impl<T, B> Clone for Region<T, B> {
+    fn clone(&self) -> Self {
+        Self {
+            memory: Arc::clone(&self.memory),
+            ..*self
+        }
+    }
+}
+
+impl<T: Pod, B: Body> Region<T, B> {
+    /// Creates a segment for `capacity` elements, `first` standing where the first element is.
+    pub(crate) fn create(place: &Place, capacity: usize, first: &[u8]) -> Result<Self> {
+        let label = place.label();
+        let plan = Self::plan(&label, capacity)?;
+        let blueprint = Blueprint {
+            shape: shape::<T, B>(tag::<T, B>(place)?, Some(capacity as u64)),
+            total_len: usize::try_from(plan.total_len).expect("checked by the plan, on 64 bits"),
+            contents: (usize::try_from(plan.data).expect("likewise"), first),
+        };
+        let segment = Segment::create(place, &blueprint)?;
+        Ok(Self::new(Arc::new(segment), plan, capacity as u64, true))
+    }
+
+    /// Opens a segment of these elements; of that capacity, if one is given.
+    pub(crate) fn open(place: &Place, capacity: Option<usize>) -> Result<Self> {
+        let capacity = capacity.map(|capacity| capacity as u64);
+        let shape = shape::<T, B>(tag::<T, B>(place)?, capacity);
+        let (segment, header) = Segment::open(place, |header| accept::<T, B>(header, &shape))?;
+        let plan = Plan::new::<T, B>(header.capacity()).expect("accepted just now");
+        Ok(Self::new(Arc::new(segment), plan, header.capacity(), false))
+    }
+
+    /// Opens what is there, or creates it, whatever others do with the name meanwhile.
+    pub(crate) fn open_or_create(place: &Place, capacity: usize, first: &[u8]) -> Result<Self> {
+        Self::plan(&place.label(), capacity)?;
+        if place.is_anonymous() {
+            return Self::create(place, capacity, first);
+        }
+        let (deadline, space) = (
+            Deadline::after(RACE_TIMEOUT),
+            Deadline::after(SPACE_TIMEOUT),
+        );
+        let mut pause = Duration::from_millis(1 + u64::from(std::process::id() % 7));
+        loop {
+            match Self::open(place, Some(capacity)) {
+                Err(Error::NotFound { .. }) => {}
+                opened => return opened,
+            }
+            match Self::create(place, capacity, first) {
+                Err(Error::AlreadyExists { .. }) if deadline.left().is_some() => {}
+                // Perhaps it is the others' drafts of this very segment that fill the filesystem:
+                // all but one of them will be gone in a moment.
+                Err(Error::NoSpace { .. }) if space.left().is_some() => {
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                }
+                created => return created,
+            }
+        }
+    }
+
+    /// Lays the primitive out in memory that is there already, where nobody else did.
+    pub(crate) fn create_in(
+        memory: Arc<dyn Memory>,
+        capacity: usize,
+        first: &[u8],
+    ) -> Result<Self> {
+        let label = label_of(&*memory);
+        let plan = Self::plan(&label, capacity)?;
+        if plan.total_len > memory.len() as u64 {
+            return Err(Error::NoSpace {
+                place: label,
+                needed: plan.total_len,
+                available: Some(memory.len() as u64),
+            });
+        }
+        if memory.number().load(Ordering::Relaxed) == 0 {
+            return Err(Error::Unsupported {
+                place: label,
+                what: "this process could not become a holder of the memory",
+            });
+        }
+        let shape = shape::<T, B>(B::tag::<T>(), Some(capacity as u64));
+        let header = Header::new(&shape, memory.len() as u64, false, std::process::id(), 0);
+        let data = usize::try_from(plan.data).expect("inside the memory");
+        let init = Initializer::begin(&*memory).map_err(|found| Error::AlreadyExists {
+            place: label,
+            by: match found {
+                Found::Nothing | Found::Initializing => BEING_LAID_OUT,
+                Found::Primitive => LAID_OUT,
+                Found::Foreign(_) => NOT_OURS,
+            },
+        })?;
+        init.write(MAGIC.len(), &bytemuck::bytes_of(&header)[MAGIC.len()..]);
+        init.write(data, first);
+        init.publish();
+        Ok(Self::new(memory, plan, capacity as u64, true))
+    }
+
+    /// Finds the primitive that somebody laid out in this memory.
+    pub(crate) fn open_in(memory: Arc<dyn Memory>) -> Result<Self> {
+        let label = label_of(&*memory);
+        let sealed;
+        let word;
+        let start: &[u8] = if memory.len() < BODY {
+            &[] // no room for a header, so nobody laid anything out
+        } else {
+            match init::sealed(&*memory) {
+                Ok(found) => {
+                    sealed = found;
+                    &sealed
+                }
+                Err(Found::Foreign(found)) => {
+                    word = found.to_le_bytes();
+                    &word
+                }
+                Err(_) => return Err(Error::NotFound { place: label }),
+            }
+        };
+        let shape = shape::<T, B>(B::tag::<T>(), None);
+        let header = Header::parse(start, memory.len() as u64)
+            .and_then(|header| accept::<T, B>(&header, &shape).map(|()| header))
+            .map_err(|flaw| flaw_error(&label, flaw))?;
+        let plan = Plan::new::<T, B>(header.capacity()).expect("accepted just now");
+        Ok(Self::new(memory, plan, header.capacity(), false))
+    }
+
+    fn plan(label: &str, capacity: usize) -> Result<Plan> {
+        let plan = Plan::new::<T, B>(capacity as u64).filter(|_| capacity > 0);
+        plan.ok_or_else(|| Error::InvalidSize {
+            place: label.to_owned(),
+            found: format!("{capacity} elements of {} bytes", size_of::<T>()),
+            expected: "at least 1 element, and less than 2^63 bytes in all",
+        })
+    }
+
+    /// `plan` is that of `capacity`, and lies within `memory`.
+    fn new(memory: Arc<dyn Memory>, plan: Plan, capacity: u64, was_created: bool) -> Self {
+        const { assert!(align_of::<B>() <= BODY && BODY.is_multiple_of(align_of::<B>())) };
+        assert!(
+            plan.total_len <= memory.len() as u64,
+            "checked by create and open"
+        );
+        let base = memory.base();
+        let at = |offset: usize| {
+            let pointer = base.as_ptr().wrapping_add(offset);
+            NonNull::new(pointer).expect("inside the memory, which is not at address 0")
+        };
+        Self {
+            body: at(BODY).cast(),
+            data: at(usize::try_from(plan.data).expect("inside the memory")),
+            number: NonNull::from(memory.number()),
+            capacity,
+            was_created,
+            memory,
+            element: PhantomData,
+        }
+    }
+}
+
+/// What a header must say for `Region::new` to be sound, and for the caller's wishes.
+fn accept<T, B: Body>(header: &Header, shape: &Shape) -> Result<(), HeaderError> {
+    header.check(shape)?;
+    let plan = Plan::new::<T, B>(header.capacity()).filter(|_| header.capacity() > 0);
+    match plan {
+        Some(plan) if plan.total_len <= header.total_len() => Ok(()),
+        _ => Err(HeaderError::Corrupt {
+            what: "capacity",
+            expected: format!("what fits into {} bytes", header.total_len()),
+            found: format!(
+                "{} elements of {} bytes",
+                header.capacity(),
+                header.elem_size()
+            ),
+        }),
+    }
+}
+
+fn label_of(memory: &dyn Memory) -> String {
+    memory.name().unwrap_or("(memory)").to_owned()
+}
+
+impl<T, B> Region<T, B> {
+    /// The control words.
+    #[inline]
+    pub(crate) fn body(&self) -> &B {
+        // SAFETY: invariants 1 and 2; a `Body` may be referred to while others write it.
+        unsafe { self.body.as_ref() }
+    }
+
+    /// The first element. What may be done with it is the primitive's protocol.
+    #[inline]
+    pub(crate) fn data(&self) -> NonNull<u8> {
+        self.data
+    }
+
+    /// This process, as a holder of the memory.
+    #[inline]
+    pub(crate) fn holder(&self) -> Holder<'_> {
+        Holder {
+            // SAFETY: invariant 2.
+            number: unsafe { self.number.as_ref() },
+            others: self,
+        }
+    }
+
+    /// Whether it is one: a forked child without a descriptor to spare is not.
+    #[cfg(feature = "serde")] // for pools
+    pub(crate) fn is_held(&self) -> bool {
+        self.memory.number().load(Ordering::Relaxed) != 0
+    }
+
+    /// In elements; at least 1.
+    #[inline]
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.memory.name()
+    }
+
+    pub(crate) fn was_created(&self) -> bool {
+        self.was_created
+    }
+
+    /// A fresh open of the segment's file, to pass on.
+    pub(crate) fn try_clone_fd(&self) -> Result<OwnedFd> {
+        let label = label_of(&*self.memory);
+        let Some(fd) = self.memory.fd() else {
+            return Err(Error::Unsupported {
+                place: label,
+                what: "there is no file behind this memory",
+            });
+        };
+        os::reopen(fd, None)
+            .map(OwnedFd::from)
+            .map_err(|error| Error::from_os(&label, "reopen the segment", error))
+    }
+}
+
+impl<T, B> Liveness for Region<T, B> {
+    fn holder_state(&self, number: u64) -> crate::sync::HolderState {
+        self.memory.holder_state(number)
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        self.memory.identity()
+    }
+}
+
+const _: () = assert!(NEXT_HOLDER + 8 <= BODY);

@@ -1,0 +1,305 @@
+//! [`ShmemMemory`]: a mapping of the crate `shared_memory` as [`Memory`], so that the two meet in one
+//! segment.
+//!
+//! A `Shmem` is a file in /dev/shm, mapped. What it lacks is the knowledge of who is alive: that comes
+//! from a hold on the same file, through an open file description of our own, as for every segment.
+//!
+//! | stage | what happens | what a death here leaves |
+//! |---|---|---|
+//! | hold | the name is opened again; it must lead to the mapped file; reserved; in the gate: hold taken | what `shared_memory` leaves: the name |
+//! | use | `create_in` or `open_in`: a segment like any other, that `open` finds by its name | an orphan, once nobody holds it |
+//! | leave | in the gate: the `Shmem`'s owner, or the last one out, removes the name | an orphan, or nothing |
+//!
+//! Invariants:
+//! 1. *The hold is on the file that is mapped*: its device and inode are those of the mapping.
+//! 2. *The mapping outlives the hold*: `drop` leaves first. It was made through the `Shmem`'s own
+//!    descriptor, so a forked child that inherits it keeps nothing of the hold (`hold`, invariant 3).
+//! 3. *The counter of holders is begun once*, by CAS from zero, and only where nothing was laid out:
+//!    where something was, a counter of zero is damage, not a beginning.
+
+use crate::error::{Error, Result};
+use crate::os::{self, FileStatus};
+use crate::segment::hold::{self, FIRST_COUNTER, GATE_TIMEOUT, Gate, Hold};
+use crate::segment::layout::{BODY, COMPLETE, Header, INITIALIZING, NEXT_HOLDER};
+use crate::segment::lifecycle::{enter_gate, flaw_error, open_existing, read_header};
+use crate::segment::memory::Memory;
+use crate::segment::place::{Place, Target};
+use crate::sync::{Deadline, HolderState, Liveness};
+use shared_memory::Shmem;
+use std::fmt;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A [`shared_memory::Shmem`], held: what a value or a queue can be laid out in, or found in.
+/// Needs the feature `shared_memory`.
+///
+/// ```
+/// use shmkit::{Queue, ShmemMemory, shared_memory::ShmemConf};
+/// use std::sync::Arc;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("doc-shmem-{}", std::process::id());
+/// let shmem = ShmemConf::new().os_id(&name).size(4096).create()?;
+/// // SAFETY: new, so zeros; nobody uses its bytes but through this crate.
+/// let memory = unsafe { ShmemMemory::new(shmem) }?;
+/// let jobs = Queue::<u64>::create_in(Arc::new(memory), 64)?;
+///
+/// // Any program opens it by name, as if it had been created so ...
+/// Queue::<u64>::open(&name)?.put(42)?;
+///
+/// // ... or through a `Shmem` of its own; and so it would one that was created by name.
+/// let shmem = ShmemConf::new().os_id(&name).open()?;
+/// // SAFETY: as above.
+/// let memory = unsafe { ShmemMemory::new(shmem) }?;
+/// assert_eq!(Queue::<u64>::open_in(Arc::new(memory))?.get()?, 42);
+/// # drop(jobs);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Who holds, and who removes the name
+///
+/// A `Shmem` alone holds nothing: as long as a laid-out segment is not in a `ShmemMemory`, or opened
+/// by its name, somewhere, it is what a crash left, and [`sweep`](crate::sweep) or the next `create`
+/// or `open` of its name removes it.
+///
+/// The name goes with the `Shmem`'s owner, whoever else still uses the memory: whoever has it open
+/// goes on with what they have, as after [`unlink`](crate::unlink). Where no owner lives, the last one
+/// out removes the name of whatever was laid out. A forked child is not the owner, although its copy
+/// says so; and a name that leads to another file by now stays.
+pub struct ShmemMemory {
+    base: NonNull<u8>,
+    len: usize,
+    hold: Arc<Hold>,
+    /// The number that this was made with. A forked child has another.
+    first_number: u64,
+    label: String,
+    path: PathBuf,
+    /// `None` only while being dropped.
+    kept: Option<Kept>,
+}
+
+/// The mapping and, for its owner, the right to the name. Not used by reference.
+struct Kept(Shmem);
+
+// SAFETY: a `Shmem` is an address, a descriptor and texts; what its drop does (unmap, unlink, close)
+// any thread may do.
+unsafe impl Send for Kept {}
+// SAFETY: nothing uses it by reference.
+unsafe impl Sync for Kept {}
+
+// SAFETY: `base` leads to memory that is shared by the rules of `Memory`; the rest is `Send`.
+unsafe impl Send for ShmemMemory {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for ShmemMemory {}
+
+impl ShmemMemory {
+    /// Becomes a holder of the memory, by opening its `os_id` again, and reserves all of it, which
+    /// `shared_memory` does not. On an error the `Shmem` is dropped.
+    ///
+    /// # Safety
+    /// The bytes are zero, or a segment of this crate; and as long as anybody uses that, in any
+    /// process, they are written through this crate alone: not through `as_ptr` or `as_slice_mut` of
+    /// this or another `Shmem`, not by a lock or an event of `raw_sync`. No more is asked than
+    /// [`Memory`] asks; but in memory that came without a header nobody except its user can know it.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] for less than 512 bytes, or where the filesystem can't hold all of it;
+    /// [`Error::Foreign`] if the name leads to another file by now, or something else was written;
+    /// [`Error::NotFound`] if it leads nowhere; [`Error::Corrupt`]; [`Error::InvalidName`] for an
+    /// `os_id` that can't be the name of a segment ([`Place::named`]); [`Error::PermissionDenied`],
+    /// [`Error::Stalled`], [`Error::Os`].
+    pub unsafe fn new(mut shmem: Shmem) -> Result<Self> {
+        // The C library strips it too.
+        let place = Place::named(shmem.get_os_id().trim_start_matches('/'));
+        let label = place.label();
+        let Target::Path(path) = place.target()? else {
+            unreachable!("a named place is a path");
+        };
+        let len = shmem.len();
+        if len < BODY {
+            return Err(Error::NoSpace {
+                place: label,
+                needed: BODY as u64,
+                available: Some(len as u64),
+            });
+        }
+        let base = NonNull::new(shmem.as_ptr()).expect("no mapping begins at address 0");
+        let mut exclusive = hold::exclusive();
+        let file = open_existing(&path, &label, true)?;
+        let is_mapped = os::mapped_file(base).and_then(|id| Ok(id == FileStatus::of(&file)?.id));
+        if !is_mapped.map_err(|error| Error::from_os(&label, "see what is mapped", error))? {
+            return Err(leads_elsewhere(&mut shmem, label));
+        }
+        let counter = begin(&file, base, len, &label)?;
+        // The file goes into the hold while this is in the gate.
+        let copy = file
+            .try_clone()
+            .map_err(|error| Error::from_os(&label, "copy a descriptor", error))?;
+        let gate = enter_gate(&exclusive, copy, &label, Deadline::after(GATE_TIMEOUT))?;
+        let is_there = os::leads_to(&path, &file);
+        if !is_there.map_err(|error| Error::from_os(&label, "look at the name", error))? {
+            return Err(leads_elsewhere(&mut shmem, label));
+        }
+        // SAFETY: `counter` lies in the mapping of this file (invariant 1), which `drop` unmaps after
+        // `leave`.
+        let held = unsafe { Hold::take(&mut exclusive, file, counter, Some(path.clone())) };
+        let hold = held.map_err(|error| hold::refusal(&label, error))?;
+        drop(gate);
+        Ok(Self {
+            base,
+            len,
+            first_number: hold.number().load(Ordering::Relaxed),
+            hold,
+            label,
+            path,
+            kept: Some(Kept(shmem)),
+        })
+    }
+}
+
+/// The error for a name that does not lead to what is mapped; nor is it the `Shmem`'s to remove then.
+fn leads_elsewhere(shmem: &mut Shmem, label: String) -> Error {
+    shmem.set_owner(false);
+    Error::Foreign {
+        place: label,
+        found: "another file than the one that is mapped".into(),
+    }
+}
+
+/// Sees that the bytes are a segment, or may become one, and are really there. Returns the counter of
+/// holders, begun.
+fn begin(file: &File, base: NonNull<u8>, len: usize, label: &str) -> Result<NonNull<AtomicU64>> {
+    let status = FileStatus::of(file).map_err(|e| Error::from_os(label, "look at it", e))?;
+    if status.len != len as u64 {
+        return Err(Error::Corrupt {
+            place: label.to_owned(),
+            what: "length",
+            expected: format!("{len} bytes"),
+            found: format!("{} bytes", status.len),
+        });
+    }
+    // SAFETY: the mapping is longer than a header, and aligned to a page; an atomic may be shared.
+    let first: &AtomicU64 = unsafe { base.cast().as_ref() };
+    let first = first.load(Ordering::Acquire);
+    if first != COMPLETE {
+        if first != 0 && first & INITIALIZING == 0 {
+            let foreign = Header::parse(&first.to_le_bytes(), status.len);
+            foreign.map_err(|flaw| flaw_error(label, flaw))?;
+        }
+        reserve(file, status.len, label)?;
+    }
+    let counter = base.as_ptr().wrapping_add(NEXT_HOLDER);
+    let counter = NonNull::new(counter.cast::<AtomicU64>()).expect("inside the mapping");
+    if first == 0 {
+        // SAFETY: as for the first word.
+        let counter = unsafe { counter.as_ref() };
+        // Who comes second finds it begun.
+        let _ = counter.compare_exchange(0, FIRST_COUNTER, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    Ok(counter)
+}
+
+fn reserve(file: &File, len: u64, label: &str) -> Result<()> {
+    os::fill(file, len).map_err(|error| {
+        if os::is_full(&error) {
+            Error::NoSpace {
+                place: label.to_owned(),
+                needed: len,
+                available: os::free_space(file).ok().flatten(),
+            }
+        } else {
+            Error::from_os(label, "reserve memory", error)
+        }
+    })
+}
+
+impl ShmemMemory {
+    /// Whether the name is to be removed now, inside the gate of its file.
+    fn is_last_use(&self, file: &File, is_owner: bool) -> bool {
+        let is_orphan = || {
+            let header = read_header(file, &self.label);
+            let others = hold::is_held_by_others(file.as_fd());
+            header.is_ok_and(|header| !header.is_persistent()) && others.is_ok_and(|held| !held)
+        };
+        os::leads_to(&self.path, file).is_ok_and(|leads| leads) && (is_owner || is_orphan())
+    }
+}
+
+impl Drop for ShmemMemory {
+    fn drop(&mut self) {
+        let mut exclusive = hold::exclusive();
+        let is_fork = self.hold.number().load(Ordering::Relaxed) != self.first_number;
+        let leaving = self.hold.leave(&mut exclusive);
+        let Some(Kept(mut shmem)) = self.kept.take() else {
+            return;
+        };
+        let is_owner = shmem.is_owner() && !is_fork;
+        // What can't be decided now is an orphan, for the next create, open or sweep.
+        let deadline = Deadline::after(GATE_TIMEOUT);
+        let gate = leaving.as_ref().and_then(|leaving| {
+            let gate = Gate::enter(&exclusive, leaving.file(), deadline);
+            gate.ok().flatten()
+        });
+        let removes = gate.is_some()
+            && leaving
+                .as_ref()
+                .is_some_and(|leaving| self.is_last_use(leaving.file(), is_owner));
+        shmem.set_owner(removes);
+        drop(shmem); // unmaps and, for an owner, removes the name
+        // Inside the gate, as a segment's drop does.
+        if let Some(leaving) = &leaving {
+            leaving.end();
+        }
+        drop(gate);
+    }
+}
+
+impl fmt::Debug for ShmemMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShmemMemory")
+            .field("name", &self.label)
+            .field("len", &self.len)
+            .field("number", self.hold.number())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Liveness for ShmemMemory {
+    fn holder_state(&self, number: u64) -> HolderState {
+        self.hold.holder_state(number)
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        self.hold.identity()
+    }
+}
+
+// SAFETY: a mapping is aligned to a page and stays until `drop`, which has the `Shmem`; the bytes are
+// what the contract of `new` says; numbers are drawn once (hold, invariant 1), and dead means that the
+// kernel closed the holder's file (hold, invariant 2).
+unsafe impl Memory for ShmemMemory {
+    fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn number(&self) -> &AtomicU64 {
+        self.hold.number()
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some(&self.label)
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.hold.fd()
+    }
+}
