@@ -12,7 +12,7 @@
 //! use shmkit::{Queue, Value};
 //!
 //! # fn main() -> shmkit::Result<()> {
-//! # let pid = std::process::id();
+//! # let pid = os::pid();
 //! # let (jobs_name, done_name) = (format!("doc-jobs-{pid}"), format!("doc-done-{pid}"));
 //! // One program creates ...
 //! let jobs = Queue::<u64>::create(&jobs_name, 1024)?;

@@ -1,8 +1,9 @@
-//! Being told of forks.
+//! Fork handlers.
 
 use std::io;
 
-/// Has `prepare` called in the parent before each fork, then `parent` or `child` on either side.
+/// Registers `prepare` to be called in the parent before each fork, and `parent` and `child` to be called
+/// after it in the two processes.
 ///
 /// The handlers run in the forking thread; in the child no other thread exists. They must not
 /// unwind (`extern "C"` makes that an abort).
@@ -11,7 +12,7 @@ pub(crate) fn on_fork(
     parent: extern "C" fn(),
     child: extern "C" fn(),
 ) -> io::Result<()> {
-    // SAFETY: the three are plain functions that live as long as the program's code.
+    // SAFETY: the three are plain functions, which live as long as the program's code.
     let failed = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
     match failed {
         0 => Ok(()),

@@ -1,12 +1,11 @@
 //! Words in shared memory that threads of any process can sleep on.
 //!
-//! A futex call compares the word and goes to sleep in one step under the kernel's bucket lock, and
-//! a wake takes that same lock: a waker that changed the word first either is seen by the
-//! comparison, or finds the sleeper on the list. Both calls here are never `FUTEX_PRIVATE`.
+//! A futex wait compares the word and goes to sleep in one step under the kernel's bucket lock, and a wake
+//! takes the same lock. So if a waker changes the word first, either the comparison sees the change, or the
+//! waker finds the sleeper on the list. Neither call here is ever `FUTEX_PRIVATE`.
 //!
-//! Under `cfg(loom)` the words are loom's, and the kernel's bucket is modelled by a mutex and a
-//! condition variable that never time out: a wake-up that is lost is then a deadlock, which loom
-//! reports.
+//! Under `cfg(loom)` the words are loom's, and a mutex and a condition variable model the kernel's bucket.
+//! They never time out, so that a lost wake-up is a deadlock, which loom reports.
 
 #[cfg(loom)]
 pub(crate) use model::{Futex32, Futex64};
@@ -19,15 +18,15 @@ mod real {
     use std::sync::atomic::{AtomicU32, AtomicU64};
     use std::time::Duration;
 
-    /// Sleeps while the 32-bit word at `word` is `expected`, for at most `limit`. Returns early for
-    /// a wake, a signal, or for no reason: the caller looks again in any case.
+    /// Sleeps while the 32-bit word at `word` is `expected`, for at most `limit`. A wake, a signal, or no
+    /// reason at all may end the sleep early: the caller looks again in any case.
     fn wait(word: *const u32, expected: u32, limit: Duration) {
         let limit = libc::timespec {
             tv_sec: limit.as_secs().try_into().unwrap_or(libc::time_t::MAX),
             tv_nsec: limit.subsec_nanos().into(),
         };
         // SAFETY: FUTEX_WAIT reads the word, which both callers below derive from a live reference,
-        // and the timespec, which is alive; a relative time-out counts on CLOCK_MONOTONIC.
+        // and the timespec, which is alive. A relative time-out counts on CLOCK_MONOTONIC.
         unsafe {
             libc::syscall(
                 libc::SYS_futex,
@@ -42,18 +41,18 @@ mod real {
     /// Wakes at most `most` sleepers, and returns how many.
     fn wake(word: *const u32, most: u32) -> u32 {
         let most = i32::try_from(most).unwrap_or(i32::MAX);
-        // SAFETY: FUTEX_WAKE uses the address as a key only; the word is alive by the callers' borrow.
+        // SAFETY: FUTEX_WAKE uses the address only as a key; the callers' borrow keeps the word alive.
         let woken = unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, most) };
         u32::try_from(woken).unwrap_or(0)
     }
 
-    /// A 32-bit word to sleep on. Zeroed memory is a valid one.
+    /// A 32-bit word to sleep on. Zeroed memory is valid.
     #[repr(transparent)]
     #[derive(Debug, Default)]
     pub(crate) struct Futex32(AtomicU32);
 
     impl Futex32 {
-        /// Sleeps while the word is `expected`, for at most `limit`; may return for no reason.
+        /// Sleeps while the word is `expected`, for at most `limit`; may return without a reason.
         pub(crate) fn wait(&self, expected: u32, limit: Duration) {
             wait(self.0.as_ptr(), expected, limit);
         }
@@ -71,10 +70,11 @@ mod real {
         }
     }
 
-    /// A 64-bit word to sleep on. Zeroed memory is a valid one.
+    /// A 64-bit word to sleep on. Zeroed memory is valid.
     ///
-    /// The kernel compares the low half alone (first in memory, on the little-endian machines this
-    /// crate is for): a change of only the high half would be slept through until the time-out.
+    /// The kernel compares only the low half, which comes first in memory on the little-endian machines
+    /// that this crate supports. A sleeper would sleep through a change of the high half alone, until the
+    /// time-out.
     #[repr(transparent)]
     #[derive(Debug, Default)]
     pub(crate) struct Futex64(AtomicU64);
@@ -107,7 +107,7 @@ mod model {
     use std::ops::Deref;
     use std::time::Duration;
 
-    /// The kernel's bucket: who sleeps, by ticket, and how many have been woken.
+    /// The kernel's bucket: the tickets of those who sleep.
     #[derive(Debug)]
     struct Bucket {
         tickets: Mutex<Tickets>,

@@ -1,65 +1,65 @@
 //! Every call into the operating system: thin, without policy, `io::Result` out.
 //!
-//! `libc` appears in this folder alone; a test enforces it. What a call may assume about its
-//! arguments is in the types (descriptors are borrowed, pointers come as atomics).
+//! Only this wing uses `libc`, `memmap2`, `std::fs` and `std::os`; a test enforces that. The types say what
+//! a call may assume of its arguments: descriptors are borrowed, pointers come as atomics.
 
+mod clock;
 #[cfg(not(loom))]
 mod file;
 #[cfg(not(loom))]
 mod fork;
 mod futex;
+#[cfg(all(any(feature = "serde", feature = "shared_memory"), not(loom)))]
+mod maps;
+#[cfg(not(loom))]
+mod name;
+#[cfg(not(loom))]
+mod ofd_lock;
 #[cfg(not(loom))]
 mod process;
 #[cfg(all(feature = "serde", not(loom)))]
 mod socket;
+#[cfg(not(loom))]
+mod space;
 
+pub(crate) use clock::*;
 #[cfg(not(loom))]
 pub(crate) use file::*;
 #[cfg(not(loom))]
 pub(crate) use fork::*;
 pub(crate) use futex::{Futex32, Futex64};
+#[cfg(all(any(feature = "serde", feature = "shared_memory"), not(loom)))]
+pub(crate) use maps::*;
+#[cfg(not(loom))]
+pub(crate) use name::*;
+#[cfg(not(loom))]
+pub(crate) use ofd_lock::*;
 #[cfg(not(loom))]
 pub(crate) use process::*;
 #[cfg(all(feature = "serde", not(loom)))]
 pub(crate) use socket::*;
+#[cfg(not(loom))]
+pub(crate) use space::*;
 
-use std::io;
-use std::sync::OnceLock;
-use std::time::Duration;
+// The standard library's types for what the system hands out.
+#[cfg(not(loom))]
+pub(crate) use memmap2::MmapRaw;
+#[cfg(not(loom))]
+pub(crate) use std::fs::File;
+#[cfg(all(feature = "serde", not(loom)))]
+pub(crate) use std::io::{PipeReader, PipeWriter};
+#[cfg(not(loom))]
+pub(crate) use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+#[cfg(not(loom))]
+pub(crate) use std::os::unix::process::ExitStatusExt;
 
 /// Turns a `-1` return into the thread's `errno`.
+#[cfg(not(loom))]
 #[inline]
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
     if result == -1 {
-        Err(io::Error::last_os_error())
+        Err(std::io::Error::last_os_error())
     } else {
         Ok(result)
     }
-}
-
-/// Time since an arbitrary point on `CLOCK_MONOTONIC`: the clock that futex waits use too.
-pub(crate) fn now() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` is a live timespec; CLOCK_MONOTONIC exists on every Linux, so this can't fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
-}
-
-/// Whether more than one CPU is online, asked once: where not, spinning only delays the other side.
-///
-/// The number of CPUs online, not the affinity mask: a process pinned to one CPU may well be
-/// waiting for one that runs on another.
-pub(crate) fn spinning_pays() -> bool {
-    static MANY: OnceLock<bool> = OnceLock::new();
-    *MANY.get_or_init(|| {
-        // SAFETY: sysconf reads no memory of ours.
-        let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
-        online > 1
-    })
 }

@@ -1,10 +1,10 @@
-//! Processes: forking, and waiting for and signalling them through a descriptor, which unlike a pid
+//! Processes: forking them, and waiting for and signalling them through a descriptor, which unlike a pid
 //! never comes to mean another process.
 
-use super::check;
+use super::{AsRawFd, BorrowedFd, OwnedFd, check};
 use std::io;
 use std::mem::zeroed;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::FromRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
@@ -12,16 +12,26 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum Signal {
-    /// `SIGTERM`, which the process may handle.
+    /// `SIGTERM`: the process may handle it.
     Terminate = libc::SIGTERM,
-    /// `SIGKILL`, which it can't.
+    /// `SIGKILL`: no process can handle it.
     Kill = libc::SIGKILL,
 }
 
-/// Forks: `None` in the child, its pid in the parent.
+/// Returns the id of this process, as its own pid namespace numbers it.
+pub(crate) fn pid() -> u32 {
+    std::process::id()
+}
+
+/// Returns the id of this process's parent.
+pub(crate) fn parent_pid() -> u32 {
+    std::os::unix::process::parent_id()
+}
+
+/// Forks: returns `None` in the child, and the child's pid in the parent.
 ///
 /// # Safety
-/// The child has the calling thread alone. Whatever it does until it ends must not need what another
+/// The child has the calling thread alone. Until it ends, the child must not need anything that another
 /// thread had in its hands at this moment.
 #[inline] // into its caller's page of code: a child has to fetch every page that it runs through
 pub(crate) unsafe fn fork() -> io::Result<Option<u32>> {
@@ -30,18 +40,18 @@ pub(crate) unsafe fn fork() -> io::Result<Option<u32>> {
     Ok((pid != 0).then_some(pid.cast_unsigned()))
 }
 
-/// Keeps `SIGCHLD` from the calling thread until this is dropped, which is done on both sides of a fork.
+/// Blocks `SIGCHLD` for the calling thread until this is dropped, on both sides of a fork.
 pub(crate) struct ChildrenKept(libc::sigset_t);
 
 impl ChildrenKept {
     pub(crate) fn new() -> Self {
-        // SAFETY: integers, for which zeros are valid.
+        // SAFETY: the sets are integers, for which zeros are valid.
         let (mut kept, mut before): (libc::sigset_t, _) = unsafe { zeroed() };
-        // SAFETY: a set that is alive.
+        // SAFETY: the set is alive.
         unsafe { libc::sigemptyset(&raw mut kept) };
-        // SAFETY: a set that is alive, and a signal that there is.
+        // SAFETY: the set is alive, and the signal exists.
         unsafe { libc::sigaddset(&raw mut kept, libc::SIGCHLD) };
-        // SAFETY: two sets that are alive; it fails for other arguments alone.
+        // SAFETY: both sets are alive; the call fails only for other arguments.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const kept, &raw mut before) };
         Self(before)
     }
@@ -50,7 +60,7 @@ impl ChildrenKept {
 impl Drop for ChildrenKept {
     fn drop(&mut self) {
         let none = std::ptr::null_mut();
-        // SAFETY: the set that there was, and the one now is not asked for.
+        // SAFETY: the set is the one that was replaced; the current set is not asked for.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, none) };
     }
 }
@@ -58,103 +68,104 @@ impl Drop for ChildrenKept {
 /// UnlinkOnLast the process here and now: nothing is dropped or flushed, no handler runs.
 #[inline]
 pub(crate) fn exit_now(code: i32) -> ! {
-    // SAFETY: it ends the process.
+    // SAFETY: the call ends the process.
     unsafe { libc::_exit(code) }
 }
 
-/// How many threads this process has.
+/// Returns how many threads this process has.
 pub(crate) fn count_threads() -> io::Result<u64> {
-    // Asks to be a group of threads of its own, which a single thread is already and any other can't
-    // become: it changes nothing, and is much faster than looking at /proc. Sandboxes may refuse it.
-    // SAFETY: it takes a number.
+    // This asks for a thread group of its own. A single thread has one already, and any other thread can't
+    // get one, so the call changes nothing. It is much faster than /proc. Sandboxes may refuse it.
+    // SAFETY: the call takes a number.
     if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {
         return Ok(1);
     }
-    // The kernel counts every thread's folder as a link to their parent, as folders' links are.
+    // The folder has a link for itself, one from its parent, and one from each thread's folder.
     let links = std::fs::metadata("/proc/self/task")?.nlink();
     Ok(links.saturating_sub(2))
 }
 
-/// Whether the calling thread is the one whose end is the process's.
+/// Returns whether the calling thread is the main thread, whose end is the process's.
 pub(crate) fn is_main_thread() -> bool {
-    // SAFETY: it has no conditions. Not every C library has a function for it.
+    // SAFETY: the call has no conditions. Not every C library has a function for it.
     let thread = unsafe { libc::syscall(libc::SYS_gettid) };
     thread == i64::from(std::process::id())
 }
 
-/// Has the kernel kill this process when the thread that forked it ends, which is missed if that is
-/// the case already.
+/// Makes the kernel kill this process when the thread that forked it ends. If that thread has ended
+/// already, no signal comes.
 pub(crate) fn end_with_parent() -> io::Result<()> {
     // SAFETY: this option takes a number.
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }).map(drop)
 }
 
-/// Whether the kernel throws the statuses of ended children away, so that nobody can wait for them.
+/// Returns whether the kernel throws away the statuses of ended children, so that nobody can wait for
+/// them.
 pub(crate) fn forgets_children() -> io::Result<bool> {
-    // SAFETY: integers, a pointer and a function's address that may be 0: zeros are valid.
+    // SAFETY: the fields are integers and addresses that may be 0, so zeros are valid.
     let mut action: libc::sigaction = unsafe { zeroed() };
-    // SAFETY: no new action, and room for the one that is set.
+    // SAFETY: no new action is given, and `action` is alive and writable.
     check(unsafe { libc::sigaction(libc::SIGCHLD, std::ptr::null(), &raw mut action) })?;
     Ok(action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0)
 }
 
-/// Has the end of a child be no more than a status to ask for, whatever handler there was: one that
-/// this process inherited may reap, or write to where its parent reads.
+/// Resets `SIGCHLD` to its default. A handler that this process inherited may reap children, or write to a
+/// pipe that its parent reads.
 #[cfg(feature = "serde")] // for pools
 pub(crate) fn default_sigchld() {
     // SAFETY: the default is no handler of ours.
     let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    debug_assert_ne!(before, libc::SIG_ERR, "a signal that there is");
+    debug_assert_ne!(before, libc::SIG_ERR, "SIGCHLD exists");
 }
 
-/// Whether children whose parent has ended can become this process's: it is the first of its
-/// namespace, or has asked for them.
+/// Returns whether orphaned children can become this process's: it is the first process of its namespace,
+/// or it is a subreaper.
 #[cfg(feature = "serde")] // for pools
 pub(crate) fn adopts_orphans() -> bool {
     let mut asked: libc::c_int = 0;
-    // SAFETY: the option takes room for an int.
+    // SAFETY: the option writes an int, which is alive.
     let found = unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut asked) };
     std::process::id() == 1 || found == 0 && asked != 0
 }
 
-/// Fails where this process may not open one more descriptor.
+/// Fails if this process may not open one more descriptor.
 pub(crate) fn has_room_for_descriptor() -> io::Result<()> {
     let some = libc::STDERR_FILENO;
-    // SAFETY: it takes numbers.
+    // SAFETY: the call takes numbers.
     match check(unsafe { libc::fcntl(some, libc::F_DUPFD_CLOEXEC, 0) }) {
         // SAFETY: it was just opened, and nobody else has it.
         Ok(fd) => drop(unsafe { OwnedFd::from_raw_fd(fd) }),
-        // That one is closed, so there is room for another.
+        // Standard error is closed, so there is room for another descriptor.
         Err(error) if error.raw_os_error() == Some(libc::EBADF) => {}
         Err(error) => return Err(error),
     }
     Ok(())
 }
 
-/// A descriptor for the process that has that pid now.
+/// Opens a descriptor for the process that has this pid now.
 pub(crate) fn open_process(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: it takes numbers. The kernel closes the descriptor on exec.
+    // SAFETY: the call takes numbers. The kernel closes the descriptor on exec.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let fd = check(i32::try_from(fd).map_err(io::Error::other)?)?;
     // SAFETY: `fd` was just opened, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Kills and reaps a child that nobody has waited for, so that its pid is still its own.
+/// Kills and reaps a child. Nobody has waited for the child yet, so its pid is still its own.
 pub(crate) fn end_child(pid: u32) {
     let pid = pid.cast_signed();
-    // SAFETY: it takes numbers.
+    // SAFETY: the call takes numbers.
     unsafe { libc::kill(pid, libc::SIGKILL) };
-    // SAFETY: it takes numbers, and no room for a status.
+    // SAFETY: the call takes numbers, and the status is not asked for.
     while unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) } == -1
         && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
     {}
 }
 
-/// Sends a signal to the process behind `fd`. One that has been waited for is `ESRCH`.
+/// Sends a signal to the process behind `fd`; `ESRCH` if that process has been waited for.
 pub(crate) fn signal(fd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: it takes numbers, and no `siginfo`.
+    // SAFETY: the call takes numbers, and no `siginfo`.
     let sent = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
@@ -171,15 +182,15 @@ pub(crate) fn signal(fd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     }
 }
 
-/// Whether an error of [`signal`] says that there is no such process any more.
+/// Returns whether an error of [`signal`] says that the process does not exist any more.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ESRCH)
 }
 
-/// How to ask for a child's end.
+/// How to ask for a child's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
-    /// Waits for it, and leaves the child to be reaped.
+    /// Waits until the child has ended, and leaves it to be reaped.
     Wait,
     /// Does not wait, and leaves the child to be reaped.
     Look,
@@ -187,8 +198,8 @@ pub(crate) enum Ask {
     Reap,
 }
 
-/// The status of the child behind `fd`, as `wait` encodes it, once it has ended. `ECHILD` says that
-/// it is no child of this process, or has been reaped.
+/// Returns the status of the child behind `fd`, as `wait` encodes it, or `None` if the child has not ended.
+/// `ECHILD` says that the process is no child of this one, or has been reaped.
 pub(crate) fn child_status(fd: BorrowedFd<'_>, ask: Ask) -> io::Result<Option<i32>> {
     let options = match ask {
         Ask::Wait => libc::WNOWAIT,
@@ -196,10 +207,10 @@ pub(crate) fn child_status(fd: BorrowedFd<'_>, ask: Ask) -> io::Result<Option<i3
         Ask::Reap => libc::WNOHANG,
     } | libc::WEXITED;
     loop {
-        // SAFETY: integers and pointers: zeros are valid, and say that no child was found.
+        // SAFETY: the fields are integers and pointers, so zeros are valid; they say that no child was found.
         let mut info: libc::siginfo_t = unsafe { zeroed() };
         let id = fd.as_raw_fd().cast_unsigned();
-        // SAFETY: `fd` is open, and there is room for what is found.
+        // SAFETY: `fd` is open, and `info` is alive and writable.
         let asked = check(unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, options) });
         match asked {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -220,8 +231,8 @@ pub(crate) fn child_status(fd: BorrowedFd<'_>, ask: Ask) -> io::Result<Option<i3
     }
 }
 
-/// Waits until the process behind `fd` has ended, for at most `timeout`; says whether it has. Any
-/// process, not a child alone. May end early with `false` where a signal comes in between.
+/// Waits until the process behind `fd` has ended, for at most `timeout`; returns whether it has. The process
+/// need not be a child. A signal may end the wait early, with `false`.
 pub(crate) fn wait_for_end(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
     let mut poll = libc::pollfd {
         fd: fd.as_raw_fd(),
@@ -232,7 +243,7 @@ pub(crate) fn wait_for_end(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<
         tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     };
-    // SAFETY: one descriptor, a time, and no mask, all alive.
+    // SAFETY: one descriptor and a time are passed, both alive, and no mask.
     let found = check(unsafe { libc::ppoll(&raw mut poll, 1, &raw const time, std::ptr::null()) });
     match found {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
@@ -240,8 +251,9 @@ pub(crate) fn wait_for_end(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<
     }
 }
 
-/// Waits until one of the processes behind these descriptors has ended, or one of them has something to
-/// read, for at most `timeout`: which of them. None of them where a signal comes in between.
+/// Waits until a process behind one of these descriptors has ended, or until one of the descriptors has
+/// something to read, for at most `timeout`. Returns for each descriptor whether that is so; a signal may
+/// end the wait early, with `false` for all.
 #[cfg(feature = "serde")] // for pools
 pub(crate) fn wait_for_any(
     fds: &[BorrowedFd<'_>],
@@ -259,7 +271,7 @@ pub(crate) fn wait_for_any(
     });
     let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     let count = polls.len() as libc::nfds_t;
-    // SAFETY: as many descriptors as are passed, a time or none, and no mask, all alive.
+    // SAFETY: `count` descriptors are passed, and a time or none, all alive, and no mask.
     let found = check(unsafe { libc::ppoll(polls.as_mut_ptr(), count, time, std::ptr::null()) });
     match found {
         Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
@@ -268,16 +280,16 @@ pub(crate) fn wait_for_any(
     }
 }
 
-/// Writes to standard error, past the lock that another thread may have left locked at a fork.
+/// Writes to standard error without its lock, which another thread may have held at the time of a fork.
 pub(crate) fn complain(text: &str) {
     let mut left = text.as_bytes();
     while !left.is_empty() {
-        // SAFETY: the bytes are alive, and of the length that is passed.
+        // SAFETY: the bytes are alive, and their length is passed.
         let written = unsafe { libc::write(libc::STDERR_FILENO, left.as_ptr().cast(), left.len()) };
         match usize::try_from(written) {
             Ok(written) => left = &left[written..],
             Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return, // nobody to tell
+            Err(_) => return, // there is nobody to tell
         }
     }
 }

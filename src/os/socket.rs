@@ -1,16 +1,22 @@
-//! Passing descriptors to another process, through a pair of sockets that both have inherited. What is
-//! in there outlives its sender, and ends with the last who has one of the sockets.
+//! Pipes, and passing descriptors to another process through a pair of sockets that both processes have
+//! inherited. A message in a socket outlives its sender, and ends with the last process that has the
+//! sockets.
 
-use super::check;
+use super::{AsRawFd, BorrowedFd, OwnedFd, PipeReader, PipeWriter, RawFd, check};
 use std::io;
 use std::mem::{size_of, zeroed};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::FromRawFd;
 use std::ptr;
 
-/// What goes with a descriptor.
-pub(crate) type Word = [u8; 8];
+/// Makes a pipe.
+pub(crate) fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    io::pipe()
+}
 
-/// Room for one descriptor as the kernel wants it, aligned as it wants it.
+/// The bytes that travel with a descriptor.
+pub(crate) type Key = [u8; 8];
+
+/// A control message of one descriptor, in the kernel's layout and alignment.
 #[repr(C)]
 union Control {
     header: libc::cmsghdr,
@@ -19,33 +25,33 @@ union Control {
 
 impl Control {
     const FD_LEN: u32 = 4;
-    // SAFETY: both compute a number.
+    // SAFETY: this computes a number.
     const LEN: usize = unsafe { libc::CMSG_SPACE(Self::FD_LEN) } as usize;
 }
 
 const _: () = assert!(size_of::<RawFd>() == Control::FD_LEN as usize);
 
-/// A pair of sockets for whole messages.
+/// Makes a pair of sockets for whole messages.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut pair = [0; 2];
     let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
-    // SAFETY: room for two descriptors.
+    // SAFETY: `pair` has space for two descriptors.
     check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, pair.as_mut_ptr()) })?;
     // SAFETY: both were just opened, and nobody else has them.
     let [one, other] = pair.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
     Ok((one, other))
 }
 
-/// Runs `f` on a message of a word and room for one descriptor.
-fn with_message<R>(word: &mut Word, f: impl FnOnce(&mut libc::msghdr) -> R) -> R {
+/// Runs `f` on a message of a key and space for one descriptor.
+fn with_message<R>(key: &mut Key, f: impl FnOnce(&mut libc::msghdr) -> R) -> R {
     let mut control = Control {
         bytes: [0; Control::LEN],
     };
     let mut part = libc::iovec {
-        iov_base: word.as_mut_ptr().cast(),
-        iov_len: word.len(),
+        iov_base: key.as_mut_ptr().cast(),
+        iov_len: key.len(),
     };
-    // SAFETY: numbers and pointers: zeros are valid, and say that there is nothing.
+    // SAFETY: the fields are numbers and pointers, so zeros are valid; they say that there is nothing.
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
@@ -68,69 +74,63 @@ fn retried(mut call: impl FnMut() -> libc::ssize_t) -> io::Result<usize> {
     }
 }
 
-/// Sends a descriptor, which the sender may close then; waits while the sockets are full.
-pub(crate) fn send_fd(
-    socket: BorrowedFd<'_>,
-    mut word: Word,
-    fd: BorrowedFd<'_>,
-) -> io::Result<()> {
-    with_message(&mut word, |message| {
-        // SAFETY: the message has room for one header of this length.
+/// Sends a descriptor, and waits while the sockets are full. The sender may close its descriptor then.
+pub(crate) fn send_fd(socket: BorrowedFd<'_>, mut key: Key, fd: BorrowedFd<'_>) -> io::Result<()> {
+    with_message(&mut key, |message| {
+        // SAFETY: the message has space for one header of this length.
         let header = unsafe { libc::CMSG_FIRSTHDR(message) };
-        // SAFETY: it computes a number.
+        // SAFETY: this computes a number.
         let len = unsafe { libc::CMSG_LEN(Control::FD_LEN) };
         let filled = libc::cmsghdr {
             cmsg_level: libc::SOL_SOCKET,
             cmsg_type: libc::SCM_RIGHTS,
-            // SAFETY: numbers, and where there is padding, more of them: zeros are valid.
+            // SAFETY: the fields and the padding are numbers, so zeros are valid.
             ..unsafe { zeroed() }
         };
-        // SAFETY: inside the message's control, and aligned.
+        // SAFETY: the header lies inside the message's control buffer, aligned.
         unsafe { header.write(filled) };
         // SAFETY: as above.
         unsafe { (*header).cmsg_len = len as _ };
-        // SAFETY: behind a header that was just written.
+        // SAFETY: the data follows a header that was just written.
         let data = unsafe { libc::CMSG_DATA(header) };
-        // SAFETY: room for one descriptor, aligned or not.
+        // SAFETY: there is space for one descriptor, aligned or not.
         unsafe { data.cast::<RawFd>().write_unaligned(fd.as_raw_fd()) };
-        // SAFETY: everything that the message leads to is alive.
+        // SAFETY: everything that the message points to is alive.
         retried(|| unsafe { libc::sendmsg(socket.as_raw_fd(), message, libc::MSG_NOSIGNAL) })
     })
     .map(drop)
 }
 
-/// Receives a descriptor, if there is one; without the descriptor, where this process may not open one
-/// more.
-pub(crate) fn try_receive_fd(
-    socket: BorrowedFd<'_>,
-) -> io::Result<Option<(Word, Option<OwnedFd>)>> {
-    let mut word = Word::default();
-    let received: io::Result<_> = with_message(&mut word, |message| {
+/// Receives a key and a descriptor, if a message is there. The descriptor is missing if this process may
+/// not open one more.
+pub(crate) fn try_receive_fd(socket: BorrowedFd<'_>) -> io::Result<Option<(Key, Option<OwnedFd>)>> {
+    let mut key = Key::default();
+    let received: io::Result<_> = with_message(&mut key, |message| {
         let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-        // SAFETY: everything that the message leads to is alive, and writable.
+        // SAFETY: everything that the message points to is alive and writable.
         retried(|| unsafe { libc::recvmsg(socket.as_raw_fd(), message, flags) })?;
-        // SAFETY: the kernel says how much of the control it filled.
+        // SAFETY: the kernel said how much of the control buffer it filled.
         let header = unsafe { libc::CMSG_FIRSTHDR(message) };
         if header.is_null() {
             return Ok(None);
         }
-        // SAFETY: inside the message's control, and aligned.
+        // SAFETY: the header lies inside the message's control buffer, aligned.
         let found = unsafe { header.read() };
-        // SAFETY: it computes a number.
+        // SAFETY: this computes a number.
         let len = unsafe { libc::CMSG_LEN(Control::FD_LEN) };
         let is_fd = (found.cmsg_level, found.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS);
         if !is_fd || found.cmsg_len < len as _ {
             return Ok(None);
         }
-        // SAFETY: behind a header that is there.
+        // SAFETY: the data follows a header that is there.
         let data = unsafe { libc::CMSG_DATA(header) };
-        // SAFETY: inside the control, by the header's length.
+        // SAFETY: the data lies inside the control buffer, by the header's length.
         let fd = unsafe { data.cast::<RawFd>().read_unaligned() };
         // SAFETY: the kernel has just opened it for us.
         Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
     });
     match received {
-        Ok(fd) => Ok(Some((word, fd))),
+        Ok(fd) => Ok(Some((key, fd))),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(error),
     }
@@ -139,12 +139,12 @@ pub(crate) fn try_receive_fd(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
+    use crate::os::AsFd;
+    use crate::os::File;
     use std::io::{Read, Write};
-    use std::os::fd::AsFd;
 
     #[test]
-    fn a_descriptor_arrives_with_its_word_and_outlives_its_sender() {
+    fn a_descriptor_arrives_with_its_key_and_outlives_its_sender() {
         let (from, to) = socket_pair().unwrap();
         assert!(try_receive_fd(from.as_fd()).unwrap().is_none());
         for n in 0..3u64 {
@@ -152,8 +152,8 @@ mod tests {
             send_fd(to.as_fd(), n.to_ne_bytes(), writer.as_fd()).unwrap();
             writer.write_all(b"a").unwrap();
             drop(writer);
-            let (word, fd) = try_receive_fd(from.as_fd()).unwrap().unwrap();
-            assert_eq!(word, n.to_ne_bytes());
+            let (key, fd) = try_receive_fd(from.as_fd()).unwrap().unwrap();
+            assert_eq!(key, n.to_ne_bytes());
             File::from(fd.unwrap()).write_all(b"b").unwrap();
             let mut text = String::new();
             reader.read_to_string(&mut text).unwrap();

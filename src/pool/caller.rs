@@ -12,10 +12,9 @@ use super::state::{Booking, Entry, State};
 use super::supervisor::{BADLY, WELL};
 use super::wire::{MessageHeader, MessageKind, Shared, word_at};
 use crate::error::{Error, GetError, PutError};
-use crate::os::{self, Ask};
+use crate::os::{self, AsFd, Ask, OwnedFd, PipeReader, PipeWriter};
 use crate::process::Process;
-use std::io::{self, PipeReader, PipeWriter, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -57,7 +56,7 @@ impl Core {
             supervisor,
             stop_tx,
             _stop_rx: stop_rx,
-            creator: std::process::id(),
+            creator: os::pid(),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -86,7 +85,7 @@ impl Core {
     }
 
     pub(super) fn is_copy(&self) -> bool {
-        std::process::id() != self.creator
+        os::pid() != self.creator
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -7,13 +7,13 @@ use super::supervisor::Supervisor;
 use super::task::Task;
 use super::wire::{Code, Shared};
 use crate::error::{Error, Result};
+use crate::os;
 use crate::process::{Process, ProcessBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 /// Worker processes that run functions, and may die.
 ///
@@ -131,7 +131,7 @@ impl Pool {
     /// # Errors
     /// As for [`with_workers`](Self::with_workers).
     pub fn new() -> Result<Self> {
-        Self::with_workers(available_parallelism().map_or(1, usize::from))
+        Self::with_workers(os::cpus())
     }
 
     /// So many workers.
@@ -174,7 +174,7 @@ impl Pool {
         let failed = |op| move |error| Error::from_os("(pool)", op, error);
         let shared = Shared::new(workers)?;
         let code = Code::mapped().map_err(failed("read /proc/self/maps"))?;
-        let (stop_rx, stop_tx) = std::io::pipe().map_err(failed("make a pipe"))?;
+        let (stop_rx, stop_tx) = os::pipe().map_err(failed("make a pipe"))?;
         let builder = Process::builder().name("PoolSupervisor").daemon(true);
         let stop_tx = Cell::new(Some(stop_tx));
         let supervisor = spawn(builder, &|| {

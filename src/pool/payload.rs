@@ -12,13 +12,10 @@
 //! 2. *A result's segment begins as its note does*, so that none is taken for another's.
 
 use super::wire::{ADDRESSES, INLINE_LEN, MessageHeader, address_at};
-use crate::os;
+use crate::os::{self, AsFd, File, OwnedFd};
 use crate::segment::Place;
 use crate::types::Array;
-use std::fs::File;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, PoisonError};
 
 /// Which parts of the file are arguments: the caller's knowledge. A extent begins behind all others that
@@ -82,7 +79,7 @@ pub(super) fn pack_task(
     if limit.is_some_and(|limit| limit < extent.end) {
         return Err(failed(std::io::ErrorKind::FileTooLarge.into()));
     }
-    file.write_all_at(argument, extent.start).map_err(failed)?;
+    os::write_at(file, argument, extent.start).map_err(failed)?;
     message.truncate(MessageHeader::LEN + ADDRESSES);
     header.as_out_of_line().write(message);
     for word in [extent.start, extent.end] {
@@ -131,13 +128,12 @@ impl<'a> Payload<'a> {
             return Ok(Self::Inline(rest));
         }
         let failed = |error: std::io::Error| format!("the memory of an argument: {error}");
-        let written = file.metadata().map_err(failed)?.len();
+        let written = os::FileStatus::of(file).map_err(failed)?.len;
         let extent = address_at(rest, 0).zip(address_at(rest, 8));
         let extent = extent.filter(|(start, end)| start <= end && *end as u64 <= written);
         let (start, end) = extent.ok_or("a note of no extent")?;
         let mut bytes = vec![0; end - start];
-        file.read_exact_at(&mut bytes, start as u64)
-            .map_err(failed)?;
+        os::read_exact_at(file, &mut bytes, start as u64).map_err(failed)?;
         Ok(Self::Own(bytes))
     }
 

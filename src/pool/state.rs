@@ -14,9 +14,8 @@
 use super::error::TaskError;
 use super::payload::{Extents, Payload};
 use super::wire::SLOTS;
-use std::fs::File;
+use crate::os::{File, OwnedFd};
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 pub(super) struct State {

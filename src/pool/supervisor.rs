@@ -8,10 +8,9 @@
 use super::lease::{end_lease, leases_of};
 use super::wire::{Code, MessageHeader, MessageKind, Shared, of_words};
 use super::worker::Worker;
-use crate::os;
+use crate::os::{self, AsFd, PipeReader};
 use crate::process::Process;
-use std::io::{self, PipeReader};
-use std::os::fd::AsFd;
+use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -145,7 +144,7 @@ impl<'a> Supervisor<'a> {
             let Ok(process) = process else {
                 // As long as others work, it may well pass.
                 if self.crew.iter().all(Option::is_none) {
-                    self.note_stillborn([std::process::id(), BADLY.cast_unsigned()])?;
+                    self.note_stillborn([os::pid(), BADLY.cast_unsigned()])?;
                 }
                 let again = self.again;
                 self.again = (2 * again).min(AGAIN_AT_MOST);

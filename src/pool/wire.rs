@@ -1,13 +1,11 @@
 //! What caller, supervisor and workers say to each other, and where: [`Shared`], [`Words`], [`MessageHeader`].
 
 use crate::error::{Error, Result};
-use crate::os;
+use crate::os::{self, File, OwnedFd};
 use crate::segment::Place;
 use crate::types::Array;
 use crate::types::ByteQueue;
-use std::fs::File;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -272,23 +270,14 @@ pub(super) struct Code(Vec<Range<usize>>);
 impl Code {
     /// Of this process, now.
     pub(super) fn mapped() -> std::io::Result<Self> {
-        let maps = std::fs::read_to_string("/proc/self/maps")?;
-        Ok(Self(maps.lines().filter_map(executable).collect()))
+        let mappings = os::mappings()?.into_iter();
+        let code = mappings.filter(|mapping| mapping.is_code && mapping.file.is_some());
+        Ok(Self(code.map(|mapping| mapping.range).collect()))
     }
 
     pub(super) fn contains(&self, address: usize) -> bool {
         self.0.iter().any(|range| range.contains(&address))
     }
-}
-
-/// The addresses of a line of /proc/self/maps, if there is code.
-fn executable(line: &str) -> Option<Range<usize>> {
-    let mut words = line.split(' ');
-    let (start, end) = words.next()?.split_once('-')?;
-    let is_code = matches!(words.next()?.as_bytes(), [_, b'-', b'x', b'p', ..]);
-    let inode = words.nth(2)?; // behind the offset and the device
-    let parse = |text| usize::from_str_radix(text, 16).ok();
-    (is_code && inode != "0").then_some(parse(start)?..parse(end)?)
 }
 
 #[cfg(test)]
@@ -323,16 +312,5 @@ mod tests {
         let local = 0;
         assert!(!code.contains(std::ptr::from_ref(&local).addr()));
         assert!(!code.contains(0));
-        assert_eq!(executable("10-20 r-xp 00000000 08:01 5 /a"), Some(16..32));
-        for none in [
-            "10-20 rw-p 00000000 08:01 5 /a",
-            "10-20 rwxp 00000000 08:01 5 /a",
-            "10-20 r-xs 00000000 08:01 5 /a",
-            "10-20 r-xp 00000000 00:00 0 ",
-            "10-20 r-xp 00000000 00:00 0",
-            "10-20 r-xp",
-        ] {
-            assert_eq!(executable(none), None, "{none}");
-        }
     }
 }

@@ -11,13 +11,11 @@ use super::lease::{end_lease, take_task};
 use super::payload::{Payload, pack_result};
 use super::wire::{Code, MessageHeader, MessageKind, Shared, address_at};
 use crate::error::{GetError, PutError};
-use crate::os;
+use crate::os::{self, AsFd, File, OwnedFd};
 use crate::types;
 use std::any::Any;
-use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
-use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::with_exposed_provenance;
 use std::sync::atomic::Ordering;
@@ -47,7 +45,7 @@ impl<'a> Worker<'a> {
         number: u32,
     ) -> Option<Self> {
         let pid = shared.words.pid(index);
-        pid.store(std::process::id().into(), Ordering::Relaxed);
+        pid.store(os::pid().into(), Ordering::Relaxed);
         if !shared.is_held() {
             return None;
         }

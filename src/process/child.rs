@@ -15,10 +15,8 @@
 //! A child that dies at any instruction is a status like any other. If its parent dies, it is the
 //! system's to wait for.
 
-use crate::os::{self, Ask};
+use crate::os::{self, AsFd, Ask, ExitStatusExt, OwnedFd};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicI32, Ordering};
 

@@ -5,14 +5,9 @@ use super::family::{ProcessName, family};
 use super::outcome::Outcome;
 use super::start::ProcessBuilder;
 use crate::error::Result;
-use crate::os::{self, Ask, Signal};
-
+use crate::os::{self, AsFd, Ask, ExitStatusExt, Signal};
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
-#[cfg(feature = "serde")]
-use std::os::fd::BorrowedFd;
-use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -178,7 +173,7 @@ impl Process {
             {
                 // It has ended, and a tracer (a debugger) has not passed it on to us yet, which
                 // nothing tells.
-                std::thread::sleep(left.min(Duration::from_millis(1)));
+                os::sleep(left.min(Duration::from_millis(1)));
             }
         }
     }
@@ -188,7 +183,7 @@ impl Process {
     #[cfg(feature = "serde")] // for pools
     pub(crate) fn wait_for_any<'a>(
         children: impl IntoIterator<Item = &'a Self>,
-        word: BorrowedFd<'a>,
+        word: os::BorrowedFd<'a>,
         timeout: Option<Duration>,
     ) -> io::Result<bool> {
         let children = children.into_iter().map(|child| child.child().fd.as_fd());

@@ -18,7 +18,6 @@ use crate::error::{Error, Result};
 use crate::{os, segment};
 use std::io::{self, Write};
 use std::mem;
-use std::os::unix::process::parent_id;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -82,7 +81,7 @@ impl ProcessBuilder {
         let ours = mem::replace(&mut *known, Family::of(process_name.clone()));
         // Where there is nobody to keep out, the locks are let go of for the same reason.
         let locks = (threads == Threads::VouchedFor).then_some((out, known));
-        let parent = std::process::id();
+        let parent = os::pid();
         // A handler that waits for any child is not to come before there is a descriptor.
         let kept = os::ChildrenKept::new();
         // SAFETY: no other thread exists, or `spawn_unchecked`'s caller vouches for it; and of what
@@ -133,7 +132,7 @@ fn threads_left() -> io::Result<u64> {
         if threads <= 1 || began.elapsed() >= THREADS_TIMEOUT {
             return Ok(threads);
         }
-        std::thread::sleep(Duration::from_micros(50));
+        os::sleep(Duration::from_micros(50));
     }
 }
 
@@ -177,7 +176,7 @@ fn run<R: Outcome>(daemon_of: Option<u32>, f: impl FnOnce() -> R, begin: impl Fn
         if let Some(parent) = daemon_of {
             os::end_with_parent().expect("the kernel knows the option");
             // A parent that died before that sends no signal any more.
-            if parent_id() != parent {
+            if os::parent_pid() != parent {
                 os::exit_now(PANICKED);
             }
         }

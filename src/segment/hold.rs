@@ -36,11 +36,9 @@ pub(crate) use gate::{GATE_TIMEOUT, Gate};
 pub(crate) use last::{UnlinkOnLast, leave_all};
 
 use crate::error::Error;
-use crate::os::{self, FileId};
+use crate::os::{self, AsFd, BorrowedFd, File, FileId, IntoRawFd, RawFd};
 use crate::sync::{HolderState, new_identity};
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
 use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -336,7 +334,7 @@ mod tests {
     fn a_leaked_guard_lives_as_long_as_its_handle() {
         let file = os::create_in_memory().unwrap();
         file.set_len(16).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&file, &FIRST_COUNTER.to_le_bytes(), 0).unwrap();
+        os::write_at(&file, &FIRST_COUNTER.to_le_bytes(), 0).unwrap();
         // Two handles to one segment, in one process: two holders of one lock.
         let (one, other) = (TestHolder::new(&file), TestHolder::new(&file));
         assert_eq!(guards_alive(), 0);
@@ -364,7 +362,7 @@ mod tests {
         file.set_len(16).unwrap();
         let new_segment = || {
             let words = [FIRST_COUNTER.to_le_bytes(), [0; 8]].concat();
-            std::os::unix::fs::FileExt::write_all_at(&file, &words, 0).unwrap();
+            os::write_at(&file, &words, 0).unwrap();
             TestHolder::new(&file)
         };
         let first = new_segment();
@@ -409,7 +407,7 @@ mod tests {
         }
         let file = os::create_in_memory().unwrap();
         file.set_len(16).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&file, &FIRST_COUNTER.to_le_bytes(), 0).unwrap();
+        os::write_at(&file, &FIRST_COUNTER.to_le_bytes(), 0).unwrap();
         let same_number = TestHolder::new(&file);
         let number = AtomicU64::new(same_number.hold.number().load(Ordering::Relaxed));
         let word = LockWord::default();

@@ -1,14 +1,13 @@
 //! [`list`], [`inspect`], [`sweep`]: what is there, without taking part.
 
 use crate::error::{Error, Result};
+use crate::os::{self, AsFd, File};
 use crate::segment::hold;
 use crate::segment::layout::{Header, Kind};
 use crate::segment::lifecycle::{
     behind_descriptor, open_existing, read_header, remove_orphan, sweep_hidden,
 };
 use crate::segment::place::{Place, SHM_DIR, Target};
-use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -131,8 +130,7 @@ pub fn sweep() -> Result<Vec<SegmentInfo>> {
 fn entries() -> Result<Vec<(PathBuf, String)>> {
     let failed = |error| Error::from_os(SHM_DIR, "list the folder", error);
     let mut entries = Vec::new();
-    for entry in std::fs::read_dir(SHM_DIR).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
+    for name in os::names_in(Path::new(SHM_DIR)).map_err(failed)? {
         if let Ok(name) = name.into_string() {
             entries.push((Path::new(SHM_DIR).join(&name), name));
         }

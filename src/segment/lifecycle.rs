@@ -29,24 +29,19 @@ pub(crate) use draft::sweep_hidden;
 pub(crate) use name::{behind_descriptor, enter_gate, flaw_error, open_existing, read_header};
 
 use crate::error::{Error, Result};
-use crate::os::{self, FileStatus};
+use crate::os::{self, AsFd, BorrowedFd, File, FileStatus, MmapRaw};
 use crate::segment::hold::{self, Exclusive, GATE_TIMEOUT, Hold, UnlinkOnLast};
 use crate::segment::layout::{BODY, Header, HeaderError, NEXT_HOLDER, Shape};
 use crate::segment::memory::Memory;
 use crate::segment::place::{Place, Target};
 use crate::sync::{Deadline, HolderState, Liveness};
 use draft::Draft;
-use memmap2::MmapRaw;
 use name::{Name, clear_name, remove, stalled, standing_of_name};
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An open segment, mapped and held.
 #[derive(Debug)]
@@ -160,13 +155,13 @@ impl Segment {
         let apart = open_apart(&file, None).map_err(failed("open the segment again"))?;
         os::set_mode(&file, place.mode_bits()).map_err(failed("set the mode"))?;
         reserve(&file, len, &label)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = os::wall_clock().as_nanos();
         let header = Header::new(
             &blueprint.shape,
             len,
             place.is_persistent() && path.is_some(),
-            std::process::id(),
-            now.map_or(0, |since| since.as_nanos().try_into().unwrap_or(u64::MAX)),
+            os::pid(),
+            now.try_into().unwrap_or(u64::MAX),
         );
         // Through the descriptor, before the mapping is there: no other process knows the file.
         let (offset, contents) = blueprint.contents;
@@ -176,8 +171,7 @@ impl Segment {
             (offset, contents),
         ];
         for (at, bytes) in pieces {
-            file.write_all_at(bytes, at as u64)
-                .map_err(failed("write the segment"))?;
+            os::write_at(&file, bytes, at as u64).map_err(failed("write the segment"))?;
         }
         Self::attach(exclusive, label, file, &apart, path, blueprint.total_len)
     }
@@ -233,7 +227,7 @@ impl Segment {
                 let gate = match FileStatus::of(&file).map_err(failed)?.links {
                     0 => None,
                     _ => {
-                        let copy = file.try_clone().map_err(failed)?;
+                        let copy = os::duplicate(file.as_fd()).map_err(failed)?;
                         Some(enter_gate(&exclusive, copy, &label, deadline)?)
                     }
                 };
@@ -248,8 +242,7 @@ impl Segment {
                 let file = open_existing(&path, &label, true)?;
                 let header = read_header(&file, &label)?;
                 // The file goes into the hold while this is in the gate.
-                let copy = file
-                    .try_clone()
+                let copy = os::duplicate(file.as_fd())
                     .map_err(|error| Error::from_os(&label, "copy a descriptor", error))?;
                 let gate = enter_gate(&exclusive, copy, &label, deadline)?;
                 match standing_of_name(&file, &path, &label, &header)? {
@@ -296,7 +289,7 @@ fn open_apart(file: &File, path: Option<&Path>) -> io::Result<File> {
     match os::reopen(file.as_fd(), path) {
         Ok(apart) if FileStatus::of(&apart)?.id == FileStatus::of(file)?.id => Ok(apart),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => file.try_clone(),
+        _ => os::duplicate(file.as_fd()),
     }
 }
 

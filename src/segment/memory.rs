@@ -1,8 +1,8 @@
 //! [`Memory`]: memory that stays put and knows its holders.
 
+use crate::os::BorrowedFd;
 use crate::sync::Liveness;
 use std::fmt;
-use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 

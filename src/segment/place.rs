@@ -1,8 +1,8 @@
 //! [`Place`]: where a segment lives, and the options it is created with.
 
 use crate::error::{Error, Result};
+use crate::os::{self, AsRawFd, OwnedFd};
 use std::fmt;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ const MAX_SCHEMA: usize = 64;
 /// use shmkit::{Place, Value};
 ///
 /// # fn main() -> shmkit::Result<()> {
-/// # let name = format!("doc-place-{}", std::process::id());
+/// # let name = format!("doc-place-{}", os::pid());
 /// let by_name = Value::create(name.as_str(), 1u64)?;
 /// let same = Value::<u64>::open(Place::named(&name))?;
 /// by_name.set(2);
@@ -201,7 +201,7 @@ fn absolute(path: &Path, label: &str) -> Result<PathBuf> {
     } else if bytes.contains(&0) {
         "a path has no NUL"
     } else {
-        return std::path::absolute(path)
+        return os::absolute(path)
             .map_err(|error| Error::from_os(label, "look up the working folder", error));
     };
     Err(Error::InvalidName {

@@ -4,7 +4,7 @@
 mod init;
 
 use crate::error::{Error, Result};
-use crate::os;
+use crate::os::{self, OwnedFd};
 use crate::segment::layout::{
     BODY, Header, HeaderError, Kind, MAGIC, MAX_ALIGN, NEXT_HOLDER, Shape, Tag, align_up,
 };
@@ -16,7 +16,6 @@ use bytemuck::Pod;
 use init::{Found, Initializer};
 use std::marker::PhantomData;
 use std::mem::{align_of, size_of};
-use std::os::fd::OwnedFd;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -172,7 +171,7 @@ impl<T: Pod, B: Body> Region<T, B> {
             Deadline::after(RACE_TIMEOUT),
             Deadline::after(SPACE_TIMEOUT),
         );
-        let mut pause = Duration::from_millis(1 + u64::from(std::process::id() % 7));
+        let mut pause = Duration::from_millis(1 + u64::from(os::pid() % 7));
         loop {
             match Self::open(place, Some(capacity)) {
                 Err(Error::NotFound { .. }) => {}
@@ -183,7 +182,7 @@ impl<T: Pod, B: Body> Region<T, B> {
                 // Perhaps it is the others' drafts of this very segment that fill the filesystem:
                 // all but one of them will be gone in a moment.
                 Err(Error::NoSpace { .. }) if space.left().is_some() => {
-                    std::thread::sleep(pause);
+                    os::sleep(pause);
                     pause *= 2;
                 }
                 created => return created,
@@ -213,7 +212,7 @@ impl<T: Pod, B: Body> Region<T, B> {
             });
         }
         let shape = shape::<T, B>(B::tag::<T>(), Some(capacity as u64));
-        let header = Header::new(&shape, memory.len() as u64, false, std::process::id(), 0);
+        let header = Header::new(&shape, memory.len() as u64, false, os::pid(), 0);
         let data = usize::try_from(plan.data).expect("inside the memory");
         let init = Initializer::begin(&*memory).map_err(|found| Error::AlreadyExists {
             place: label,

@@ -18,7 +18,7 @@
 //!    where something was, a counter of zero is damage, not a beginning.
 
 use crate::error::{Error, Result};
-use crate::os::{self, FileStatus};
+use crate::os::{self, AsFd, BorrowedFd, File, FileStatus};
 use crate::segment::hold::{self, FIRST_COUNTER, GATE_TIMEOUT, Gate, Hold};
 use crate::segment::layout::{BODY, COMPLETE, Header, INITIALIZING, NEXT_HOLDER};
 use crate::segment::lifecycle::{enter_gate, flaw_error, open_existing, read_header};
@@ -27,8 +27,6 @@ use crate::segment::place::{Place, Target};
 use crate::sync::{Deadline, HolderState, Liveness};
 use shared_memory::Shmem;
 use std::fmt;
-use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -42,7 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// use std::sync::Arc;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let name = format!("doc-shmem-{}", std::process::id());
+/// # let name = format!("doc-shmem-{}", os::pid());
 /// let shmem = ShmemConf::new().os_id(&name).size(4096).create()?;
 /// // SAFETY: new, so zeros; nobody uses its bytes but through this crate.
 /// let memory = unsafe { ShmemMemory::new(shmem) }?;
@@ -137,8 +135,7 @@ impl ShmemMemory {
         }
         let counter = begin(&file, base, len, &label)?;
         // The file goes into the hold while this is in the gate.
-        let copy = file
-            .try_clone()
+        let copy = os::duplicate(file.as_fd())
             .map_err(|error| Error::from_os(&label, "copy a descriptor", error))?;
         let gate = enter_gate(&exclusive, copy, &label, Deadline::after(GATE_TIMEOUT))?;
         let is_there = os::leads_to(&path, &file);

@@ -8,6 +8,7 @@ mod guard;
 pub use guard::ArrayGuard;
 
 use crate::error::{OutOfBounds, Result};
+use crate::os::OwnedFd;
 use crate::segment::Kind;
 use crate::segment::Memory;
 use crate::segment::Place;
@@ -18,7 +19,6 @@ use crate::types::element::Element;
 use bytemuck::{cast, cast_slice};
 use std::fmt;
 use std::mem::{offset_of, size_of};
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LockResult, TryLockError, TryLockResult};
 
@@ -62,7 +62,7 @@ unsafe impl Body for ArrayWords {
 /// use shmkit::Array;
 ///
 /// # fn main() -> shmkit::Result<()> {
-/// # let name = format!("doc-array-{}", std::process::id());
+/// # let name = format!("doc-array-{}", os::pid());
 /// let squares = Array::create(&name, &[0u32, 1, 4, 9])?;
 /// let same = Array::<u32>::open(&name)?; // in another program, as a rule
 /// same.set(0, 100)?;

@@ -5,6 +5,7 @@ mod frames;
 mod reservation;
 
 use crate::error::{GetError, PutError, Result};
+use crate::os::OwnedFd;
 use crate::segment::Memory;
 use crate::segment::Place;
 use crate::segment::{Kind, Tag};
@@ -12,7 +13,6 @@ use crate::sync::Wait;
 pub(crate) use frames::{FrameKind, Frames};
 pub use reservation::Reservation;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl FrameKind for Bytes {
 /// use shmkit::ByteQueue;
 ///
 /// # fn main() -> shmkit::Result<()> {
-/// # let name = format!("doc-bytes-{}", std::process::id());
+/// # let name = format!("doc-bytes-{}", os::pid());
 /// let lines = ByteQueue::create(&name, 4096)?;
 /// let reader = ByteQueue::open(&name)?; // in another program, as a rule
 /// lines.put(b"one")?;

@@ -12,6 +12,7 @@
 //! and kill the next.
 
 use crate::error::{GetError, PutError, Result};
+use crate::os::OwnedFd;
 use crate::segment::Memory;
 use crate::segment::Place;
 use crate::segment::{Kind, Tag};
@@ -23,7 +24,6 @@ use serde::de::DeserializeOwned;
 use std::borrow::Borrow;
 use std::fmt;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 

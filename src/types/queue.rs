@@ -5,6 +5,7 @@ mod in_place;
 mod producer;
 
 use crate::error::{GetError, PutAllError, PutError, Result};
+use crate::os::OwnedFd;
 use crate::segment::Kind;
 use crate::segment::Memory;
 use crate::segment::Place;
@@ -12,7 +13,6 @@ use crate::segment::{Body, Region};
 use crate::sync::{Deadline, Ring, RingWords, Span, Wait, prefetch_read, prefetch_write};
 use crate::types::element::Element;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ unsafe impl Body for RingWords {
 /// use shmkit::Queue;
 ///
 /// # fn main() -> shmkit::Result<()> {
-/// # let name = format!("doc-queue-{}", std::process::id());
+/// # let name = format!("doc-queue-{}", os::pid());
 /// let jobs = Queue::<u32>::create(&name, 64)?;
 /// let worker = Queue::<u32>::open(&name)?; // in another program, as a rule
 /// jobs.put(7)?;

@@ -1,6 +1,7 @@
 //! [`Value`]: one value that every process sees, whole.
 
 use crate::error::Result;
+use crate::os::OwnedFd;
 use crate::segment::Kind;
 use crate::segment::Memory;
 use crate::segment::Place;
@@ -14,7 +15,6 @@ use crate::types::element::Element;
 use bytemuck::{bytes_of, bytes_of_mut};
 use std::fmt;
 use std::mem::{offset_of, size_of};
-use std::os::fd::OwnedFd;
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,7 +66,7 @@ const COPIES: u64 = 16;
 /// use shmkit::Value;
 ///
 /// # fn main() -> shmkit::Result<()> {
-/// # let name = format!("doc-value-{}", std::process::id());
+/// # let name = format!("doc-value-{}", os::pid());
 /// let hits = Value::create(&name, 0u64)?;
 /// let same = Value::<u64>::open(&name)?; // in another program, as a rule
 /// same.update(|hits| *hits += 1);

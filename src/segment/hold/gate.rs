@@ -1,10 +1,9 @@
 //! The gate: who may decide about a segment's name.
 
 use super::Exclusive;
-use crate::os;
+use crate::os::{self, AsFd};
 use crate::sync::Deadline;
 use std::io;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// The gate's byte. Beyond any file's end, and with room above it for every number.
@@ -31,7 +30,7 @@ impl<F: AsFd> Gate<F> {
             if deadline.left().is_none() {
                 return Ok(None);
             }
-            std::thread::sleep(pause);
+            os::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(1));
         }
     }

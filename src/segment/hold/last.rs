@@ -7,12 +7,10 @@
 //! | a process that is killed, or exits in some other way | not at all: the kernel ends its holds, and a name that nobody holds is an orphan |
 
 use super::{Exclusive, GATE_TIMEOUT, Gate, Hold, Leaving, exclusive, is_held_by_others};
-use crate::os;
+use crate::os::{self, AsFd, File};
 use crate::sync::Deadline;
 use std::borrow::Cow;
-use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 /// The name that ends with a segment's last holder.

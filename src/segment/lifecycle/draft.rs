@@ -2,14 +2,11 @@
 
 use super::name::{enter_gate, ignore_absence, remove, stalled};
 use crate::error::{Error, Result};
-use crate::os;
+use crate::os::{self, AsFd, BorrowedFd, File};
 use crate::segment::hold::{self, Exclusive, GATE_TIMEOUT};
 use crate::segment::layout::MAGIC;
 use crate::sync::Deadline;
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// How a new file stays out of sight.
@@ -69,7 +66,7 @@ impl Draft {
     /// One more descriptor for the same open file, which the segment will own.
     pub(super) fn open_file(&self, label: &str) -> Result<File> {
         let (Self::Unnamed(file) | Self::Hidden(file, _)) = self;
-        file.try_clone()
+        os::duplicate(file.as_fd())
             .map_err(|error| Error::from_os(label, "copy a descriptor", error))
     }
 
@@ -131,7 +128,7 @@ fn reclaim_hidden(
     };
     let failed = |error| Error::from_os(label, "look at a hidden file", error);
     let mut magic = [0; MAGIC.len()];
-    let read = file.read_at(&mut magic, 0).map_err(failed)?;
+    let read = os::read_at(&file, &mut magic, 0).map_err(failed)?;
     if read > 0 && magic != [0; MAGIC.len()] && magic != MAGIC {
         return Err(Error::AlreadyExists {
             place: label.to_owned(),

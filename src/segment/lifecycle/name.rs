@@ -2,14 +2,11 @@
 //! leads to (segment, invariant 3), and never about a file that is not a sound segment (invariant 4).
 
 use crate::error::{Error, Result};
-use crate::os::{self, FileStatus};
+use crate::os::{self, AsFd, File, FileStatus, OwnedFd};
 use crate::segment::hold::{self, Exclusive, GATE_TIMEOUT, Gate};
 use crate::segment::layout::{Header, HeaderError, SEALED};
 use crate::sync::Deadline;
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// What stands under a name, seen from inside the gate of a file that was found there.
@@ -135,10 +132,9 @@ pub(crate) fn open_existing(path: &Path, label: &str, write: bool) -> Result<Fil
 /// The file behind a descriptor that is passed on, if that may be a segment: not opened again, which
 /// for a pipe or a device is an act.
 pub(crate) fn behind_descriptor(fd: &OwnedFd, label: &str) -> Result<File> {
-    let file = fd
-        .try_clone()
+    let file = os::duplicate(fd.as_fd())
         .map_err(|error| Error::from_os(label, "copy the descriptor", error))?;
-    regular(File::from(file), label)
+    regular(file, label)
 }
 
 fn regular(file: File, label: &str) -> Result<File> {
@@ -157,15 +153,7 @@ pub(crate) fn read_header(file: &File, label: &str) -> Result<Header> {
     let failed = |error| Error::from_os(label, "read the header", error);
     let status = FileStatus::of(file).map_err(failed)?;
     let mut start = [0; SEALED];
-    let mut filled = 0;
-    while filled < SEALED {
-        match file.read_at(&mut start[filled..], filled as u64) {
-            Ok(0) => break,
-            Ok(more) => filled += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
+    let filled = os::read_at(file, &mut start, 0).map_err(failed)?;
     Header::parse(&start[..filled], status.len).map_err(|flaw| flaw_error(label, flaw))
 }
 

@@ -30,6 +30,7 @@
 
 use super::reservation::Reservation;
 use crate::error::{GetError, PutError, Result};
+use crate::os::OwnedFd;
 use crate::segment::Memory;
 use crate::segment::Place;
 use crate::segment::{Body, Region};
@@ -38,7 +39,6 @@ use crate::sync::{Announced, Wait};
 use crate::sync::{Commit, ReadClaim, Ring, RingWords, WriteClaim};
 use std::fmt;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
