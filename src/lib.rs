@@ -1,18 +1,13 @@
 //! Shared-memory IPC that keeps working when a participant is killed.
 //!
-//! [`Value<T>`] is one value that every process sees, whole. [`Array<T>`] is many of them, written in
-//! place one by one, or all under a guard. [`Queue<T>`] is a bounded queue for any number of producers
-//! and consumers; [`ByteQueue`] is one for messages of any length, and `MessageQueue` (feature `serde`)
-//! one for any type that serde can write and read. All live in named
-//! shared-memory segments that any process opens by name, or in anonymous ones that forked children
-//! inherit. [`Process`] starts such a child, and `Pool` (feature `serde`) has some of them run functions,
-//! and goes on where they die.
+//! Processes share values, arrays and queues in named shared-memory segments, which any process opens by
+//! name, or in anonymous segments, which forked children inherit.
 //!
 //! ```
 //! use shmkit::{Queue, Value};
 //!
 //! # fn main() -> shmkit::Result<()> {
-//! # let pid = os::pid();
+//! # let pid = std::process::id();
 //! # let (jobs_name, done_name) = (format!("doc-jobs-{pid}"), format!("doc-done-{pid}"));
 //! // One program creates ...
 //! let jobs = Queue::<u64>::create(&jobs_name, 1024)?;
@@ -20,7 +15,7 @@
 //! jobs.put_all(&[20, 22]).expect("nobody closed it");
 //! jobs.close();
 //!
-//! // ... and any other opens by name.
+//! // ... and any other program opens by name.
 //! let (todo, sum) = (Queue::<u64>::open(&jobs_name)?, Value::<u64>::open(&done_name)?);
 //! for job in &todo {
 //!     sum.update(|sum| *sum += job);
@@ -30,66 +25,105 @@
 //! # }
 //! ```
 //!
+//! # Which type do I take?
+//!
+//! | you want | take | elements |
+//! |---|---|---|
+//! | the latest state of something, read often, by anybody, without waiting | [`Value<T>`] | plain bytes ([`Element`]) |
+//! | many elements, changed one by one or all at once under a guard | [`Array<T>`] | plain bytes |
+//! | work or events, each taken once and in order | [`Queue<T>`] | plain bytes |
+//! | the same, with one producer or one consumer that wants the last bit of speed, or writes in place | [`Producer`], [`Consumer`] of a `Queue` | plain bytes |
+//! | messages of any length, written and read in place | [`ByteQueue`] | bytes |
+//! | messages of any type with serde's traits | `MessageQueue<T>` (feature `serde`) | anything serde can write and read |
+//! | a closure in a child process | [`Process`] | |
+//! | functions run by worker processes, any of which may die | `Pool` (feature `serde`) | arguments and results: anything serde can write and read |
+//! | to see which segments there are, and who holds them | [`list`], [`inspect`], [`sweep`] | |
+//!
+//! [`Place`] says where a segment lives (a name, a file, anonymous memory, a descriptor) and with which
+//! permissions. The module [`memory`] has the same types over memory of your own.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `derive` | yes | bytemuck's derives `Pod` and `Zeroable` for your own element types, through [`bytemuck`] |
+//! | `serde` | yes | `MessageQueue` and `Pool`; handles as values that serde can write and read |
+//! | `shared_memory` | no | `ShmemMemory`: every type over a mapping of the crate `shared_memory` |
+//!
 //! # Promises
 //!
-//! 1. **Nothing wedges.** A process killed with `SIGKILL` at any instruction, holding any lock, blocks
-//!    no survivor for longer than 100 ms plus scheduling. (Dead means that the kernel has let go of
-//!    its files: while it writes a core dump it is not.)
+//! 1. **Nothing wedges.** A process that is killed with `SIGKILL` at any instruction, holding any lock,
+//!    blocks no survivor for longer than 100 ms plus scheduling. (A process is dead once the kernel has
+//!    let go of its files. While it writes a core dump it is not dead.)
 //! 2. **Nothing acknowledged is lost, nothing is torn.** An item whose `put` returned is taken exactly
 //!    once, whole, in its producer's order. A half-done `put` never shows. A `Value` is always one
 //!    that somebody stored, and so is an element of an `Array` that is not poisoned. (Power failure
 //!    excepted.)
 //! 3. **Nothing leaks.** A segment lives as long as some process holds it, however those processes
-//!    end. What a crash of *all* holders leaves is reclaimed by the next create or open of that
-//!    name, or by [`sweep`].
+//!    end. If a crash of *all* holders leaves a segment behind, the next create or open of its name
+//!    reclaims it, or [`sweep`] does.
 //! 4. **No half-built segment is ever visible.**
-//! 5. **Wrong openers are told so**: a typed [`Error`], and nothing is touched.
+//! 5. **Wrong openers are told so**: they get a typed [`Error`], and nothing is touched.
 //! 6. **No surprise `SIGBUS`.** Memory is reserved at creation: a full filesystem is
 //!    [`Error::NoSpace`] there and then.
+//!
+//! # When something hangs
+//!
+//! - A call without a time-out waits as long as it takes: for an item, for space, or for a *living* peer
+//!   that has the lock. A peer that is stopped (`SIGSTOP`, a debugger) is alive. The `_timeout` and `try_`
+//!   forms do not hang with it.
+//! - [`list`] shows every segment and how many processes hold it; `/proc/locks` shows which: each holder
+//!   has a byte of the segment's file locked, from byte 2^62 on.
+//! - [`Error::Stalled`] means that a process was stopped in the middle of creating, opening or leaving a
+//!   segment of that name.
+//! - A segment that nobody can find any more was unlinked by somebody else: see the README's section on
+//!   what else removes segments.
+//! - The README has a table of what a survivor sees when a peer dies, with the test that shows each row.
+//!
+//! The terms (hold, gate, orphan, draft, lease, ...) are explained in the glossary of ARCHITECTURE.md.
 //!
 //! # Trust
 //!
 //! Peers who can write a segment are trusted not to be malicious, but not to be free of bugs or
-//! crashes; permissions (`0o600` unless [`Place::mode`] says otherwise) draw that border. Indices that
-//! a buggy peer has overwritten are typed errors, and no access ever leaves the segment. A peer of the same user
-//! can truncate a named segment's file under us, which is a `SIGBUS`; anonymous segments are sealed
-//! against it. No addresses are kept in shared memory.
+//! crashes. Permissions (`0o600` unless [`Place::mode`] says otherwise) draw that border. If a buggy peer
+//! overwrites the indices, the others get a typed error, and no access ever leaves the segment. A peer of
+//! the same user can truncate a named segment's file under us, which is a `SIGBUS`; anonymous segments are
+//! sealed against it. No addresses are kept in shared memory.
 //!
 //! # Forks
 //!
-//! [`Process::spawn`] runs a closure in a forked child, and is safe: it refuses where a fork would copy
-//! the locks of other threads ([`Error::MultiThreaded`]) or a guard of its own
+//! [`Process::spawn`] runs a closure in a forked child, and is safe: it refuses if a fork would copy
+//! the locks of other threads ([`Error::MultiThreaded`]) or a guard of the calling thread
 //! ([`Error::GuardsHeld`]). Forks by other means work as well, within the limits that the system
 //! sets them.
 //!
-//! A forked child inherits every handle and is a holder of its own from its first instruction: a
+//! A forked child inherits every handle and is a holder of its own from its first instruction. So a
 //! daemon whose parent exits keeps the name, and a parent that dies never looks alive through its
 //! child. A fork inside a closure that runs under a lock copies the closure, not the lock: the copy
-//! commits nothing, and panics when it returns; the copy of an [`ArrayGuard`] or of a [`Reservation`]
-//! panics when it is used. If the child can't have a segment opened for itself (`EMFILE`, or no
-//! permission after a change of user), its handle panics at the first use that takes a lock. Raw `clone`
-//! without `exec` is not supported: it skips the handlers that this rests on.
+//! commits nothing, and panics when it returns. The copy of an [`ArrayGuard`] or of a [`Reservation`]
+//! panics when it is used. If the child can't open a segment for itself (`EMFILE`, or no permission after a
+//! change of user), its handle panics at the first use that takes a lock. Raw `clone` without `exec` is not
+//! supported: it skips the fork handlers on which all of this rests.
 //!
 //! # Handles as data
 //!
 //! With the feature `serde`, handles with a name or a path can be written and read as values: sent in a
-//! `MessageQueue`, or to a `Pool`'s task. Whoever reads one opens the segment, which must still have
+//! `MessageQueue`, or to a task of a `Pool`. Reading a handle opens the segment, which must still have
 //! that name.
 //!
 //! # Limits
 //!
-//! - No handle is to be used in a signal handler that may have interrupted a call on it.
-//! - A handle's drop may wait for up to a second where a *stopped* process sits in the segment's gate
-//!   (it would have to be stopped within some microseconds); then the name is left for [`sweep`].
-//! - An endpoint ([`Producer`], [`Consumer`]) that is leaked keeps its side until the process ends: it owns
+//! - A signal handler must not use a handle if it may have interrupted a call on that handle.
+//! - A handle's drop may wait for up to a second if a *stopped* process sits in the segment's gate
+//!   (the process would have to be stopped within some microseconds). The name is then left for [`sweep`].
+//! - A leaked endpoint ([`Producer`], [`Consumer`]) keeps its side until the process ends: the endpoint owns
 //!   a handle, so that nothing else ends it.
 //! - A process that exits without dropping its handles (`std::process::exit`) leaves what a crash
 //!   would: the name stays until the next create or open of it, or [`sweep`].
-//! - While a large segment is being created, other creates, opens, drops and forks of that process
-//!   wait.
-//! - Who may read a segment's file can lock bytes of it, and so stall its gate: `0o600` keeps that in
-//!   the family too.
-//! - Another user's leftovers in the sticky /dev/shm can't be removed:
+//! - While a process creates a large segment, its other creates, opens, drops and forks wait.
+//! - A user who may only read a segment's file can lock bytes of it, and so stall its gate. The mode `0o600`
+//!   keeps other users out of that too.
+//! - A user can't remove another user's leftovers in the sticky /dev/shm:
 //!   [`Error::PermissionDenied`].
 
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
@@ -162,7 +196,7 @@ pub mod internals {
     };
 }
 
-/// The README's example is compiled and run with the other doctests.
+/// The README's examples are compiled and run with the other doctests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
