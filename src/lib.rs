@@ -72,8 +72,8 @@
 //! - A call without a time-out waits as long as it takes: for an item, for space, or for a *living* peer
 //!   that has the lock. A peer that is stopped (`SIGSTOP`, a debugger) is alive. The `_timeout` and `try_`
 //!   forms do not hang with it.
-//! - [`list`] shows every segment and how many processes hold it; `/proc/locks` shows which: each holder
-//!   has a byte of the segment's file locked, from byte 2^62 on.
+//! - [`list`] shows every segment and how many processes hold it. `fuser -v /dev/shm/NAME` shows which
+//!   processes these are.
 //! - [`Error::Stalled`] means that a process was stopped in the middle of creating, opening or leaving a
 //!   segment of that name.
 //! - A segment that nobody can find any more was unlinked by somebody else: see the README's section on
