@@ -4,6 +4,8 @@ use super::file::{FileStatus, c_path, proc_path};
 use super::{AsRawFd, BorrowedFd, File, check};
 use std::ffi::OsString;
 use std::io;
+#[cfg(feature = "serde")]
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +52,18 @@ pub(crate) fn names_in(folder: &Path) -> io::Result<Vec<OsString>> {
 /// Returns the path as an absolute one; a relative path counts from the working folder.
 pub(crate) fn absolute(path: &Path) -> io::Result<PathBuf> {
     std::path::absolute(path)
+}
+
+/// Returns the bytes of a path.
+#[cfg(feature = "serde")]
+pub(crate) fn path_into_bytes(path: PathBuf) -> Vec<u8> {
+    path.into_os_string().into_vec()
+}
+
+/// Returns the path that consists of these bytes.
+#[cfg(feature = "serde")]
+pub(crate) fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
+    OsString::from_vec(bytes).into()
 }
 
 /// Removes a name.

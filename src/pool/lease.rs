@@ -23,7 +23,7 @@
 
 use super::wire::{Lease, MessageHeader, MessageKind, SLOTS, Words};
 use crate::error::GetError;
-use crate::types::ByteQueue;
+use crate::types::{ByteQueue, front_with};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ pub fn leases_of(
     words: &Words,
     worker: u32,
 ) -> Result<Vec<(u32, u32)>, GetError> {
-    tasks.front_with(|front| {
+    front_with(tasks, |front| {
         let front = front.and_then(MessageHeader::read);
         let front = front.map(|header| (header.slot, header.generation));
         (0..SLOTS)

@@ -2,9 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::os::{self, File, OwnedFd};
-use crate::segment::Place;
-use crate::types::Array;
-use crate::types::ByteQueue;
+use crate::types::{ByteQueue, SharedWords, is_holder};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -56,7 +54,7 @@ impl Shared {
     /// Whether this process can use the queues: a fork that found no descriptors for that is no holder
     /// of them. (The words need no holder.)
     pub(super) fn is_held(&self) -> bool {
-        self.tasks.is_held() && self.results.is_held()
+        is_holder(&self.tasks) && is_holder(&self.results)
     }
 }
 
@@ -64,7 +62,7 @@ impl Shared {
 #[derive(Clone, Debug)]
 pub struct Words {
     /// One for "stop", two a worker, one a slot.
-    words: Array<u64>,
+    words: SharedWords,
     workers: usize,
 }
 
@@ -72,9 +70,9 @@ impl Words {
     /// Words for a pool of so many workers.
     ///
     /// # Errors
-    /// As for [`Array::zeroed`].
+    /// As for [`Array::zeroed`](crate::Array::zeroed).
     pub fn new(workers: usize) -> Result<Self> {
-        let words = Array::zeroed(Place::anonymous(), 1 + 2 * workers + SLOTS as usize)?;
+        let words = SharedWords::new(1 + 2 * workers + SLOTS as usize)?;
         Ok(Self { words, workers })
     }
 

@@ -24,7 +24,7 @@ const MAX_SCHEMA: usize = 64;
 /// use shmkit::{Place, Value};
 ///
 /// # fn main() -> shmkit::Result<()> {
-/// # let name = format!("doc-place-{}", os::pid());
+/// # let name = format!("doc-place-{}", std::process::id());
 /// let by_name = Value::create(name.as_str(), 1u64)?;
 /// let same = Value::<u64>::open(Place::named(&name))?;
 /// by_name.set(2);

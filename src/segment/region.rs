@@ -152,8 +152,13 @@ impl<T: Pod, B: Body> Region<T, B> {
         Ok(Self::new(Arc::new(segment), plan, capacity as u64, true))
     }
 
-    /// Opens a segment of these elements; of that capacity, if one is given.
-    pub(crate) fn open(place: &Place, capacity: Option<usize>) -> Result<Self> {
+    /// Opens a segment of these elements, whatever its capacity.
+    pub(crate) fn open(place: &Place) -> Result<Self> {
+        Self::open_sized(place, None)
+    }
+
+    /// Opens a segment of these elements; of this capacity, if one is given.
+    fn open_sized(place: &Place, capacity: Option<usize>) -> Result<Self> {
         let capacity = capacity.map(|capacity| capacity as u64);
         let shape = shape::<T, B>(tag::<T, B>(place)?, capacity);
         let (segment, header) = Segment::open(place, |header| accept::<T, B>(header, &shape))?;
@@ -173,7 +178,7 @@ impl<T: Pod, B: Body> Region<T, B> {
         );
         let mut pause = Duration::from_millis(1 + u64::from(os::pid() % 7));
         loop {
-            match Self::open(place, Some(capacity)) {
+            match Self::open_sized(place, Some(capacity)) {
                 Err(Error::NotFound { .. }) => {}
                 opened => return opened,
             }
@@ -333,12 +338,6 @@ impl<T, B> Region<T, B> {
             number: unsafe { self.number.as_ref() },
             others: self,
         }
-    }
-
-    /// Whether it is one: a forked child without a descriptor to spare is not.
-    #[cfg(feature = "serde")] // for pools
-    pub(crate) fn is_held(&self) -> bool {
-        self.memory.number().load(Ordering::Relaxed) != 0
     }
 
     /// In elements; at least 1.

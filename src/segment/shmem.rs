@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// use std::sync::Arc;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let name = format!("doc-shmem-{}", os::pid());
+/// # let name = format!("doc-shmem-{}", std::process::id());
 /// let shmem = ShmemConf::new().os_id(&name).size(4096).create()?;
 /// // SAFETY: new, so zeros; nobody uses its bytes but through this crate.
 /// let memory = unsafe { ShmemMemory::new(shmem) }?;

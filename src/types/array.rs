@@ -1,34 +1,31 @@
 //! [`Array`]: elements in place, under one lock.
 //!
-//! What a death in the middle of a write leaves, and who mends it, is `sync/journal.rs`'s. Elements of
+//! `sync/journal.rs` says what a death in the middle of a write leaves, and who mends it. Elements of
 //! 1, 2, 4 and 8 bytes need no journal: each is written by one store, which a death can't divide.
 
 mod guard;
 
 pub use guard::ArrayGuard;
 
+use super::common::{constructors, lock_word, place_methods};
+use super::element::Element;
 use crate::error::{OutOfBounds, Result};
 use crate::os::OwnedFd;
-use crate::segment::Kind;
-use crate::segment::Memory;
-use crate::segment::Place;
-use crate::segment::{Body, Region};
-use crate::sync::LINE;
-use crate::sync::{Deadline, Journal, Lock, LockError, LockGuard, LockId, LockWord, Wait};
-use crate::types::element::Element;
+use crate::segment::{Body, Kind, Memory, Place, Region};
+use crate::sync::{Journal, LINE, LockGuard, LockWord, Wait};
 use bytemuck::{cast, cast_slice};
 use std::fmt;
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LockResult, TryLockError, TryLockResult};
 
-/// An array's control words; the elements follow, and behind the last of them the journal's slot.
-/// Zeroed memory is a valid one.
+/// An array's control words; the elements follow, and the journal's slot follows the last element.
+/// Zeroed memory is valid.
 #[repr(C)]
 #[derive(Debug)]
 struct ArrayWords {
     lock: LockWord,
-    /// Beside the lock, since its owner alone writes it, and as often.
+    /// Beside the lock, because the lock's owner alone writes the journal, and as often.
     journal: Journal,
     pad: [AtomicU64; 13],
 }
@@ -39,7 +36,7 @@ const _: () = {
     assert!(size_of::<ArrayWords>() == LINE);
 };
 
-// SAFETY: `repr(C)`, atomics alone, every one of them valid when zero.
+// SAFETY: `repr(C)`, made of atomics alone, each of which is valid when zero.
 unsafe impl Body for ArrayWords {
     const KIND: Kind = Kind::Array;
 
@@ -47,7 +44,7 @@ unsafe impl Body for ArrayWords {
         size
     }
 
-    /// One more for the journal's slot.
+    /// One stride more than there are elements, for the journal's slot.
     fn strides(capacity: u64) -> u64 {
         capacity.saturating_add(1)
     }
@@ -55,21 +52,21 @@ unsafe impl Body for ArrayWords {
 
 /// Elements in shared memory, as many as the creator said; each is written whole.
 ///
-/// A handle is cheap to clone and can be used from any thread; forked children inherit it, other
-/// programs open it by name.
+/// A handle is cheap to clone, and any thread can use it. Forked children inherit it, other programs open
+/// the array by name.
 ///
 /// ```
 /// use shmkit::Array;
 ///
 /// # fn main() -> shmkit::Result<()> {
-/// # let name = format!("doc-array-{}", os::pid());
+/// # let name = format!("doc-array-{}", std::process::id());
 /// let squares = Array::create(&name, &[0u32, 1, 4, 9])?;
-/// let same = Array::<u32>::open(&name)?; // in another program, as a rule
+/// let same = Array::<u32>::open(&name)?; // usually in another program
 /// same.set(0, 100)?;
 /// assert_eq!(squares.get(0), Some(100));
 /// assert_eq!(squares.to_vec(), [100, 1, 4, 9]);
 ///
-/// // Several elements that belong together: nobody sees one without the others.
+/// // Elements that belong together change together: nobody sees one without the others.
 /// let mut all = squares.lock().expect("nobody died in the middle");
 /// all.swap(0, 3);
 /// drop(all);
@@ -78,24 +75,24 @@ unsafe impl Body for ArrayWords {
 /// # }
 /// ```
 ///
-/// # One at a time, or many
+/// # One element at a time, or many
 ///
 /// [`get`](Self::get), [`set`](Self::set), [`read_at`](Self::read_at), [`write_at`](Self::write_at) and
 /// [`to_vec`](Self::to_vec) take the lock for as long as they copy. A process that is killed in a
-/// write of *one* element leaves the old one or the new one, whole, and nobody is told.
+/// write of *one* element leaves the old element or the new one, whole, and nobody is told.
 ///
 /// # Poisoning
 ///
-/// A process that is killed, or a thread that panics, while it has an [`ArrayGuard`] in its hands may
-/// have changed some elements and not others, or half of one. Neither can be undone, so the array is
-/// *poisoned*: from then on [`lock`](Self::lock) says so, in the way of [`std::sync::Mutex`], until
-/// somebody calls [`clear_poison`](Self::clear_poison). A process that is killed in a
-/// [`write_at`](Self::write_at) of several elements poisons as well. The five verbs above ignore
-/// poison: what they read from a poisoned array may be half written.
+/// A process that is killed, or a thread that panics, with an [`ArrayGuard`] in its hands may have changed
+/// some elements and not others, or half of one element. Nobody can undo that, so the array is
+/// *poisoned*: from then on [`lock`](Self::lock) says so, as [`std::sync::Mutex`] does, until somebody calls
+/// [`clear_poison`](Self::clear_poison). A process that is killed in a [`write_at`](Self::write_at) of
+/// several elements poisons the array as well. The five verbs above ignore poison: an element that they
+/// read from a poisoned array may be half written.
 ///
 /// # Panics
-/// Every method that locks panics where the shared lock word is one that the protocol never writes (a
-/// peer's stray write), where the thread waits for itself (any of the five verbs, or
+/// Every method that locks panics if the shared lock word is one that the protocol never writes (a
+/// peer's stray write), if the thread would wait for itself (any of the five verbs, or
 /// [`lock`](Self::lock), while it has a guard of the same array), and in a forked child that could not
 /// open the segment for itself (`EMFILE`; no permission after a change of user).
 pub struct Array<T: Element> {
@@ -107,25 +104,92 @@ impl<T: Element> Array<T> {
         Self { region }
     }
 
-    /// An anonymous array of these elements: for forked children.
-    ///
-    /// # Errors
-    /// [`Error::InvalidSize`](crate::Error::InvalidSize) for no elements;
-    /// [`NoSpace`](crate::Error::NoSpace), [`Os`](crate::Error::Os).
-    pub fn new(init: &[T]) -> Result<Self> {
-        Self::create(Place::anonymous(), init)
-    }
+    constructors! {
+        "array", Region, init: &[T] => (init.len(), cast_slice(init));
 
-    /// Creates an array of these elements, and publishes it once it is complete.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) if the name is taken (what a crash of
-    /// all holders left is replaced); [`InvalidSize`](crate::Error::InvalidSize) for no elements;
-    /// [`NoSpace`](crate::Error::NoSpace), [`InvalidName`](crate::Error::InvalidName),
-    /// [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled),
-    /// [`Os`](crate::Error::Os).
-    pub fn create(place: impl Into<Place>, init: &[T]) -> Result<Self> {
-        Region::create(&place.into(), init.len(), cast_slice(init)).map(Self::of)
+        /// Creates an anonymous array of these elements, for forked children.
+        ///
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        /// let primes = shmkit::Array::new(&[2u16, 3, 5])?;
+        /// assert_eq!(primes.len(), 3);
+        /// # Ok(())
+        /// # }
+        /// ```
+        new;
+        /// Creates an array of these elements.
+        ///
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-array-create-{}", std::process::id());
+        /// let weights = shmkit::Array::create(&name, &[0.25f32, 0.5, 0.25])?;
+        /// assert_eq!(weights.name(), Some(name.as_str()));
+        /// # Ok(())
+        /// # }
+        /// ```
+        create;
+        /// Opens an array that somebody created, whatever its length.
+        ///
+        /// ```
+        /// use shmkit::Array;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-array-open-{}", std::process::id());
+        /// let ours = Array::create(&name, &[1u8, 2, 3])?;
+        /// let theirs = Array::<u8>::open(&name)?;
+        /// assert_eq!(theirs.len(), 3);
+        /// # drop(ours);
+        /// # Ok(())
+        /// # }
+        /// ```
+        open;
+        /// Opens the array, or creates it from these elements if there is none. The length of an array
+        /// that is there must be `init.len()`.
+        ///
+        /// ```
+        /// use shmkit::{Array, Error};
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-array-either-{}", std::process::id());
+        /// let first = Array::open_or_create(&name, &[1u8, 2])?;
+        /// let second = Array::open_or_create(&name, &[8u8, 9])?;
+        /// assert_eq!(second.to_vec(), [1, 2]);
+        /// let longer = Array::open_or_create(&name, &[0u8; 3]);
+        /// assert!(matches!(longer, Err(Error::Mismatch { what: "capacity", .. })));
+        /// # drop(first);
+        /// # Ok(())
+        /// # }
+        /// ```
+        open_or_create;
+        /// Lays an array out in memory of your own, if nothing was laid out in it yet.
+        ///
+        /// ```
+        /// use shmkit::{Array, memory::HeapMemory};
+        /// use std::sync::Arc;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// let array = Array::create_in(Arc::new(HeapMemory::new(4096)), &[1u64, 2])?;
+        /// assert_eq!(array.get(1), Some(2));
+        /// # Ok(())
+        /// # }
+        /// ```
+        create_in;
+        /// Finds the array that was laid out in memory of your own.
+        ///
+        /// ```
+        /// use shmkit::{Array, memory::HeapMemory};
+        /// use std::sync::Arc;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// let memory = Arc::new(HeapMemory::new(4096));
+        /// assert!(Array::<u64>::open_in(memory.clone()).is_err());
+        /// let array = Array::create_in(memory.clone(), &[1u64, 2])?;
+        /// assert_eq!(Array::<u64>::open_in(memory)?.len(), 2);
+        /// # drop(array);
+        /// # Ok(())
+        /// # }
+        /// ```
+        open_in;
     }
 
     /// Creates an array of `len` elements, every byte of which is zero.
@@ -140,72 +204,38 @@ impl<T: Element> Array<T> {
     /// ```
     ///
     /// # Errors
-    /// As for [`create`](Self::create); [`InvalidSize`](crate::Error::InvalidSize) as well for what no
-    /// address space holds.
+    /// As for [`create`](Self::create).
     pub fn zeroed(place: impl Into<Place>, len: usize) -> Result<Self> {
         Region::create(&place.into(), len, &[]).map(Self::of)
     }
 
-    /// Opens an array that somebody created, whatever its length.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound); [`Foreign`](crate::Error::Foreign),
-    /// [`Corrupt`](crate::Error::Corrupt) or [`Mismatch`](crate::Error::Mismatch) for anything that
-    /// is not a sound array of this type, which is left as it was;
-    /// [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled),
-    /// [`Os`](crate::Error::Os).
-    pub fn open(place: impl Into<Place>) -> Result<Self> {
-        Region::open(&place.into(), None).map(Self::of)
-    }
+    place_methods!(region);
 
-    /// Opens the array, or creates it of these elements where there is none. Of several that race, one
-    /// creates, and all end with the same array.
-    ///
-    /// # Errors
-    /// As for [`open`](Self::open) and [`create`](Self::create); another length is a
-    /// [`Mismatch`](crate::Error::Mismatch) of the `capacity`.
-    pub fn open_or_create(place: impl Into<Place>, init: &[T]) -> Result<Self> {
-        Region::open_or_create(&place.into(), init.len(), cast_slice(init)).map(Self::of)
-    }
-
-    /// Lays an array out in memory of your own, if nothing was laid out in it yet.
-    ///
-    /// # Errors
-    /// [`Error::InvalidSize`](crate::Error::InvalidSize) for no elements;
-    /// [`NoSpace`](crate::Error::NoSpace) if it does not fit;
-    /// [`AlreadyExists`](crate::Error::AlreadyExists) if something is there, or somebody else is
-    /// laying it out; [`Unsupported`](crate::Error::Unsupported) in a forked child that could not
-    /// become a holder.
-    pub fn create_in(memory: Arc<dyn Memory>, init: &[T]) -> Result<Self> {
-        Region::create_in(memory, init.len(), cast_slice(init)).map(Self::of)
-    }
-
-    /// Finds the array in memory of your own.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound) if nothing was laid out, or not to its end yet;
-    /// [`Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt),
-    /// [`Mismatch`](crate::Error::Mismatch).
-    pub fn open_in(memory: Arc<dyn Memory>) -> Result<Self> {
-        Region::open_in(memory).map(Self::of)
-    }
-
-    /// How many elements there are; at least 1, and always as many.
+    /// Returns how many elements there are: at least 1, and always the same number.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        #[allow(clippy::cast_possible_truncation)] // it was mapped
+        #[allow(clippy::cast_possible_truncation)] // the elements were mapped
         let len = self.region.capacity() as usize;
         len
     }
 
-    /// Whether there are no elements, which is never.
+    /// Returns whether there are no elements, which is never so.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The element at `index`, or `None` where there is no such one.
+    /// Returns the element at `index`, or `None` if there is no such element.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let array = shmkit::Array::new(&[10u8, 20])?;
+    /// assert_eq!(array.get(1), Some(20));
+    /// assert_eq!(array.get(2), None);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     #[must_use]
     pub fn get(&self, index: usize) -> Option<T> {
@@ -213,16 +243,26 @@ impl<T: Element> Array<T> {
             return None;
         }
         let _lock = self.locked();
-        // SAFETY: inside the region and aligned for `T` (region, invariant 1), any bytes are a valid
-        // `T`, and nobody writes it while we have the lock.
+        // SAFETY: by region's invariant 1 the element is inside the region and aligned for `T`, and any
+        // bytes are a valid `T`; nobody writes it while we have the lock.
         Some(unsafe { self.element(index).read() })
     }
 
-    /// Replaces the element at `index`. A process that is killed in this leaves the old one or the
-    /// new one, whole.
+    /// Replaces the element at `index`. If the process is killed meanwhile, the element is the old one or
+    /// the new one, whole.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let array = shmkit::Array::new(&[10u8, 20])?;
+    /// array.set(0, 11)?;
+    /// assert_eq!(array.to_vec(), [11, 20]);
+    /// assert!(array.set(2, 30).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`OutOfBounds`] where there is no such element.
+    /// [`OutOfBounds`] if there is no such element.
     #[inline]
     pub fn set(&self, index: usize, value: T) -> Result<(), OutOfBounds> {
         self.check(index, 1)?;
@@ -233,13 +273,24 @@ impl<T: Element> Array<T> {
 
     /// Copies the elements from `offset` on to all of `out`, as they are at one moment.
     ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let array = shmkit::Array::new(&[1u8, 2, 3, 4])?;
+    /// let mut middle = [0; 2];
+    /// array.read_at(1, &mut middle)?;
+    /// assert_eq!(middle, [2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`OutOfBounds`] where not all of them are in the array; `out` is left as it was.
+    /// [`OutOfBounds`] if the array does not have all of these elements; `out` is left as it was.
     pub fn read_at(&self, offset: usize, out: &mut [T]) -> Result<(), OutOfBounds> {
         self.check(offset, out.len())?;
         let _lock = self.locked();
-        // SAFETY: inside the region by the check (region, invariant 1); nobody writes there while we
-        // have the lock, and nobody has a reference to it, `out` included, but who has the lock.
+        // SAFETY: by the check and region's invariant 1 the elements are inside the region. Nobody writes
+        // them while we have the lock, and only the lock's owner has references to them, so `out` lies
+        // elsewhere.
         unsafe {
             self.element(offset)
                 .copy_to_nonoverlapping(out.as_mut_ptr(), out.len());
@@ -247,12 +298,24 @@ impl<T: Element> Array<T> {
         Ok(())
     }
 
-    /// Replaces the elements from `offset` on by all of `from`: whoever locks sees none of them or all.
-    /// A process that is killed in this poisons the array, unless it is about one element (then it is
-    /// a [`set`](Self::set)) or none.
+    /// Replaces the elements from `offset` on by all of `from`. Whoever takes the lock sees none of the new
+    /// elements or all of them.
+    ///
+    /// A process that is killed meanwhile poisons the array, unless `from` has one element (then this is a
+    /// [`set`](Self::set)) or none.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let array = shmkit::Array::new(&[0u8; 4])?;
+    /// array.write_at(2, &[7, 8])?;
+    /// assert_eq!(array.to_vec(), [0, 0, 7, 8]);
+    /// assert!(array.write_at(3, &[9, 9]).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`OutOfBounds`] where not all of them are in the array; nothing is written.
+    /// [`OutOfBounds`] if the array does not have all of these elements; nothing is written.
     pub fn write_at(&self, offset: usize, from: &[T]) -> Result<(), OutOfBounds> {
         self.check(offset, from.len())?;
         let _lock = self.locked();
@@ -261,8 +324,8 @@ impl<T: Element> Array<T> {
             [value] => self.write(offset, value),
             _ => {
                 self.journal().begin_many();
-                // SAFETY: inside the region by the check (region, invariant 1), and nobody's but the
-                // lock's owner's, so `from` is elsewhere.
+                // SAFETY: by the check and region's invariant 1 the elements are inside the region. Only
+                // the lock's owner has references to them, so `from` lies elsewhere.
                 unsafe {
                     self.element(offset)
                         .copy_from_nonoverlapping(from.as_ptr(), from.len());
@@ -273,29 +336,37 @@ impl<T: Element> Array<T> {
         Ok(())
     }
 
-    /// All elements, as they are at one moment.
+    /// Returns all elements, as they are at one moment.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let array = shmkit::Array::new(&[1u8, 2, 3])?;
+    /// assert_eq!(array.to_vec(), vec![1, 2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn to_vec(&self) -> Vec<T> {
         let mut all = Vec::with_capacity(self.len());
         let lock = self.locked();
-        // SAFETY: inside the region (its invariant 1), into memory with room for as many; nobody
-        // writes them while we have the lock.
+        // SAFETY: by region's invariant 1 the elements are inside the region, and the vector has space for
+        // as many; nobody writes them while we have the lock.
         unsafe {
             self.element(0)
                 .copy_to_nonoverlapping(all.as_mut_ptr(), self.len());
         };
         drop(lock);
-        // SAFETY: so many have just been written.
+        // SAFETY: so many elements have just been written.
         unsafe { all.set_len(self.len()) };
         all
     }
 
-    /// Locks the array, and gives its elements as a slice for as long as the guard lives. Waits for
-    /// whoever has it locked.
+    /// Locks the array, and gives its elements as a slice for as long as the guard lives. Waits while
+    /// somebody else has the array locked.
     ///
     /// # Errors
-    /// The guard all the same, in a [`PoisonError`](std::sync::PoisonError), where the array is
-    /// poisoned: see [the type](Self#poisoning).
+    /// A [`PoisonError`](std::sync::PoisonError), which contains the guard, if the array is poisoned: see
+    /// [the type](Self#poisoning).
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -314,7 +385,7 @@ impl<T: Element> Array<T> {
     ///
     /// let mut all = array.lock().unwrap_or_else(|poisoned| {
     ///     let mut all = poisoned.into_inner();
-    ///     all.copy_from_slice(&[1, 2, 3]); // make it whole, in whatever way you know
+    ///     all.copy_from_slice(&[1, 2, 3]); // make the elements whole, in whatever way you know
     ///     array.clear_poison();
     ///     all
     /// });
@@ -329,11 +400,23 @@ impl<T: Element> Array<T> {
         ArrayGuard::new(self, self.locked())
     }
 
-    /// As [`lock`](Self::lock), unless somebody has it locked, in whatever way, for more than some
-    /// microseconds.
+    /// Locks the array as [`lock`](Self::lock) does, but gives up if somebody else, by whichever verb, has
+    /// it locked for more than some microseconds.
+    ///
+    /// ```
+    /// use std::sync::TryLockError;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let array = shmkit::Array::new(&[1u8])?;
+    /// let guard = array.try_lock().expect("nobody has it locked");
+    /// assert!(matches!(array.try_lock(), Err(TryLockError::WouldBlock)));
+    /// # drop(guard);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`WouldBlock`](TryLockError::WouldBlock) where somebody has it locked;
+    /// [`WouldBlock`](TryLockError::WouldBlock) if somebody has the array locked;
     /// [`Poisoned`](TryLockError::Poisoned) as for [`lock`](Self::lock).
     pub fn try_lock(&self) -> TryLockResult<ArrayGuard<'_, T>> {
         let lock = self.lock_with(Wait::Try);
@@ -341,22 +424,31 @@ impl<T: Element> Array<T> {
         Ok(ArrayGuard::new(self, lock)?)
     }
 
-    /// Whether the array is poisoned: see [the type](Self#poisoning). Another may poison it, or clear
-    /// that, by the time you look; what [`lock`](Self::lock) says holds while you have the guard.
+    /// Returns whether the array is poisoned: see [the type](Self#poisoning). Another process may poison the
+    /// array, or clear its poison, by the time you look. The answer of [`lock`](Self::lock) holds while you
+    /// have the guard.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let array = shmkit::Array::new(&[1u8])?;
+    /// assert!(!array.is_poisoned());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.settle();
         self.journal().is_poisoned()
     }
 
-    /// Declares the array to be whole again, whoever poisoned it.
+    /// Declares the array whole again, whoever poisoned it. [`lock`](Self::lock) has an example.
     pub fn clear_poison(&self) {
         self.settle();
         self.journal().clear_poison();
     }
 
-    /// Has the death of a lock's owner have its consequences now, if there was one. Where a living one
-    /// has the lock, possibly this thread, there is none that has not had them.
+    /// If the lock's owner died, runs recovery now. If a living owner has the lock, possibly this thread,
+    /// recovery has run already.
     fn settle(&self) {
         if self.journal().is_busy() {
             drop(self.lock_with(Wait::Try));
@@ -376,25 +468,25 @@ impl<T: Element> Array<T> {
         &self.region.body().journal
     }
 
-    /// Where an element lies; that of `len()` is the journal's slot.
+    /// Returns where an element lies; the element at `len()` is the journal's slot.
     #[inline]
-    fn element(&self, index: usize) -> *mut T {
+    pub(super) fn element(&self, index: usize) -> *mut T {
         debug_assert!(index <= self.len());
         let first = self.region.data().as_ptr().cast::<T>();
         first.wrapping_add(index)
     }
 
-    /// Writes an element that there is, so that a death leaves the old one or the new one. The caller
-    /// has the lock.
+    /// Writes an existing element, so that a death leaves the old one or the new one. The caller has the
+    /// lock.
     #[inline]
     fn write(&self, index: usize, value: T) {
-        /// One store.
+        /// Writes by one store.
         macro_rules! store {
             ($atomic:ty) => {{
                 let word = self.element(index).cast();
-                // SAFETY: inside the region (its invariant 1); the first element is aligned to 8 at
-                // least and the others follow at multiples of this size, so it is aligned; and it is
-                // the lock owner's alone.
+                // SAFETY: by region's invariant 1 the element is inside the region, and the first one is
+                // aligned to 8 at least; the others follow at multiples of this size, so this one is
+                // aligned. Only the lock's owner touches it.
                 let word = unsafe { <$atomic>::from_ptr(word) };
                 word.store(cast(value), Ordering::Relaxed);
             }};
@@ -405,8 +497,8 @@ impl<T: Element> Array<T> {
             4 => store!(AtomicU32),
             8 => store!(AtomicU64),
             _ => {
-                // SAFETY: the slot is inside the region and aligned for `T` (region, invariant 1), and
-                // the lock owner's alone.
+                // SAFETY: by region's invariant 1 the slot is inside the region and aligned for `T`; only
+                // the lock's owner touches it.
                 unsafe { self.element(self.len()).write(value) };
                 self.journal().begin_element(index as u64);
                 self.copy_from_slot(index);
@@ -415,67 +507,35 @@ impl<T: Element> Array<T> {
         }
     }
 
-    /// The caller has the lock.
+    /// Copies the journal's slot to an element. The caller has the lock.
     fn copy_from_slot(&self, index: usize) {
-        assert!(index < self.len(), "checked by whoever computed it");
+        assert!(index < self.len(), "the caller checked the index");
         let slot = self.element(self.len());
-        // SAFETY: both are inside the region and aligned for `T` (region, invariant 1), they differ by
-        // the assertion, and are the lock owner's alone.
+        // SAFETY: by region's invariant 1 both are inside the region and aligned for `T`; by the assertion
+        // they differ; only the lock's owner touches them.
         unsafe { slot.copy_to_nonoverlapping(self.element(index), 1) };
     }
 
     #[inline]
     fn locked(&self) -> LockGuard<'_> {
-        self.lock_with(Wait::Until(Deadline::NEVER))
+        self.lock_with(Wait::FOREVER)
             .expect("a wait without a deadline ends with the lock")
     }
 
     #[inline]
     fn lock_with(&self, wait: Wait) -> Option<LockGuard<'_>> {
-        let word = &self.region.body().lock;
-        match Lock::new(word, self.region.holder(), LockId(0)).lock(wait) {
-            Ok(guard) => {
-                if guard.owner_died() {
-                    self.recover();
-                }
-                Some(guard)
-            }
-            Err(LockError::Busy | LockError::TimedOut) => None,
-            Err(LockError::Corrupt) => panic!(
-                "the lock word of {} names an owner that never was: a peer wrote where it must not",
-                self.region.name().unwrap_or("the array")
-            ),
+        let guard = lock_word(&self.region, &self.region.body().lock, wait, "the array")?;
+        if guard.owner_died() {
+            self.recover();
         }
+        Some(guard)
     }
 
     #[cold]
     fn recover(&self) {
-        #[allow(clippy::cast_possible_truncation)] // below `len()`
+        #[allow(clippy::cast_possible_truncation)] // the index is below `len()`
         let redo = |index| self.copy_from_slot(index as usize);
         self.journal().recover(self.region.capacity(), redo);
-    }
-
-    /// The place's name or path, if it has one.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.region.name()
-    }
-
-    /// Whether this handle, or the one it was cloned from, created the array.
-    #[must_use]
-    pub fn was_created(&self) -> bool {
-        self.region.was_created()
-    }
-
-    /// A fresh open of the segment's file, to be passed to another process, which opens it with
-    /// [`Place::fd`]. It is no hold: whoever passes it on keeps the handle until it has arrived.
-    ///
-    /// # Errors
-    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
-    /// [`Os`](crate::Error::Os); [`Unsupported`](crate::Error::Unsupported) where the memory is no
-    /// file.
-    pub fn try_clone_fd(&self) -> Result<OwnedFd> {
-        self.region.try_clone_fd()
     }
 }
 
@@ -487,19 +547,7 @@ impl<T: Element> Clone for Array<T> {
     }
 }
 
-#[cfg(feature = "serde")] // for pools
-impl Array<u64> {
-    /// The element at `index` as a word of its own: for an array that is used in no other way.
-    #[inline]
-    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
-        assert!(index < self.len(), "a word that there is");
-        // SAFETY: inside the region, which outlives the borrow, and aligned (region, invariant 1); who
-        // uses the array this way makes no other reference to its elements.
-        unsafe { AtomicU64::from_ptr(self.element(index)) }
-    }
-}
-
-/// Takes no lock, and so shows no elements; a death that nobody has come upon yet is not shown either.
+/// Takes no lock, and so shows no elements. A death that nobody has come upon yet does not show either.
 impl<T: Element> fmt::Debug for Array<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Array")

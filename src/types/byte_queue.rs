@@ -1,22 +1,23 @@
-//! [`ByteQueue`]: a bounded queue of messages of any length. What a message is in the ring's units,
-//! and where it lies, is [`frames`]'s.
+//! [`ByteQueue`]: a bounded queue of messages of any length. `frames` says how a message lies in the ring.
 
 mod frames;
+mod iter;
 mod reservation;
 
+pub(crate) use frames::{FrameKind, Frames};
+pub use iter::{ByteIter, TryByteIter};
+pub use reservation::Reservation;
+
+use super::common::{constructors, place_methods};
 use crate::error::{GetError, PutError, Result};
 use crate::os::OwnedFd;
-use crate::segment::Memory;
-use crate::segment::Place;
-use crate::segment::{Kind, Tag};
+use crate::segment::{Kind, Memory, Place, Tag};
 use crate::sync::Wait;
-pub(crate) use frames::{FrameKind, Frames};
-pub use reservation::Reservation;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a [`ByteQueue`]'s segment says of itself.
+/// How a [`ByteQueue`]'s segment calls itself.
 enum Bytes {}
 
 impl FrameKind for Bytes {
@@ -30,17 +31,17 @@ impl FrameKind for Bytes {
 /// A bounded first-in, first-out queue of messages in shared memory, each of them some bytes, for any
 /// number of producers and consumers in any number of processes.
 ///
-/// A message whose `put` returned is taken exactly once, whole, and after the messages its producer
-/// put before; a process that is killed at any instruction loses none, tears none and blocks nobody
+/// A message whose `put` returned is taken exactly once, whole, and after the messages that its producer
+/// put before. A process that is killed at any instruction loses no message, tears none, and blocks nobody
 /// for longer than 100 ms plus scheduling.
 ///
 /// ```
 /// use shmkit::ByteQueue;
 ///
 /// # fn main() -> shmkit::Result<()> {
-/// # let name = format!("doc-bytes-{}", os::pid());
+/// # let name = format!("doc-bytes-{}", std::process::id());
 /// let lines = ByteQueue::create(&name, 4096)?;
-/// let reader = ByteQueue::open(&name)?; // in another program, as a rule
+/// let reader = ByteQueue::open(&name)?; // usually in another program
 /// lines.put(b"one")?;
 ///
 /// let mut line = lines.reserve(100)?; // written in place
@@ -58,101 +59,140 @@ impl FrameKind for Bytes {
 /// # Capacity
 ///
 /// The capacity is in bytes, rounded up to a multiple of 8. A message takes 8 bytes and its length,
-/// rounded up to a multiple of 8. The longest, of [`max_message_len`](Self::max_message_len), fills
+/// rounded up to a multiple of 8. The longest message, of [`max_message_len`](Self::max_message_len), fills
 /// the queue alone, and goes in whenever the queue is empty. Every message is one piece of memory,
-/// so that it is written and read in place: for that the segment is about twice the capacity.
+/// so that it is written and read in place. Therefore the segment is about twice the capacity.
 ///
-/// A long message waits until there is room for all of it, and short ones may be put meanwhile. So it
-/// may wait for as long as they keep the queue full; once they pause, it goes in.
+/// A long message waits until there is space for all of it, and short ones may be put meanwhile. So it
+/// may wait for as long as short messages keep the queue full. Once they pause, the long one goes in.
 ///
 /// # Forms
 ///
-/// Verbs come in three forms: plain waits, `try_` does not (except for locks that are held for
-/// nanoseconds), `_timeout` waits for at most that long. A `try_` may be `Busy` where nothing is held for
-/// long, too: beside a process that was put off its CPU in the middle of a put or a get.
+/// Verbs come in three forms. The plain form waits. The `try_` form does not wait, except for locks that
+/// are held for nanoseconds. The `_timeout` form waits for at most that long. A `try_` may be `Busy` even if
+/// nobody holds anything for long: beside a process that lost its CPU in the middle of a put or a get.
 ///
 /// # Trust
 ///
 /// [`get_with`](Self::get_with) and [`reserve`](Self::reserve) give out shared memory itself. No
-/// process that keeps to this crate touches those bytes meanwhile; one that writes where it must not
-/// can change them while they are looked at. Where peers are not trusted that far, copy first: a
+/// process that keeps to this crate touches those bytes meanwhile. A peer that writes where it must not
+/// can change them while you look at them. If you don't trust peers that far, copy first: a
 /// [`get`](Self::get) is such a copy. Lengths are checked in any case, and no access leaves the segment.
 ///
 /// # Panics
-/// A call on the same queue from inside [`get_with`](Self::get_with), or beside a [`Reservation`],
-/// that would wait for that very thread panics, and so does any call in a forked child that could not
-/// open the segment for itself (`EMFILE`; no permission after a change of user).
+/// A call on the same queue from inside [`get_with`](Self::get_with), or beside a [`Reservation`], panics if
+/// it would wait for that very thread. Any call panics in a forked child that could not open the segment for
+/// itself (`EMFILE`; no permission after a change of user).
 #[derive(Clone)]
 pub struct ByteQueue(Frames<Bytes>);
 
 impl ByteQueue {
-    /// An anonymous queue of `capacity` bytes: for forked children.
-    ///
-    /// # Errors
-    /// [`Error::InvalidSize`](crate::Error::InvalidSize), [`NoSpace`](crate::Error::NoSpace),
-    /// [`Os`](crate::Error::Os).
-    pub fn new(capacity: usize) -> Result<Self> {
-        Self::create(Place::anonymous(), capacity)
+    fn of(frames: Frames<Bytes>) -> Self {
+        Self(frames)
     }
 
-    /// Creates a queue of `capacity` bytes, and publishes it once it is complete. Its memory is
-    /// reserved here and now.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) if the name is taken (what a crash of
-    /// all holders left is replaced); [`InvalidSize`](crate::Error::InvalidSize) for a capacity of 0
-    /// or one that no address space holds; [`NoSpace`](crate::Error::NoSpace),
-    /// [`InvalidName`](crate::Error::InvalidName),
-    /// [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled),
-    /// [`Os`](crate::Error::Os).
-    pub fn create(place: impl Into<Place>, capacity: usize) -> Result<Self> {
-        Frames::create(&place.into(), capacity).map(Self)
+    #[cfg(feature = "serde")]
+    pub(super) fn frames(&self) -> &Frames<impl FrameKind> {
+        &self.0
     }
 
-    /// Opens a queue that somebody created, whatever its capacity.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound); [`Foreign`](crate::Error::Foreign),
-    /// [`Corrupt`](crate::Error::Corrupt) or [`Mismatch`](crate::Error::Mismatch) for anything that
-    /// is not a sound queue of this type, which is left as it was;
-    /// [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled),
-    /// [`Os`](crate::Error::Os).
-    pub fn open(place: impl Into<Place>) -> Result<Self> {
-        Frames::open(&place.into()).map(Self)
+    constructors! {
+        "queue", Frames, capacity: usize => (capacity);
+
+        /// Creates an anonymous queue of `capacity` bytes, for forked children.
+        ///
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        /// let queue = shmkit::ByteQueue::new(1000)?;
+        /// assert_eq!(queue.capacity(), 1000);
+        /// # Ok(())
+        /// # }
+        /// ```
+        new;
+        /// Creates a queue of `capacity` bytes.
+        ///
+        /// ```
+        /// use shmkit::{ByteQueue, Place};
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-bytes-create-{}", std::process::id());
+        /// let log = ByteQueue::create(Place::named(&name), 64 * 1024)?;
+        /// assert_eq!(log.name(), Some(name.as_str()));
+        /// # Ok(())
+        /// # }
+        /// ```
+        create;
+        /// Opens a queue that somebody created, whatever its capacity.
+        ///
+        /// ```
+        /// use shmkit::ByteQueue;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-bytes-open-{}", std::process::id());
+        /// let ours = ByteQueue::create(&name, 4096)?;
+        /// let theirs = ByteQueue::open(&name)?;
+        /// ours.put(b"hello")?;
+        /// assert_eq!(theirs.get()?, b"hello");
+        /// # Ok(())
+        /// # }
+        /// ```
+        open;
+        /// Opens the queue, or creates it if there is none. Capacities are compared after rounding.
+        ///
+        /// ```
+        /// use shmkit::ByteQueue;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-bytes-either-{}", std::process::id());
+        /// let first = ByteQueue::open_or_create(&name, 1001)?;
+        /// let second = ByteQueue::open_or_create(&name, 1008)?;
+        /// assert_eq!((first.was_created(), second.was_created()), (true, false));
+        /// # Ok(())
+        /// # }
+        /// ```
+        open_or_create;
+        /// Lays a queue out in memory of your own, if nothing was laid out in it yet.
+        ///
+        /// ```
+        /// use shmkit::{ByteQueue, memory::HeapMemory};
+        /// use std::sync::Arc;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// let queue = ByteQueue::create_in(Arc::new(HeapMemory::new(4096)), 512)?;
+        /// queue.put(b"on the heap")?;
+        /// # Ok(())
+        /// # }
+        /// ```
+        create_in;
+        /// Finds the queue that was laid out in memory of your own.
+        ///
+        /// ```
+        /// use shmkit::{ByteQueue, memory::HeapMemory};
+        /// use std::sync::Arc;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// let memory = Arc::new(HeapMemory::new(4096));
+        /// let queue = ByteQueue::create_in(memory.clone(), 512)?;
+        /// queue.put(b"x")?;
+        /// assert_eq!(ByteQueue::open_in(memory)?.get()?, b"x");
+        /// # Ok(())
+        /// # }
+        /// ```
+        open_in;
     }
 
-    /// Opens the queue, or creates it where there is none. Of several that race, one creates, and
-    /// all end with the same queue.
-    ///
-    /// # Errors
-    /// As for [`open`](Self::open) and [`create`](Self::create); another capacity (rounded up) is a
-    /// [`Mismatch`](crate::Error::Mismatch).
-    pub fn open_or_create(place: impl Into<Place>, capacity: usize) -> Result<Self> {
-        Frames::open_or_create(&place.into(), capacity).map(Self)
-    }
+    place_methods!(0);
 
-    /// Lays a queue out in memory of your own, if nothing was laid out in it yet.
+    /// Puts a message; waits until there is space for it.
     ///
-    /// # Errors
-    /// [`Error::InvalidSize`](crate::Error::InvalidSize); [`NoSpace`](crate::Error::NoSpace) if it
-    /// does not fit; [`AlreadyExists`](crate::Error::AlreadyExists) if something is there, or
-    /// somebody else is laying it out; [`Unsupported`](crate::Error::Unsupported) in a forked child
-    /// that could not become a holder.
-    pub fn create_in(memory: Arc<dyn Memory>, capacity: usize) -> Result<Self> {
-        Frames::create_in(memory, capacity).map(Self)
-    }
-
-    /// Finds the queue in memory of your own.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound) if nothing was laid out, or not to its end yet;
-    /// [`Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt),
-    /// [`Mismatch`](crate::Error::Mismatch).
-    pub fn open_in(memory: Arc<dyn Memory>) -> Result<Self> {
-        Frames::open_in(memory).map(Self)
-    }
-
-    /// Puts a message; waits until there is room for it.
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// queue.put(b"hello")?;
+    /// assert!(queue.put(&[0; 100]).is_err()); // would never fit
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::TooLong`] at once for a message that never fits; [`PutError::Closed`],
@@ -162,17 +202,38 @@ impl ByteQueue {
         self.0.put(message, Wait::FOREVER)
     }
 
-    /// Puts a message if there is room for it now.
+    /// Puts a message if there is space for it now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// queue.try_put(&[1; 40])?;
+    /// assert_eq!(queue.try_put(&[2; 40]), Err(shmkit::PutError::Full));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`PutError::TooLong`], [`PutError::Full`], [`PutError::Busy`] (somebody has a
-    /// [`Reservation`]), [`PutError::Closed`], [`PutError::Corrupt`].
+    /// [`PutError::TooLong`], [`PutError::Full`]; [`PutError::Busy`] if somebody has a
+    /// [`Reservation`]; [`PutError::Closed`], [`PutError::Corrupt`].
     #[inline]
     pub fn try_put(&self, message: &[u8]) -> Result<(), PutError> {
         self.0.put(message, Wait::Try)
     }
 
-    /// Puts a message; waits for room for at most `timeout`.
+    /// Puts a message; waits for space for at most `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// queue.put(&[1; 40])?;
+    /// let late = queue.put_timeout(&[2; 40], Duration::from_millis(1));
+    /// assert_eq!(late, Err(shmkit::PutError::TimedOut));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::TooLong`], [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
@@ -180,27 +241,65 @@ impl ByteQueue {
         self.0.put(message, Wait::within(timeout))
     }
 
-    /// Room for a message of up to `len` bytes, to be written in place and then
-    /// [committed](Reservation::commit); waits until there is that much. Holds the producers' side
-    /// until it is committed or dropped.
+    /// Reserves space for a message of up to `len` bytes, which the caller writes in place and then
+    /// [commits](Reservation::commit); waits until there is that much space. The producers' side is held
+    /// until the reservation is committed or dropped.
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let queue = shmkit::ByteQueue::new(1024)?;
+    /// let mut space = queue.reserve(32)?;
+    /// let free = {
+    ///     let mut rest = &mut space[..];
+    ///     write!(rest, "{} items", 3)?;
+    ///     rest.len()
+    /// };
+    /// space.commit(32 - free)?;
+    /// assert_eq!(queue.get()?, b"3 items");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::TooLong`] at once for a length that never fits; [`PutError::Closed`],
     /// [`PutError::Corrupt`].
     pub fn reserve(&self, len: usize) -> Result<Reservation<'_>, PutError> {
-        self.0.reserve(len, Wait::FOREVER)
+        self.reserve_by(len, Wait::FOREVER)
     }
 
-    /// [`reserve`](Self::reserve), if there is that much room now.
+    /// Reserves space as [`reserve`](Self::reserve) does, if there is that much space now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// let space = queue.try_reserve(8)?;
+    /// assert_eq!(queue.try_put(b"x"), Err(shmkit::PutError::Busy));
+    /// # drop(space);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::TooLong`], [`PutError::Full`], [`PutError::Busy`], [`PutError::Closed`],
     /// [`PutError::Corrupt`].
     pub fn try_reserve(&self, len: usize) -> Result<Reservation<'_>, PutError> {
-        self.0.reserve(len, Wait::Try)
+        self.reserve_by(len, Wait::Try)
     }
 
-    /// [`reserve`](Self::reserve), waiting for at most `timeout`.
+    /// Reserves space as [`reserve`](Self::reserve) does; waits for at most `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// let space = queue.reserve_timeout(8, Duration::from_secs(1))?;
+    /// assert_eq!(space.len(), 8);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::TooLong`], [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
@@ -209,10 +308,23 @@ impl ByteQueue {
         len: usize,
         timeout: Duration,
     ) -> Result<Reservation<'_>, PutError> {
-        self.0.reserve(len, Wait::within(timeout))
+        self.reserve_by(len, Wait::within(timeout))
+    }
+
+    fn reserve_by(&self, len: usize, wait: Wait) -> Result<Reservation<'_>, PutError> {
+        self.0.claim_write(len, wait).map(Reservation::new)
     }
 
     /// Takes a message; waits while the queue is empty.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// queue.put(b"hello")?;
+    /// assert_eq!(queue.get()?, b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`GetError::Closed`] once the queue is closed and drained; [`GetError::Corrupt`].
@@ -223,8 +335,16 @@ impl ByteQueue {
 
     /// Takes a message if there is one now.
     ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// assert_eq!(queue.try_get(), Err(shmkit::GetError::Empty));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`GetError::Empty`], [`GetError::Busy`] (somebody is in [`get_with`](Self::get_with)),
+    /// [`GetError::Empty`]; [`GetError::Busy`] if somebody is in [`get_with`](Self::get_with);
     /// [`GetError::Closed`], [`GetError::Corrupt`].
     #[inline]
     pub fn try_get(&self) -> Result<Vec<u8>, GetError> {
@@ -233,14 +353,40 @@ impl ByteQueue {
 
     /// Takes a message; waits for one for at most `timeout`.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// let nothing = queue.get_timeout(Duration::from_millis(1));
+    /// assert_eq!(nothing, Err(shmkit::GetError::TimedOut));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`GetError::TimedOut`], [`GetError::Closed`], [`GetError::Corrupt`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Vec<u8>, GetError> {
         self.0.get(Wait::within(timeout))
     }
 
-    /// Takes a message into `buffer`, in place of what was in it, and returns its length. Waits while
-    /// the queue is empty. In an error's case the buffer is as it was.
+    /// Takes a message into `buffer`, in place of the buffer's content, and returns the message's length.
+    /// Waits while the queue is empty. On an error the buffer is as it was.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// queue.put(b"one")?;
+    /// queue.put(b"three")?;
+    /// let mut buffer = Vec::new(); // allocates once for many messages
+    /// while !queue.is_empty() {
+    ///     let len = queue.get_into(&mut buffer)?;
+    ///     assert_eq!(len, buffer.len());
+    /// }
+    /// assert_eq!(buffer, b"three");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`get`](Self::get).
@@ -249,7 +395,17 @@ impl ByteQueue {
         self.0.get_into(buffer, Wait::FOREVER)
     }
 
-    /// [`get_into`](Self::get_into), if there is a message now.
+    /// Takes a message as [`get_into`](Self::get_into) does, if there is one now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// let mut buffer = b"old".to_vec();
+    /// assert!(queue.try_get_into(&mut buffer).is_err());
+    /// assert_eq!(buffer, b"old");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`try_get`](Self::try_get).
@@ -258,7 +414,19 @@ impl ByteQueue {
         self.0.get_into(buffer, Wait::Try)
     }
 
-    /// [`get_into`](Self::get_into), waiting for at most `timeout`.
+    /// Takes a message as [`get_into`](Self::get_into) does; waits for one for at most `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// queue.put(b"new")?;
+    /// let mut buffer = Vec::new();
+    /// assert_eq!(queue.get_into_timeout(&mut buffer, Duration::from_secs(1))?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`get_timeout`](Self::get_timeout).
@@ -270,24 +438,44 @@ impl ByteQueue {
         self.0.get_into(buffer, Wait::within(timeout))
     }
 
-    /// Runs `f` on the next message where it lies, and takes it when `f` has returned: a taker that
-    /// is killed in `f`, or panics in it, leaves the message for the next. So a message is seen at
-    /// least once, and its effects should bear a repetition. Waits while the queue is empty.
+    /// Runs `f` on the next message where it lies, and takes the message once `f` has returned. Waits while
+    /// the queue is empty.
+    ///
+    /// If the process is killed in `f`, or if `f` panics, the message stays for the next taker. So every
+    /// message is seen at least once, and repeating its effects should do no harm.
     ///
     /// The consumers' side is held meanwhile: others' gets wait, and their tries are
     /// [`GetError::Busy`]. See [Trust](Self#trust) for what a peer could do to those bytes.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// queue.put(b"a b c")?;
+    /// let words = queue.get_with(|line| line.split(|byte| *byte == b' ').count())?;
+    /// assert_eq!(words, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`GetError::Closed`], [`GetError::Corrupt`].
     ///
     /// # Panics
-    /// In a child that `f` forked, when `f` returns there: the message is the parent's.
+    /// In a child that `f` forked, when `f` returns there: the message belongs to the parent.
     #[inline]
     pub fn get_with<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Result<R, GetError> {
         self.0.get_with(Wait::FOREVER, f)
     }
 
-    /// [`get_with`](Self::get_with), if there is a message now.
+    /// Runs `f` on the next message as [`get_with`](Self::get_with) does, if there is one now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// assert_eq!(queue.try_get_with(<[u8]>::len), Err(shmkit::GetError::Empty));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`try_get`](Self::try_get).
@@ -299,7 +487,20 @@ impl ByteQueue {
         self.0.get_with(Wait::Try, f)
     }
 
-    /// [`get_with`](Self::get_with), waiting for a message for at most `timeout`.
+    /// Runs `f` on the next message as [`get_with`](Self::get_with) does; waits for one for at most
+    /// `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// queue.put(b"12345")?;
+    /// let len = queue.get_with_timeout(Duration::from_secs(1), <[u8]>::len)?;
+    /// assert_eq!(len, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`get_timeout`](Self::get_timeout).
@@ -314,145 +515,58 @@ impl ByteQueue {
         self.0.get_with(Wait::within(timeout), f)
     }
 
-    /// Whether this process is a holder, and so can use it.
-    #[cfg(feature = "serde")] // for pools
-    pub(crate) fn is_held(&self) -> bool {
-        self.0.is_held()
-    }
-
-    /// Runs `f` on the next message, or on none where the queue is empty, and takes nothing. Until `f`
-    /// has returned nobody takes that message. Waits for the consumers' lock alone.
-    #[cfg(feature = "serde")] // for pools
-    pub(crate) fn front_with<R>(&self, f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R, GetError> {
-        self.0.front_with(f)
-    }
-
-    /// The messages as they come, until the queue is closed and drained.
-    ///
-    /// # Panics
-    /// The iterator panics where the shared indices are corrupt.
-    #[must_use]
-    pub fn iter(&self) -> ByteIter<'_> {
-        ByteIter { queue: self }
-    }
-
-    /// The messages that are there, until there is none, or another holds the consumers' side.
-    ///
-    /// # Panics
-    /// The iterator panics where the shared indices are corrupt.
-    #[must_use]
-    pub fn try_iter(&self) -> TryByteIter<'_> {
-        TryByteIter { queue: self }
-    }
-
-    /// The length of the longest message that fits: 8 bytes less than the capacity.
+    /// Returns the length of the longest message that fits: 8 bytes less than the capacity.
     #[must_use]
     pub fn max_message_len(&self) -> usize {
         self.0.max_message_len()
     }
 
-    /// How many bytes of messages fit, each with the 8 bytes of its length and rounded up to 8.
+    /// Returns how many bytes of messages fit. Each message counts with the 8 bytes of its length, rounded
+    /// up to a multiple of 8.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.0.capacity()
     }
 
-    /// How much of the capacity the messages take that are there; others may have changed that by
-    /// the time you look. (How many messages these are is written nowhere.)
+    /// Returns how much of the capacity the messages in the queue take. Others may have changed that by
+    /// the time you look. (The queue does not know how many messages these are.)
     #[must_use]
     pub fn used(&self) -> usize {
         self.0.used()
     }
 
-    /// Whether there is no message, with the same caution as for [`used`](Self::used).
+    /// Returns whether there is no message. The caution of [`used`](Self::used) applies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.used() == 0
     }
 
-    /// Closes the queue: puts fail from here on, gets drain what is there and then fail, sleepers
-    /// wake. Takes no lock, so it works whoever is stuck; closing twice does nothing more.
+    /// Closes the queue: from here on puts fail, gets take the messages that are there and then fail, and
+    /// sleepers wake. This takes no lock, and so works whoever is stuck. Closing twice does nothing more.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::ByteQueue::new(64)?;
+    /// queue.put(b"last")?;
+    /// queue.close();
+    /// assert!(queue.put(b"late").is_err());
+    /// assert_eq!(queue.get()?, b"last");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close(&self) {
         self.0.close();
     }
 
-    /// Whether somebody closed the queue.
+    /// Returns whether somebody closed the queue.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
-    }
-
-    /// The place's name or path, if it has one.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.0.name()
-    }
-
-    /// Whether this handle, or the one it was cloned from, created the queue.
-    #[must_use]
-    pub fn was_created(&self) -> bool {
-        self.0.was_created()
-    }
-
-    /// A fresh open of the segment's file, to be passed to another process, which opens it with
-    /// [`Place::fd`]. It is no hold: whoever passes it on keeps the handle until it has arrived.
-    ///
-    /// # Errors
-    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
-    /// [`Os`](crate::Error::Os); [`Unsupported`](crate::Error::Unsupported) where the memory is no
-    /// file.
-    pub fn try_clone_fd(&self) -> Result<OwnedFd> {
-        self.0.try_clone_fd()
     }
 }
 
 impl fmt::Debug for ByteQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt_as("ByteQueue", f)
-    }
-}
-
-/// The messages of a [`ByteQueue`] as they come: see [`ByteQueue::iter`].
-#[derive(Debug)]
-pub struct ByteIter<'a> {
-    queue: &'a ByteQueue,
-}
-
-impl Iterator for ByteIter<'_> {
-    type Item = Vec<u8>;
-
-    fn next(&mut self) -> Option<Vec<u8>> {
-        message_or_end(self.queue.get())
-    }
-}
-
-/// The messages that a [`ByteQueue`] has: see [`ByteQueue::try_iter`].
-#[derive(Debug)]
-pub struct TryByteIter<'a> {
-    queue: &'a ByteQueue,
-}
-
-impl Iterator for TryByteIter<'_> {
-    type Item = Vec<u8>;
-
-    fn next(&mut self) -> Option<Vec<u8>> {
-        message_or_end(self.queue.try_get())
-    }
-}
-
-fn message_or_end(got: Result<Vec<u8>, GetError>) -> Option<Vec<u8>> {
-    match got {
-        Ok(message) => Some(message),
-        Err(GetError::Corrupt) => panic!("{}", GetError::Corrupt),
-        Err(_) => None,
-    }
-}
-
-impl<'a> IntoIterator for &'a ByteQueue {
-    type Item = Vec<u8>;
-    type IntoIter = ByteIter<'a>;
-
-    fn into_iter(self) -> ByteIter<'a> {
-        self.iter()
     }
 }

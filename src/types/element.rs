@@ -1,11 +1,12 @@
-//! [`Element`]: what may be shared.
+//! [`Element`]: the types that processes may share.
 
-/// A type whose values may lie in shared memory: plain bytes, any of which are a valid value, with
-/// no padding, no pointer and no lifetime.
+/// A type whose values may lie in shared memory: plain bytes, any combination of which is a valid value,
+/// without padding, pointers or lifetimes.
 ///
-/// Implemented for every [`bytemuck::Pod`] type: integers, floats, arrays of such, and your own
-/// `#[repr(C)]` structs that derive it. A process can be killed, or run other code, at any moment,
-/// so a `bool` that is neither 0 nor 1 must be impossible by type, not by good behaviour.
+/// The trait is implemented for every [`bytemuck::Pod`] type: integers, floats, arrays of them, and your own
+/// `#[repr(C)]` structs that derive `Pod`. A process can be killed, or run other code, at any moment.
+/// Therefore the type itself, not good behaviour, must make invalid values impossible, such as a `bool` that
+/// is neither 0 nor 1.
 ///
 /// ```
 /// use shmkit::bytemuck::{Pod, Zeroable};
@@ -27,7 +28,7 @@
 /// # }
 /// ```
 ///
-/// Types of size 0 or with an alignment above 4096 bytes are refused at compile time.
+/// A type of size 0, or with an alignment above 4096 bytes, does not compile.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be shared between processes",
     label = "not plain bytes",

@@ -6,18 +6,17 @@
 //! | 2 | reserve exactly those, encode into them (producers' lock) | **commit**, unlock |
 //! | 3 | **commit**, unlock | decode (no lock) |
 //!
-//! A value that can't be encoded fails in step 1, and never waits. User code runs under a lock in step 2
-//! of a put alone, announced: its coming back for that lock is a panic that leaves no trace.
-//! Decoding is behind the commit, as a message whose decoding kills its taker would else come back
-//! and kill the next.
+//! A value that can't be encoded fails in step 1, and never waits. User code runs under a lock only in step
+//! 2 of a put, announced: if it comes back for that lock, it panics, which leaves no trace. Decoding comes
+//! after the commit, because a message whose decoding kills its taker would otherwise come back and kill
+//! the next taker.
 
+use super::byte_queue::{FrameKind, Frames, Reservation};
+use super::common::{constructors, item_or_end, place_methods};
 use crate::error::{GetError, PutError, Result};
 use crate::os::OwnedFd;
-use crate::segment::Memory;
-use crate::segment::Place;
-use crate::segment::{Kind, Tag};
+use crate::segment::{Kind, Memory, Place, Tag};
 use crate::sync::Wait;
-use crate::types::byte_queue::{FrameKind, Frames};
 use postcard::ser_flavors::Size;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,7 +26,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a [`MessageQueue`]'s segment says of itself.
+/// How a [`MessageQueue`]'s segment calls itself.
 struct Messages<T>(PhantomData<fn() -> T>);
 
 impl<T> FrameKind for Messages<T> {
@@ -41,9 +40,9 @@ impl<T> FrameKind for Messages<T> {
 /// A bounded first-in, first-out queue of values of any type that implements serde's traits: strings,
 /// enums, vectors, maps. For any number of producers and consumers in any number of processes.
 ///
-/// A [`ByteQueue`](crate::ByteQueue) whose messages are encoded by
-/// [postcard](https://docs.rs/postcard), with the same promises; its capacity is in bytes in the same
-/// way. Where the type is plain bytes, a [`Queue`](crate::Queue) is faster.
+/// This is a [`ByteQueue`](crate::ByteQueue) whose messages are encoded by
+/// [postcard](https://docs.rs/postcard), with the same promises. Its capacity is in bytes in the same
+/// way. If the type is plain bytes, a [`Queue`](crate::Queue) is faster.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -69,14 +68,14 @@ impl<T> FrameKind for Messages<T> {
 ///
 /// # Types
 ///
-/// A segment knows its type by the unqualified name, and postcard's encoding has no names in it. So two
-/// programs whose types have the same name and different fields find each other, and then either a
-/// message can't be decoded or it means something else. Where types change, say which one it is with
+/// A segment knows its type by the unqualified name, and postcard's encoding contains no names. So two
+/// programs whose types have the same name and different fields find each other, and then a message can't
+/// be decoded, or means something else. If your types change, say which version this is with
 /// [`Place::schema`].
 ///
 /// # Panics
-/// [`Serialize`] runs while the producers' side is held, once per put, after a first time when it is
-/// not; a put from there into the same queue panics rather than wait for itself. A panic of its own
+/// [`Serialize`] runs twice per put: first without a lock, then while the producers' side is held. A put
+/// from there into the same queue panics instead of waiting for itself. A panic of `Serialize` itself
 /// leaves no trace. Any call panics in a forked child that could not open the segment for itself.
 pub struct MessageQueue<T> {
     frames: Frames<Messages<T>>,
@@ -87,63 +86,107 @@ impl<T> MessageQueue<T> {
         Self { frames }
     }
 
-    /// An anonymous queue of `capacity` bytes: for forked children.
-    ///
-    /// # Errors
-    /// As for [`ByteQueue::new`](crate::ByteQueue::new).
-    pub fn new(capacity: usize) -> Result<Self> {
-        Self::create(Place::anonymous(), capacity)
+    constructors! {
+        "queue", Frames, capacity: usize => (capacity);
+
+        /// Creates an anonymous queue of `capacity` bytes, for forked children.
+        ///
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        /// let queue = shmkit::MessageQueue::<(u32, String)>::new(4096)?;
+        /// queue.put(&(1, "one".to_owned()))?;
+        /// # Ok(())
+        /// # }
+        /// ```
+        new;
+        /// Creates a queue of `capacity` bytes.
+        ///
+        /// ```
+        /// use shmkit::{MessageQueue, Place};
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-messages-create-{}", std::process::id());
+        /// // The schema tells programs with other versions of the type apart.
+        /// let place = Place::named(&name).schema("event/v2");
+        /// let events = MessageQueue::<String>::create(&place, 4096)?;
+        /// assert!(MessageQueue::<String>::open(&name).is_err());
+        /// assert!(MessageQueue::<String>::open(&place).is_ok());
+        /// # drop(events);
+        /// # Ok(())
+        /// # }
+        /// ```
+        create;
+        /// Opens a queue that somebody created, whatever its capacity.
+        ///
+        /// ```
+        /// use shmkit::MessageQueue;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-messages-open-{}", std::process::id());
+        /// let ours = MessageQueue::<String>::create(&name, 4096)?;
+        /// let theirs = MessageQueue::<String>::open(&name)?;
+        /// ours.put("hello")?;
+        /// assert_eq!(theirs.get()?, "hello");
+        /// # Ok(())
+        /// # }
+        /// ```
+        open;
+        /// Opens the queue, or creates it if there is none. Capacities are compared after rounding up to a
+        /// multiple of 8.
+        ///
+        /// ```
+        /// use shmkit::MessageQueue;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-messages-either-{}", std::process::id());
+        /// let first = MessageQueue::<String>::open_or_create(&name, 4096)?;
+        /// let second = MessageQueue::<String>::open_or_create(&name, 4096)?;
+        /// assert!(!second.was_created());
+        /// # drop(first);
+        /// # Ok(())
+        /// # }
+        /// ```
+        open_or_create;
+        /// Lays a queue out in memory of your own, if nothing was laid out in it yet.
+        ///
+        /// ```
+        /// use shmkit::{MessageQueue, memory::HeapMemory};
+        /// use std::sync::Arc;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// let memory = Arc::new(HeapMemory::new(8192));
+        /// let queue = MessageQueue::<Vec<u8>>::create_in(memory, 1024)?;
+        /// queue.put(&[1, 2, 3][..])?;
+        /// # Ok(())
+        /// # }
+        /// ```
+        create_in;
+        /// Finds the queue that was laid out in memory of your own.
+        ///
+        /// ```
+        /// use shmkit::{MessageQueue, memory::HeapMemory};
+        /// use std::sync::Arc;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// let memory = Arc::new(HeapMemory::new(8192));
+        /// let queue = MessageQueue::<char>::create_in(memory.clone(), 1024)?;
+        /// queue.put(&'x')?;
+        /// assert_eq!(MessageQueue::<char>::open_in(memory)?.get()?, 'x');
+        /// # Ok(())
+        /// # }
+        /// ```
+        open_in;
     }
 
-    /// Creates a queue of `capacity` bytes, and publishes it once it is complete. Its memory is
-    /// reserved here and now.
-    ///
-    /// # Errors
-    /// As for [`ByteQueue::create`](crate::ByteQueue::create).
-    pub fn create(place: impl Into<Place>, capacity: usize) -> Result<Self> {
-        Frames::create(&place.into(), capacity).map(Self::of)
-    }
-
-    /// Opens a queue that somebody created, whatever its capacity.
-    ///
-    /// # Errors
-    /// As for [`ByteQueue::open`](crate::ByteQueue::open).
-    pub fn open(place: impl Into<Place>) -> Result<Self> {
-        Frames::open(&place.into()).map(Self::of)
-    }
-
-    /// Opens the queue, or creates it where there is none. Of several that race, one creates, and
-    /// all end with the same queue.
-    ///
-    /// # Errors
-    /// As for [`ByteQueue::open_or_create`](crate::ByteQueue::open_or_create).
-    pub fn open_or_create(place: impl Into<Place>, capacity: usize) -> Result<Self> {
-        Frames::open_or_create(&place.into(), capacity).map(Self::of)
-    }
-
-    /// Lays a queue out in memory of your own, which must be all zeros and in nobody's use.
-    ///
-    /// # Errors
-    /// As for [`ByteQueue::create_in`](crate::ByteQueue::create_in).
-    pub fn create_in(memory: Arc<dyn Memory>, capacity: usize) -> Result<Self> {
-        Frames::create_in(memory, capacity).map(Self::of)
-    }
-
-    /// Finds the queue in memory of your own.
-    ///
-    /// # Errors
-    /// As for [`ByteQueue::open_in`](crate::ByteQueue::open_in).
-    pub fn open_in(memory: Arc<dyn Memory>) -> Result<Self> {
-        Frames::open_in(memory).map(Self::of)
-    }
+    place_methods!(frames);
 
     fn put_by<Q: ?Sized + Serialize>(&self, item: &Q, wait: Wait) -> Result<(), PutError> {
         let failed = |error: postcard::Error| PutError::Encode(error.to_string());
         let len = postcard::serialize_with_flavor(item, Size::default()).map_err(failed)?;
-        let mut room = self.frames.reserve(len, wait)?;
-        let found = match postcard::to_slice(item, &mut room) {
+        let mut space = self.frames.claim_write(len, wait).map(Reservation::new)?;
+        let found = match postcard::to_slice(item, &mut space) {
             Ok(written) => written.len(),
-            // The room is what the first encoding took.
+            // The space is as long as the first encoding.
             Err(postcard::Error::SerializeBufferFull) => usize::MAX,
             Err(error) => return Err(failed(error)),
         };
@@ -153,17 +196,29 @@ impl<T> MessageQueue<T> {
                 if found < len { "fewer" } else { "more" }
             )));
         }
-        room.commit(len)
+        space.commit(len)
     }
 
-    /// Puts an item; waits until there is room for it. `Q` is `T`, or what `T` is borrowed as: a
-    /// `str` for a `String`, a slice for a `Vec`. It must be encoded as `T` is (which an array and a
-    /// slice are not).
+    /// Puts an item; waits until there is space for it.
+    ///
+    /// `Q` is `T`, or a type as which `T` can be borrowed: a `str` for a `String`, a slice for a `Vec`. It
+    /// must be encoded as `T` is (which is not so for an array and a slice).
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let counts = shmkit::MessageQueue::<BTreeMap<String, u32>>::new(4096)?;
+    /// counts.put(&BTreeMap::from([("apples".to_owned(), 3)]))?;
+    /// assert_eq!(counts.get()?["apples"], 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::Encode`] at once for an item that can't be encoded, or that is encoded
-    /// differently a second time; [`PutError::TooLong`] at once for one that never fits;
-    /// [`PutError::Closed`], [`PutError::Corrupt`]. In either case nothing of it is in the queue.
+    /// differently a second time; [`PutError::TooLong`] at once for an item that never fits;
+    /// [`PutError::Closed`], [`PutError::Corrupt`]. In all these cases nothing of the item is in the queue.
     pub fn put<Q: ?Sized + Serialize>(&self, item: &Q) -> Result<(), PutError>
     where
         T: Borrow<Q>,
@@ -171,11 +226,20 @@ impl<T> MessageQueue<T> {
         self.put_by(item, Wait::FOREVER)
     }
 
-    /// Puts an item if there is room for it now; otherwise as [`put`](Self::put).
+    /// Puts an item as [`put`](Self::put) does, if there is space for it now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::MessageQueue::<String>::new(32)?;
+    /// queue.try_put("sixteen bytes ...")?;
+    /// assert_eq!(queue.try_put("one more"), Err(shmkit::PutError::Full));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As for [`put`](Self::put); [`PutError::Full`], [`PutError::Busy`] (somebody's item is being
-    /// encoded).
+    /// As for [`put`](Self::put); [`PutError::Full`]; [`PutError::Busy`] if somebody's item is being
+    /// encoded.
     pub fn try_put<Q: ?Sized + Serialize>(&self, item: &Q) -> Result<(), PutError>
     where
         T: Borrow<Q>,
@@ -183,7 +247,19 @@ impl<T> MessageQueue<T> {
         self.put_by(item, Wait::Try)
     }
 
-    /// Puts an item; waits for room for at most `timeout`; otherwise as [`put`](Self::put).
+    /// Puts an item as [`put`](Self::put) does; waits for space for at most `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::MessageQueue::<String>::new(32)?;
+    /// queue.put("sixteen bytes ...")?;
+    /// let late = queue.put_timeout("one more", Duration::from_millis(1));
+    /// assert_eq!(late, Err(shmkit::PutError::TimedOut));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`put`](Self::put); [`PutError::TimedOut`].
@@ -198,61 +274,51 @@ impl<T> MessageQueue<T> {
         self.put_by(item, Wait::within(timeout))
     }
 
-    /// The length of the longest encoding that fits.
+    /// Returns the length of the longest encoding that fits.
     #[must_use]
     pub fn max_message_len(&self) -> usize {
         self.frames.max_message_len()
     }
 
-    /// How many bytes of messages fit, each with the 8 bytes of its length and rounded up to 8.
+    /// Returns how many bytes of messages fit. Each message counts with the 8 bytes of its length, rounded
+    /// up to a multiple of 8.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.frames.capacity()
     }
 
-    /// How much of the capacity the messages take that are there; others may have changed that by
-    /// the time you look. (How many messages these are is written nowhere.)
+    /// Returns how much of the capacity the messages in the queue take. Others may have changed that by
+    /// the time you look. (The queue does not know how many messages these are.)
     #[must_use]
     pub fn used(&self) -> usize {
         self.frames.used()
     }
 
-    /// Whether there is no message, with the same caution as for [`used`](Self::used).
+    /// Returns whether there is no message. The caution of [`used`](Self::used) applies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.used() == 0
     }
 
-    /// Closes the queue: puts fail from here on, gets drain what is there and then fail, sleepers
-    /// wake. Takes no lock, so it works whoever is stuck; closing twice does nothing more.
+    /// Closes the queue: from here on puts fail, gets take the items that are there and then fail, and
+    /// sleepers wake. This takes no lock, and so works whoever is stuck. Closing twice does nothing more.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::MessageQueue::<u8>::new(64)?;
+    /// queue.close();
+    /// assert_eq!(queue.get(), Err(shmkit::GetError::Closed));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close(&self) {
         self.frames.close();
     }
 
-    /// Whether somebody closed the queue.
+    /// Returns whether somebody closed the queue.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.frames.is_closed()
-    }
-
-    /// The place's name or path, if it has one.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.frames.name()
-    }
-
-    /// Whether this handle, or the one it was cloned from, created the queue.
-    #[must_use]
-    pub fn was_created(&self) -> bool {
-        self.frames.was_created()
-    }
-
-    /// A fresh open of the segment's file: see [`ByteQueue`](crate::ByteQueue::try_clone_fd).
-    ///
-    /// # Errors
-    /// As for [`ByteQueue::try_clone_fd`](crate::ByteQueue::try_clone_fd).
-    pub fn try_clone_fd(&self) -> Result<OwnedFd> {
-        self.frames.try_clone_fd()
     }
 }
 
@@ -272,14 +338,31 @@ impl<T: DeserializeOwned> MessageQueue<T> {
 
     /// Takes an item; waits while the queue is empty.
     ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::MessageQueue::<Option<String>>::new(64)?;
+    /// queue.put(&None)?;
+    /// assert_eq!(queue.get()?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`GetError::Decode`] for a message that is no `T`: it is taken, and what comes behind it is
+    /// [`GetError::Decode`] for a message that is no `T`: the message is taken, and the next one is
     /// unharmed. [`GetError::Closed`] once the queue is closed and drained; [`GetError::Corrupt`].
     pub fn get(&self) -> Result<T, GetError> {
         self.get_by(Wait::FOREVER)
     }
 
     /// Takes an item if there is one now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::MessageQueue::<String>::new(64)?;
+    /// assert_eq!(queue.try_get(), Err(shmkit::GetError::Empty));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`get`](Self::get); [`GetError::Empty`], [`GetError::Busy`].
@@ -289,27 +372,59 @@ impl<T: DeserializeOwned> MessageQueue<T> {
 
     /// Takes an item; waits for one for at most `timeout`.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::MessageQueue::<String>::new(64)?;
+    /// let nothing = queue.get_timeout(Duration::from_millis(1));
+    /// assert_eq!(nothing, Err(shmkit::GetError::TimedOut));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`get`](Self::get); [`GetError::TimedOut`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
         self.get_by(Wait::within(timeout))
     }
 
-    /// The items as they come, until the queue is closed and drained. One that can't be decoded is
-    /// a [`GetError::Decode`] in its place, the only error there is.
+    /// Returns an iterator that takes items as they come, until the queue is closed and drained. An item
+    /// that can't be decoded is a [`GetError::Decode`] in its place; the iterator returns no other error.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::MessageQueue::<String>::new(64)?;
+    /// queue.put("a")?;
+    /// queue.put("b")?;
+    /// queue.close();
+    /// let all: Result<String, _> = queue.iter().collect();
+    /// assert_eq!(all?, "ab");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
-    /// The iterator panics where the shared indices are corrupt.
+    /// The iterator panics if the shared indices are corrupt.
     #[must_use]
     pub fn iter(&self) -> MessageIter<'_, T> {
         MessageIter { queue: self }
     }
 
-    /// The items that are there, until there is none, or another holds the consumers' side;
-    /// otherwise as [`iter`](Self::iter).
+    /// Returns an iterator that takes the items that are there, as [`iter`](Self::iter) does, until there
+    /// is none, or until another holds the consumers' side.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::MessageQueue::<u8>::new(64)?;
+    /// queue.put(&1)?;
+    /// assert_eq!(queue.try_iter().collect::<Vec<_>>(), [Ok(1)]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
-    /// The iterator panics where the shared indices are corrupt.
+    /// The iterator panics if the shared indices are corrupt.
     #[must_use]
     pub fn try_iter(&self) -> TryMessageIter<'_, T> {
         TryMessageIter { queue: self }
@@ -328,7 +443,7 @@ impl<T> fmt::Debug for MessageQueue<T> {
     }
 }
 
-/// The items of a [`MessageQueue`] as they come: see [`MessageQueue::iter`].
+/// Takes the items of a [`MessageQueue`] as they come: see [`MessageQueue::iter`].
 #[derive(Debug)]
 pub struct MessageIter<'a, T> {
     queue: &'a MessageQueue<T>,
@@ -338,11 +453,11 @@ impl<T: DeserializeOwned> Iterator for MessageIter<'_, T> {
     type Item = Result<T, GetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        item_or_end(self.queue.get())
+        decoded_or_end(self.queue.get())
     }
 }
 
-/// The items that a [`MessageQueue`] has: see [`MessageQueue::try_iter`].
+/// Takes the items that a [`MessageQueue`] has: see [`MessageQueue::try_iter`].
 #[derive(Debug)]
 pub struct TryMessageIter<'a, T> {
     queue: &'a MessageQueue<T>,
@@ -352,15 +467,15 @@ impl<T: DeserializeOwned> Iterator for TryMessageIter<'_, T> {
     type Item = Result<T, GetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        item_or_end(self.queue.try_get())
+        decoded_or_end(self.queue.try_get())
     }
 }
 
-fn item_or_end<T>(got: Result<T, GetError>) -> Option<Result<T, GetError>> {
+/// Ends an iterator as [`item_or_end`] does, but passes on an item that can't be decoded.
+fn decoded_or_end<T>(got: Result<T, GetError>) -> Option<Result<T, GetError>> {
     match got {
-        Ok(_) | Err(GetError::Decode(_)) => Some(got),
-        Err(GetError::Corrupt) => panic!("{}", GetError::Corrupt),
-        Err(_) => None,
+        Err(GetError::Decode(_)) => Some(got),
+        got => item_or_end(got).map(Ok),
     }
 }
 

@@ -2,25 +2,25 @@
 
 mod consumer;
 mod in_place;
+mod iter;
 mod producer;
 
+pub use consumer::{Consumer, ReadChunk};
+pub use iter::{Iter, TryIter};
+pub use producer::{Producer, WriteChunk};
+
+use super::common::{Slots, constructors, place_methods};
+use super::element::Element;
 use crate::error::{GetError, PutAllError, PutError, Result};
 use crate::os::OwnedFd;
-use crate::segment::Kind;
-use crate::segment::Memory;
-use crate::segment::Place;
-use crate::segment::{Body, Region};
-use crate::sync::{Deadline, Ring, RingWords, Span, Wait, prefetch_read, prefetch_write};
-use crate::types::element::Element;
+use crate::segment::{Body, Kind, Memory, Place, Region};
+use crate::sync::{Ring, RingWords, Span, Wait, prefetch_read, prefetch_write};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use consumer::{Consumer, ReadChunk};
-pub use producer::{Producer, WriteChunk};
-
-// SAFETY: `repr(C)`, atomics alone, every one of them valid when zero.
-unsafe impl Body for RingWords {
+// SAFETY: `repr(C)`, made of atomics alone, each of which is valid when zero.
+unsafe impl Body for QueueWords {
     const KIND: Kind = Kind::Queue;
 
     fn stride(size: u64) -> u64 {
@@ -32,20 +32,24 @@ unsafe impl Body for RingWords {
     }
 }
 
+/// A queue's control words; the slots follow.
+#[repr(transparent)]
+struct QueueWords(RingWords);
+
 /// A bounded first-in, first-out queue in shared memory, for any number of producers and consumers
 /// in any number of processes.
 ///
-/// Capacity is exact. An item whose `put` returned is taken exactly once, whole, and after the
-/// items its producer put before; a process that is killed at any instruction loses none, tears none
-/// and blocks nobody for longer than 100 ms plus scheduling.
+/// The capacity is exact. An item whose `put` returned is taken exactly once, whole, and after the
+/// items that its producer put before. A process that is killed at any instruction loses no item, tears
+/// none, and blocks nobody for longer than 100 ms plus scheduling.
 ///
 /// ```
 /// use shmkit::Queue;
 ///
 /// # fn main() -> shmkit::Result<()> {
-/// # let name = format!("doc-queue-{}", os::pid());
+/// # let name = format!("doc-queue-{}", std::process::id());
 /// let jobs = Queue::<u32>::create(&name, 64)?;
-/// let worker = Queue::<u32>::open(&name)?; // in another program, as a rule
+/// let worker = Queue::<u32>::open(&name)?; // usually in another program
 /// jobs.put(7)?;
 /// jobs.close();
 /// assert_eq!(worker.iter().collect::<Vec<_>>(), [7]);
@@ -53,169 +57,161 @@ unsafe impl Body for RingWords {
 /// # }
 /// ```
 ///
-/// Verbs come in three forms: plain waits, `try_` does not (except for locks that are held for
-/// nanoseconds), `_timeout` waits for at most that long. A `try_` may be `Busy` where nothing is held for
-/// long, too: beside a process that was put off its CPU in the middle of a put or a get.
+/// Verbs come in three forms. The plain form waits. The `try_` form does not wait, except for locks that
+/// are held for nanoseconds. The `_timeout` form waits for at most that long. A `try_` may be `Busy` even if
+/// nobody holds anything for long: beside a process that lost its CPU in the middle of a put or a get.
+/// [`PutError`] and [`GetError`] have a table of which verb gives which error.
 ///
 /// # Panics
-/// A call on the same queue from inside [`get_with`](Self::get_with) that would wait for that very
-/// thread panics, and so does any call in a forked child that could not open the segment for itself
-/// (`EMFILE`; no permission after a change of user).
+/// A call on the same queue from inside [`get_with`](Self::get_with) panics if it would wait for that very
+/// thread. Any call panics in a forked child that could not open the segment for itself (`EMFILE`; no
+/// permission after a change of user).
 pub struct Queue<T: Element> {
-    region: Region<T, RingWords>,
-    /// `capacity - 1` where the capacity is a power of two, so that a slot is found without a
-    /// division; else 0.
-    mask: u64,
+    region: Region<T, QueueWords>,
+    slots: Slots,
 }
 
-/// How far ahead slots are fetched, in bytes; and how much of a batch, at most.
+/// How far ahead of a single item slots are prefetched, in bytes.
 const FETCH_AHEAD: u64 = 256;
+
+/// How much is prefetched behind a batch, at most, in bytes.
 const FETCH_MOST: u64 = 1024;
 
-#[inline]
-fn prefetch<const FOR_WRITING: bool>(line: *const i8) {
-    if FOR_WRITING {
-        prefetch_write(line);
-    } else {
-        prefetch_read(line);
-    }
-}
-
-const FOREVER: Wait = Wait::Until(Deadline::NEVER);
-
-fn within(timeout: Duration) -> Wait {
-    Wait::Until(Deadline::after(timeout))
-}
-
 impl<T: Element> Queue<T> {
-    fn of(region: Region<T, RingWords>) -> Self {
-        let capacity = region.capacity();
-        let mask = if capacity.is_power_of_two() {
-            capacity - 1
-        } else {
-            0
-        };
-        Self { region, mask }
+    fn of(region: Region<T, QueueWords>) -> Self {
+        let slots = Slots::new(region.capacity());
+        Self { region, slots }
     }
 
-    /// An anonymous queue of `capacity` items: for forked children.
-    ///
-    /// # Errors
-    /// [`Error::InvalidSize`](crate::Error::InvalidSize), [`NoSpace`](crate::Error::NoSpace),
-    /// [`Os`](crate::Error::Os).
-    pub fn new(capacity: usize) -> Result<Self> {
-        Self::create(Place::anonymous(), capacity)
+    constructors! {
+        "queue", Region, capacity: usize => (capacity, &[]);
+
+        /// Creates an anonymous queue of `capacity` items, for forked children.
+        ///
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        /// let queue = shmkit::Queue::<[u8; 16]>::new(3)?;
+        /// assert_eq!(queue.capacity(), 3);
+        /// # Ok(())
+        /// # }
+        /// ```
+        new;
+        /// Creates a queue of `capacity` items.
+        ///
+        /// ```
+        /// use shmkit::{Place, Queue};
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-queue-create-{}", std::process::id());
+        /// // Processes of the user's group may open this one too.
+        /// let queue = Queue::<u64>::create(Place::named(&name).mode(0o660), 1024)?;
+        /// assert!(queue.was_created());
+        /// # Ok(())
+        /// # }
+        /// ```
+        create;
+        /// Opens a queue that somebody created, whatever its capacity.
+        ///
+        /// ```
+        /// use shmkit::Queue;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-queue-open-{}", std::process::id());
+        /// let ours = Queue::<u64>::create(&name, 8)?;
+        /// let theirs = Queue::<u64>::open(&name)?;
+        /// ours.put(5)?;
+        /// assert_eq!(theirs.get()?, 5);
+        /// # Ok(())
+        /// # }
+        /// ```
+        open;
+        /// Opens the queue, or creates it if there is none.
+        ///
+        /// ```
+        /// use shmkit::{Error, Queue};
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-queue-either-{}", std::process::id());
+        /// let first = Queue::<u64>::open_or_create(&name, 8)?;
+        /// let second = Queue::<u64>::open_or_create(&name, 8)?;
+        /// assert_eq!((first.was_created(), second.was_created()), (true, false));
+        /// let larger = Queue::<u64>::open_or_create(&name, 9);
+        /// assert!(matches!(larger, Err(Error::Mismatch { what: "capacity", .. })));
+        /// # Ok(())
+        /// # }
+        /// ```
+        open_or_create;
+        /// Lays a queue out in memory of your own, if nothing was laid out in it yet.
+        ///
+        /// ```
+        /// use shmkit::{Queue, memory::HeapMemory};
+        /// use std::sync::Arc;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// let queue = Queue::<u8>::create_in(Arc::new(HeapMemory::new(4096)), 16)?;
+        /// assert_eq!(queue.name(), None);
+        /// # Ok(())
+        /// # }
+        /// ```
+        create_in;
+        /// Finds the queue that was laid out in memory of your own.
+        ///
+        /// ```
+        /// use shmkit::{Queue, memory::HeapMemory};
+        /// use std::sync::Arc;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// let memory = Arc::new(HeapMemory::new(4096));
+        /// let queue = Queue::<u8>::create_in(memory.clone(), 16)?;
+        /// queue.put(1)?;
+        /// assert_eq!(Queue::<u8>::open_in(memory)?.get()?, 1);
+        /// # Ok(())
+        /// # }
+        /// ```
+        open_in;
     }
 
-    /// Creates a queue of `capacity` items, and publishes it once it is complete. Its memory is
-    /// reserved here and now.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) if the name is taken (what a crash of
-    /// all holders left is replaced); [`InvalidSize`](crate::Error::InvalidSize) for a capacity of 0
-    /// or one that no address space holds; [`NoSpace`](crate::Error::NoSpace),
-    /// [`InvalidName`](crate::Error::InvalidName),
-    /// [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled),
-    /// [`Os`](crate::Error::Os).
-    pub fn create(place: impl Into<Place>, capacity: usize) -> Result<Self> {
-        Region::create(&place.into(), capacity, &[]).map(Self::of)
-    }
-
-    /// Opens a queue that somebody created, whatever its capacity.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound); [`Foreign`](crate::Error::Foreign),
-    /// [`Corrupt`](crate::Error::Corrupt) or [`Mismatch`](crate::Error::Mismatch) for anything that
-    /// is not a sound queue of this type, which is left as it was;
-    /// [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled),
-    /// [`Os`](crate::Error::Os).
-    pub fn open(place: impl Into<Place>) -> Result<Self> {
-        Region::open(&place.into(), None).map(Self::of)
-    }
-
-    /// Opens the queue, or creates it where there is none. Of several that race, one creates, and
-    /// all end with the same queue.
-    ///
-    /// # Errors
-    /// As for [`open`](Self::open) and [`create`](Self::create); another capacity is a
-    /// [`Mismatch`](crate::Error::Mismatch).
-    pub fn open_or_create(place: impl Into<Place>, capacity: usize) -> Result<Self> {
-        Region::open_or_create(&place.into(), capacity, &[]).map(Self::of)
-    }
-
-    /// Lays a queue out in memory of your own, if nothing was laid out in it yet.
-    ///
-    /// # Errors
-    /// [`Error::InvalidSize`](crate::Error::InvalidSize); [`NoSpace`](crate::Error::NoSpace) if it
-    /// does not fit; [`AlreadyExists`](crate::Error::AlreadyExists) if something is there, or
-    /// somebody else is laying it out; [`Unsupported`](crate::Error::Unsupported) in a forked child
-    /// that could not become a holder.
-    pub fn create_in(memory: Arc<dyn Memory>, capacity: usize) -> Result<Self> {
-        Region::create_in(memory, capacity, &[]).map(Self::of)
-    }
-
-    /// Finds the queue in memory of your own.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound) if nothing was laid out, or not to its end yet;
-    /// [`Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt),
-    /// [`Mismatch`](crate::Error::Mismatch).
-    pub fn open_in(memory: Arc<dyn Memory>) -> Result<Self> {
-        Region::open_in(memory).map(Self::of)
-    }
+    place_methods!(region);
 
     #[inline]
     fn ring(&self) -> Ring<'_> {
         Ring::new(
-            self.region.body(),
-            self.region.capacity(),
+            &self.region.body().0,
+            self.slots.count(),
             self.region.holder(),
         )
     }
 
-    /// The first slot.
+    /// Returns the first slot.
     #[inline]
-    fn slots(&self) -> *mut T {
+    fn first_slot(&self) -> *mut T {
         self.region.data().as_ptr().cast()
     }
 
-    /// Which slot is a position's; less than the capacity for every position.
-    #[inline]
-    fn index(&self, position: u64) -> usize {
-        let index = if self.mask != 0 {
-            position & self.mask
-        } else {
-            position % self.region.capacity()
-        };
-        #[allow(clippy::cast_possible_truncation)] // less than the capacity, which was mapped
-        let index = index as usize;
-        index
-    }
-
-    /// Where the item of a position lies; inside the slots for every position.
+    /// Returns where the item of a position lies: inside the slots for every position.
     #[inline]
     fn slot(&self, position: u64) -> *mut T {
-        self.slots().wrapping_add(self.index(position))
+        self.first_slot().wrapping_add(self.slots.index(position))
     }
 
-    /// Where the items of a span lie, up to the last slot and from the first one on: pointers and
-    /// counts. Of more positions than there are slots, each slot once.
+    /// Returns where the items of a span lie, up to the last slot and from the first slot on, as pointers
+    /// and counts. If the span has more positions than there are slots, each slot comes once.
     #[inline]
     fn pieces(&self, span: Span) -> [(*mut T, usize); 2] {
-        let (index, capacity) = (self.index(span.start), self.region.capacity());
-        #[allow(clippy::cast_possible_truncation)] // at most the capacity, which was mapped
+        let (index, capacity) = (self.slots.index(span.start), self.slots.count());
+        #[allow(clippy::cast_possible_truncation)] // at most the capacity, whose slots were mapped
         let (len, behind) = (
             span.len.min(capacity) as usize,
             (capacity - index as u64) as usize,
         );
         let first = len.min(behind);
-        let piece = self.slots().wrapping_add(index);
-        [(piece, first), (self.slots(), len - first)]
+        let piece = self.first_slot().wrapping_add(index);
+        [(piece, first), (self.first_slot(), len - first)]
     }
 
-    /// Has the CPU fetch what this side will come to next, if it is this side's: behind one item, the
-    /// line that is a little ahead; behind a batch, as many as it had. The commits are full barriers,
-    /// which would else wait for the other CPU's cache lines every few items.
+    /// Prefetches the slots that this side will come to next, if they belong to this side: behind one item
+    /// the line that is a little ahead, behind a batch as many slots as the batch had. Commits are full
+    /// barriers, which would otherwise wait for the other CPU's cache lines every few items.
     #[inline]
     fn fetch_ahead<const FOR_WRITING: bool>(&self, span: Span) {
         let end = span.start + span.len;
@@ -233,26 +229,26 @@ impl<T: Element> Queue<T> {
         }
     }
 
-    /// Writes items to positions that are this side's alone (ring, invariant 2).
+    /// Writes items to positions that belong to this side alone (ring's invariant 2).
     #[inline]
     fn write(&self, span: Span, items: &[T]) {
         for (item, position) in items.iter().zip(span.start..span.start + span.len) {
-            // SAFETY: a slot is inside the region and aligned for `T` (region, invariant 1), and
-            // nobody else touches this one until the commit (ring, invariant 2).
+            // SAFETY: by region's invariant 1 a slot is inside the region and aligned for `T`; by ring's
+            // invariant 2 nobody else touches this one until the commit.
             unsafe { self.slot(position).write(*item) };
         }
         self.fetch_ahead::<true>(span);
     }
 
-    /// Reads the item at a position that is this side's alone (ring, invariant 2).
+    /// Reads the item at a position that belongs to this side alone (ring's invariant 2).
     #[inline]
     fn read(&self, position: u64) -> T {
-        // SAFETY: a slot is inside the region and aligned for `T` (region, invariant 1), any bytes
-        // are a valid `T`, and nobody writes this one until the commit (ring, invariant 2).
+        // SAFETY: by region's invariant 1 a slot is inside the region and aligned for `T`, and any bytes
+        // are a valid `T`; by ring's invariant 2 nobody writes this slot until the commit.
         unsafe { self.slot(position).read() }
     }
 
-    /// Reads the items of a span into the front of `out`; how many those are.
+    /// Reads the items of a span into the front of `out`; returns how many there are.
     fn read_many(&self, span: Span, out: &mut [T]) -> usize {
         let positions = span.start..span.start + span.len;
         out.iter_mut()
@@ -275,14 +271,33 @@ impl<T: Element> Queue<T> {
 
     /// Puts an item; waits while the queue is full.
     ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(2)?;
+    /// queue.put(1)?;
+    /// queue.put(2)?;
+    /// assert_eq!(queue.get()?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`PutError::Closed`], [`PutError::Corrupt`].
     #[inline]
     pub fn put(&self, item: T) -> Result<(), PutError> {
-        self.put_with(&[item], FOREVER).map(drop)
+        self.put_with(&[item], Wait::FOREVER).map(drop)
     }
 
-    /// Puts an item if there is room now.
+    /// Puts an item if there is space now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(1)?;
+    /// assert_eq!(queue.try_put(1), Ok(()));
+    /// assert_eq!(queue.try_put(2), Err(shmkit::PutError::Full));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::Full`], [`PutError::Busy`], [`PutError::Closed`], [`PutError::Corrupt`].
@@ -291,16 +306,37 @@ impl<T: Element> Queue<T> {
         self.put_with(&[item], Wait::Try).map(drop)
     }
 
-    /// Puts an item; waits for room for at most `timeout`.
+    /// Puts an item; waits for space for at most `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(1)?;
+    /// queue.put_timeout(1, Duration::from_millis(1))?;
+    /// let late = queue.put_timeout(2, Duration::from_millis(1));
+    /// assert_eq!(late, Err(shmkit::PutError::TimedOut));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
     pub fn put_timeout(&self, item: T, timeout: Duration) -> Result<(), PutError> {
-        self.put_with(&[item], within(timeout)).map(drop)
+        self.put_with(&[item], Wait::within(timeout)).map(drop)
     }
 
-    /// Puts as many of the items as fit, in one commit: all of them are seen at once, in order.
-    /// Waits for room for one. Returns how many were put: 0 only for no items.
+    /// Puts as many of the items as fit, in one commit: they all become visible at once, in order. Waits
+    /// for space for one item. Returns how many items were put, which is 0 only if `items` is empty.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(2)?;
+    /// assert_eq!(queue.put_many(&[1, 2, 3])?, 2);
+    /// assert_eq!(queue.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::Closed`], [`PutError::Corrupt`]: none of the items was put.
@@ -308,22 +344,30 @@ impl<T: Element> Queue<T> {
         if items.is_empty() {
             return Ok(0);
         }
-        self.put_with(items, FOREVER)
+        self.put_with(items, Wait::FOREVER)
     }
 
-    /// Puts all the items, in as many commits as it takes. Other producers' items may come in
-    /// between.
+    /// Puts all the items, in as many commits as it takes, and waits for space in between. Other producers'
+    /// items may come in between too.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(2)?;
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| {
+    ///         queue.put_all(&[1, 2, 3, 4, 5]).expect("nobody closed it");
+    ///         queue.close();
+    ///     });
+    ///     assert_eq!(queue.iter().sum::<u32>(), 15);
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`PutAllError`] tells how many were put before the queue was closed.
+    /// [`PutAllError`] tells how many items were put before the queue was closed.
     pub fn put_all(&self, items: &[T]) -> Result<(), PutAllError> {
-        let mut put = 0;
-        while put < items.len() {
-            put += self
-                .put_many(&items[put..])
-                .map_err(|source| PutAllError { put, source })?;
-        }
-        Ok(())
+        put_all_by(items, |rest| self.put_many(rest))
     }
 
     #[inline]
@@ -337,19 +381,39 @@ impl<T: Element> Queue<T> {
 
     /// Takes an item; waits while the queue is empty.
     ///
+    /// ```
+    /// use shmkit::GetError;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(2)?;
+    /// queue.put(1)?;
+    /// queue.close();
+    /// assert_eq!(queue.get(), Ok(1)); // a closed queue is drained first
+    /// assert_eq!(queue.get(), Err(GetError::Closed));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`GetError::Closed`] once the queue is closed and drained; [`GetError::Corrupt`].
     #[inline]
     pub fn get(&self) -> Result<T, GetError> {
-        self.get_by(FOREVER)
+        self.get_by(Wait::FOREVER)
     }
 
     /// Takes an item if there is one now.
     ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(2)?;
+    /// assert_eq!(queue.try_get(), Err(shmkit::GetError::Empty));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`GetError::Empty`], [`GetError::Busy`] (somebody is in [`get_with`](Self::get_with), or has
-    /// the [`consumer`](Self::consumer)),
-    /// [`GetError::Closed`], [`GetError::Corrupt`].
+    /// [`GetError::Empty`]; [`GetError::Busy`] if somebody is in [`get_with`](Self::get_with), or has
+    /// the [`consumer`](Self::consumer); [`GetError::Closed`], [`GetError::Corrupt`].
     #[inline]
     pub fn try_get(&self) -> Result<T, GetError> {
         self.get_by(Wait::Try)
@@ -357,14 +421,36 @@ impl<T: Element> Queue<T> {
 
     /// Takes an item; waits for one for at most `timeout`.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(2)?;
+    /// let nothing = queue.get_timeout(Duration::from_millis(1));
+    /// assert_eq!(nothing, Err(shmkit::GetError::TimedOut));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`GetError::TimedOut`], [`GetError::Closed`], [`GetError::Corrupt`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
-        self.get_by(within(timeout))
+        self.get_by(Wait::within(timeout))
     }
 
-    /// Takes as many items as there are, up to `out.len()`, in one commit; waits for one. Returns
-    /// how many it wrote to the front of `out`: 0 only for an empty `out`.
+    /// Takes as many items as there are, up to `out.len()`, in one commit; waits for one item. Returns how
+    /// many items this wrote to the front of `out`, which is 0 only if `out` is empty.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(8)?;
+    /// queue.put_many(&[1, 2, 3])?;
+    /// let mut batch = [0; 64];
+    /// let count = queue.get_many(&mut batch)?;
+    /// assert_eq!(batch[..count], [1, 2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`GetError::Closed`], [`GetError::Corrupt`].
@@ -372,37 +458,19 @@ impl<T: Element> Queue<T> {
         if out.is_empty() {
             return Ok(0);
         }
-        let got = self
-            .ring()
-            .get(out.len() as u64, FOREVER, |span| self.read_many(span, out));
+        let got = self.ring().get(out.len() as u64, Wait::FOREVER, |span| {
+            self.read_many(span, out)
+        });
         got.map_err(GetError::from)
     }
 
-    /// The items as they come, until the queue is closed and drained.
-    ///
-    /// # Panics
-    /// The iterator panics where the shared indices are corrupt.
-    #[must_use]
-    pub fn iter(&self) -> Iter<'_, T> {
-        Iter { queue: self }
-    }
-
-    /// The items that are there, until there is none, or another holds the consumers' side.
-    ///
-    /// # Panics
-    /// The iterator panics where the shared indices are corrupt.
-    #[must_use]
-    pub fn try_iter(&self) -> TryIter<'_, T> {
-        TryIter { queue: self }
-    }
-
-    /// How many items there are. Others may have changed that by the time you look:
+    /// Returns how many items there are. Others may have changed that by the time you look:
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
     /// let queue = shmkit::Queue::<u8>::new(2)?;
     /// queue.put(1)?;
-    /// // Right only while nobody else gets: what `len` saw, another may take.
+    /// // Right only while nobody else gets: another may take the item that `len` saw.
     /// assert_eq!(queue.len(), 1);
     /// // Right always: ask for the item itself.
     /// if let Ok(item) = queue.try_get() {
@@ -416,65 +484,75 @@ impl<T: Element> Queue<T> {
         usize::try_from(self.ring().len()).expect("at most the capacity, which was a usize")
     }
 
-    /// Whether there is no item, with the same caution as for [`len`](Self::len).
+    /// Returns whether there is no item. The caution of [`len`](Self::len) applies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is no room, with the same caution as for [`len`](Self::len).
+    /// Returns whether there is no space. The caution of [`len`](Self::len) applies.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.len() == self.capacity()
     }
 
-    /// How many items fit.
+    /// Returns how many items fit.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        usize::try_from(self.region.capacity()).expect("it was a usize when it was checked")
+        usize::try_from(self.slots.count()).expect("the capacity was a usize when it was checked")
     }
 
-    /// Closes the queue: puts fail from here on, gets drain what is there and then fail, sleepers
-    /// wake. Takes no lock, so it works whoever is stuck; closing twice does nothing more.
+    /// Closes the queue: from here on puts fail, gets take the items that are there and then fail, and
+    /// sleepers wake. This takes no lock, and so works whoever is stuck. Closing twice does nothing more.
+    ///
+    /// ```
+    /// use shmkit::PutError;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(2)?;
+    /// queue.close();
+    /// assert!(queue.is_closed());
+    /// assert_eq!(queue.put(1), Err(PutError::Closed));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close(&self) {
         self.ring().close();
     }
 
-    /// Whether somebody closed the queue.
+    /// Returns whether somebody closed the queue.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.ring().is_closed()
     }
+}
 
-    /// The place's name or path, if it has one.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.region.name()
+#[inline]
+fn prefetch<const FOR_WRITING: bool>(line: *const i8) {
+    if FOR_WRITING {
+        prefetch_write(line);
+    } else {
+        prefetch_read(line);
     }
+}
 
-    /// Whether this handle, or the one it was cloned from, created the queue.
-    #[must_use]
-    pub fn was_created(&self) -> bool {
-        self.region.was_created()
+/// Puts all the items by repeated calls of `put_many`.
+fn put_all_by<T>(
+    items: &[T],
+    mut put_many: impl FnMut(&[T]) -> Result<usize, PutError>,
+) -> Result<(), PutAllError> {
+    let mut put = 0;
+    while put < items.len() {
+        put += put_many(&items[put..]).map_err(|source| PutAllError { put, source })?;
     }
-
-    /// A fresh open of the segment's file, to be passed to another process, which opens it with
-    /// [`Place::fd`]. It is no hold: whoever passes it on keeps the handle until it has arrived.
-    ///
-    /// # Errors
-    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
-    /// [`Os`](crate::Error::Os); [`Unsupported`](crate::Error::Unsupported) where the memory is no
-    /// file.
-    pub fn try_clone_fd(&self) -> Result<OwnedFd> {
-        self.region.try_clone_fd()
-    }
+    Ok(())
 }
 
 impl<T: Element> Clone for Queue<T> {
     fn clone(&self) -> Self {
         Self {
             region: self.region.clone(),
-            mask: self.mask,
+            slots: self.slots,
         }
     }
 }
@@ -487,50 +565,5 @@ impl<T: Element> fmt::Debug for Queue<T> {
             .field("capacity", &self.capacity())
             .field("closed", &self.is_closed())
             .finish()
-    }
-}
-
-/// The items of a [`Queue`] as they come: see [`Queue::iter`].
-#[derive(Debug)]
-pub struct Iter<'a, T: Element> {
-    queue: &'a Queue<T>,
-}
-
-impl<T: Element> Iterator for Iter<'_, T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        item_or_end(self.queue.get())
-    }
-}
-
-/// The items that a [`Queue`] has: see [`Queue::try_iter`].
-#[derive(Debug)]
-pub struct TryIter<'a, T: Element> {
-    queue: &'a Queue<T>,
-}
-
-impl<T: Element> Iterator for TryIter<'_, T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        item_or_end(self.queue.try_get())
-    }
-}
-
-fn item_or_end<T>(got: Result<T, GetError>) -> Option<T> {
-    match got {
-        Ok(item) => Some(item),
-        Err(GetError::Corrupt) => panic!("{}", GetError::Corrupt),
-        Err(_) => None,
-    }
-}
-
-impl<'a, T: Element> IntoIterator for &'a Queue<T> {
-    type Item = T;
-    type IntoIter = Iter<'a, T>;
-
-    fn into_iter(self) -> Iter<'a, T> {
-        self.iter()
     }
 }

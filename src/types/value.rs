@@ -1,17 +1,13 @@
 //! [`Value`]: one value that every process sees, whole.
 
+use super::common::{constructors, lock_word, place_methods};
+use super::element::Element;
 use crate::error::Result;
 use crate::os::OwnedFd;
-use crate::segment::Kind;
-use crate::segment::Memory;
-use crate::segment::Place;
-use crate::segment::{Body, Region};
-use crate::sync::LINE;
+use crate::segment::{Body, Kind, Memory, Place, Region};
 use crate::sync::{
-    Deadline, Event, Lock, LockError, LockGuard, LockId, LockWord, SeqLock, Wait,
-    full_fence_after_rmw,
+    Deadline, Event, LINE, Lock, LockGuard, LockId, LockWord, SeqLock, Wait, full_fence_after_rmw,
 };
-use crate::types::element::Element;
 use bytemuck::{bytes_of, bytes_of_mut};
 use std::fmt;
 use std::mem::{offset_of, size_of};
@@ -20,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A value's control words; the two slots follow. Zeroed memory is a valid one.
+/// A value's control words; the two slots follow. Zeroed memory is valid.
 #[repr(C)]
 #[derive(Debug)]
 struct ValueWords {
@@ -28,7 +24,7 @@ struct ValueWords {
     pad_lock: [AtomicU64; 15],
     changed: Event,
     pad_changed: [Event; 31],
-    /// Beside the slots, so that a small value is read from one line.
+    /// The seqlock's version, beside the slots, so that a reader finds a small value on one line.
     version: AtomicU64,
 }
 
@@ -38,11 +34,11 @@ const _: () = {
     assert!(size_of::<ValueWords>() == 2 * LINE + 8);
 };
 
-// SAFETY: `repr(C)`, atomics alone, every one of them valid when zero.
+// SAFETY: `repr(C)`, made of atomics alone, each of which is valid when zero.
 unsafe impl Body for ValueWords {
     const KIND: Kind = Kind::Value;
 
-    /// SeqLock are copied by words of 8 bytes.
+    /// Slots are copied in words of 8 bytes.
     fn stride(size: u64) -> u64 {
         size.next_multiple_of(8)
     }
@@ -53,22 +49,23 @@ unsafe impl Body for ValueWords {
     }
 }
 
-/// How often in a row writers outrun a reader before it asks for their lock: few enough that a large
-/// value's reader is not long behind, so many that a small one's hardly ever does.
+/// How often in a row writers may outrun a reader before the reader asks for their lock. Few copies keep
+/// the reader of a large value from falling far behind; many make the reader of a small value hardly ever
+/// ask.
 const COPIES: u64 = 16;
 
 /// One value in shared memory: read without a lock, written under one, always whole.
 ///
-/// A handle is cheap to clone and can be used from any thread; forked children inherit it, other
-/// programs open it by name. A process that is killed inside a write leaves the old value.
+/// A handle is cheap to clone, and any thread can use it. Forked children inherit it, other programs open
+/// the value by name. If a process is killed inside a write, the old value stays.
 ///
 /// ```
 /// use shmkit::Value;
 ///
 /// # fn main() -> shmkit::Result<()> {
-/// # let name = format!("doc-value-{}", os::pid());
+/// # let name = format!("doc-value-{}", std::process::id());
 /// let hits = Value::create(&name, 0u64)?;
-/// let same = Value::<u64>::open(&name)?; // in another program, as a rule
+/// let same = Value::<u64>::open(&name)?; // usually in another program
 /// same.update(|hits| *hits += 1);
 /// assert_eq!(hits.get(), 1);
 /// # Ok(())
@@ -76,10 +73,10 @@ const COPIES: u64 = 16;
 /// ```
 ///
 /// # Panics
-/// Every method that locks panics where the shared lock word is one that the protocol never
-/// writes (a peer's stray write), where the thread waits for itself (a call from inside a closure
-/// of [`update`](Self::update) on the same value), and in a forked child that could not open the
-/// segment for itself (`EMFILE`; no permission after a change of user).
+/// Every method that locks panics if the shared lock word is one that the protocol never writes (a peer's
+/// stray write), if the thread would wait for itself (a call from inside a closure of
+/// [`update`](Self::update) on the same value), and in a forked child that could not open the segment for
+/// itself (`EMFILE`; no permission after a change of user).
 pub struct Value<T: Element> {
     region: Region<T, ValueWords>,
 }
@@ -89,70 +86,102 @@ impl<T: Element> Value<T> {
         Self { region }
     }
 
-    /// An anonymous value: for forked children.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`](crate::Error::NoSpace), [`Error::Os`](crate::Error::Os).
-    pub fn new(init: T) -> Result<Self> {
-        Self::create(Place::anonymous(), init)
+    constructors! {
+        "value", Region, init: T => (1, bytes_of(&init));
+
+        /// Creates an anonymous value, for forked children.
+        ///
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        /// let progress = shmkit::Value::new(0.0f64)?;
+        /// assert_eq!(progress.name(), None);
+        /// # Ok(())
+        /// # }
+        /// ```
+        new;
+        /// Creates the value `init`.
+        ///
+        /// ```
+        /// use shmkit::{Error, Value};
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-value-create-{}", std::process::id());
+        /// let limit = Value::create(&name, 10u32)?;
+        /// let again = Value::create(&name, 20u32);
+        /// assert!(matches!(again, Err(Error::AlreadyExists { .. })));
+        /// assert_eq!(limit.get(), 10);
+        /// # Ok(())
+        /// # }
+        /// ```
+        create;
+        /// Opens a value that somebody created.
+        ///
+        /// ```
+        /// use shmkit::{Error, Value};
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-value-open-{}", std::process::id());
+        /// assert!(matches!(Value::<u32>::open(&name), Err(Error::NotFound { .. })));
+        /// let limit = Value::create(&name, 10u32)?;
+        /// assert_eq!(Value::<u32>::open(&name)?.get(), 10);
+        /// assert!(matches!(Value::<i64>::open(&name), Err(Error::Mismatch { .. })));
+        /// # drop(limit);
+        /// # Ok(())
+        /// # }
+        /// ```
+        open;
+        /// Opens the value, or creates it as `init` if there is none.
+        ///
+        /// ```
+        /// use shmkit::Value;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// # let name = format!("doc-value-either-{}", std::process::id());
+        /// let first = Value::open_or_create(&name, 1u8)?;
+        /// let second = Value::open_or_create(&name, 2u8)?;
+        /// assert_eq!((first.was_created(), second.was_created()), (true, false));
+        /// assert_eq!(second.get(), 1);
+        /// # Ok(())
+        /// # }
+        /// ```
+        open_or_create;
+        /// Lays a value out in memory of your own, if nothing was laid out in it yet.
+        ///
+        /// ```
+        /// use shmkit::{Value, memory::HeapMemory};
+        /// use std::sync::Arc;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// let memory = Arc::new(HeapMemory::new(4096));
+        /// let value = Value::create_in(memory.clone(), 7u64)?;
+        /// assert!(Value::create_in(memory, 8u64).is_err());
+        /// # drop(value);
+        /// # Ok(())
+        /// # }
+        /// ```
+        create_in;
+        /// Finds the value that was laid out in memory of your own.
+        ///
+        /// ```
+        /// use shmkit::{Value, memory::HeapMemory};
+        /// use std::sync::Arc;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        /// let memory = Arc::new(HeapMemory::new(4096));
+        /// let value = Value::create_in(memory.clone(), 7u64)?;
+        /// let same = Value::<u64>::open_in(memory)?;
+        /// value.set(8);
+        /// assert_eq!(same.get(), 8);
+        /// # Ok(())
+        /// # }
+        /// ```
+        open_in;
     }
 
-    /// Creates the value, and publishes it once it is complete.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) if the name is taken (what a crash of
-    /// all holders left is replaced); [`NoSpace`](crate::Error::NoSpace),
-    /// [`InvalidName`](crate::Error::InvalidName),
-    /// [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled),
-    /// [`Os`](crate::Error::Os).
-    pub fn create(place: impl Into<Place>, init: T) -> Result<Self> {
-        Region::create(&place.into(), 1, bytes_of(&init)).map(Self::of)
-    }
-
-    /// Opens a value that somebody created.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound); [`Foreign`](crate::Error::Foreign),
-    /// [`Corrupt`](crate::Error::Corrupt) or [`Mismatch`](crate::Error::Mismatch) for anything that
-    /// is not a sound value of this type, which is left as it was;
-    /// [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled),
-    /// [`Os`](crate::Error::Os).
-    pub fn open(place: impl Into<Place>) -> Result<Self> {
-        Region::open(&place.into(), None).map(Self::of)
-    }
-
-    /// Opens the value, or creates it with `init` where there is none. Of several that race, one
-    /// creates, and all end with the same value.
-    ///
-    /// # Errors
-    /// As for [`open`](Self::open) and [`create`](Self::create).
-    pub fn open_or_create(place: impl Into<Place>, init: T) -> Result<Self> {
-        Region::open_or_create(&place.into(), 1, bytes_of(&init)).map(Self::of)
-    }
-
-    /// Lays a value out in memory of your own, if nothing was laid out in it yet.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`](crate::Error::NoSpace) if it does not fit;
-    /// [`AlreadyExists`](crate::Error::AlreadyExists) if something is there, or somebody else is
-    /// laying it out; [`Unsupported`](crate::Error::Unsupported) in a forked child that could not
-    /// become a holder.
-    pub fn create_in(memory: Arc<dyn Memory>, init: T) -> Result<Self> {
-        Region::create_in(memory, 1, bytes_of(&init)).map(Self::of)
-    }
-
-    /// Finds the value in memory of your own.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound) if nothing was laid out, or not to its end yet;
-    /// [`Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt),
-    /// [`Mismatch`](crate::Error::Mismatch).
-    pub fn open_in(memory: Arc<dyn Memory>) -> Result<Self> {
-        Region::open_in(memory).map(Self::of)
-    }
+    place_methods!(region);
 
     #[inline]
-    fn slots(&self) -> SeqLock<'_> {
+    fn seqlock(&self) -> SeqLock<'_> {
         let words = size_of::<T>().div_ceil(8);
         let stride = size_of::<T>()
             .next_multiple_of(8)
@@ -160,22 +189,33 @@ impl<T: Element> Value<T> {
         let first = self.region.data();
         let slot = |offset: usize| {
             let words_at = first.as_ptr().wrapping_add(offset).cast::<AtomicU64>();
-            // SAFETY: the region has two strides of data (its invariant 1), aligned to 8, as is the
-            // stride; the words are atomics here and in every other process.
+            // SAFETY: by region's invariant 1 the region has two strides of data, aligned to 8, and the
+            // stride is a multiple of 8; these words are atomics here and in every other process.
             unsafe { slice::from_raw_parts(words_at, words) }
         };
         SeqLock::new(&self.region.body().version, [slot(0), slot(stride)])
     }
 
-    /// The current value. Waits for nobody: not for a lock, not for a stopped or dead writer. It copies
-    /// again when a new value came while it was copying. Where writers are faster than its copy many
-    /// times in a row, it copies under their lock, if that can be had between two of them; who is stopped
-    /// right there holds writers up as a stopped writer does.
+    /// Returns the current value.
+    ///
+    /// A reader waits for nobody: not for a lock, not for a stopped or dead writer. If a new value comes
+    /// while the reader copies, it copies again. If writers are faster than its copy many times in a row,
+    /// the reader copies under their lock, provided that it gets the lock between two of them. A reader
+    /// that is stopped right there delays writers as a stopped writer does.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let position = shmkit::Value::new([0.5f64, 1.5, 2.5])?;
+    /// let [x, y, z] = position.get(); // all three from the same `set`
+    /// assert_eq!((x, y, z), (0.5, 1.5, 2.5));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     #[must_use]
     pub fn get(&self) -> T {
         let mut value = T::zeroed();
-        if self.slots().try_read(bytes_of_mut(&mut value)) {
+        if self.seqlock().try_read(bytes_of_mut(&mut value)) {
             value
         } else {
             self.get_behind_writers()
@@ -186,21 +226,20 @@ impl<T: Element> Value<T> {
     #[inline(never)]
     fn get_behind_writers(&self) -> T {
         let mut value = T::zeroed();
-        let slots = self.slots();
+        let seqlock = self.seqlock();
         let holder = self.region.holder();
         for copies in 1u64.. {
             std::hint::spin_loop();
-            if slots.try_read(bytes_of_mut(&mut value)) {
+            if seqlock.try_read(bytes_of_mut(&mut value)) {
                 break;
             }
             // A child that could not become a holder has no number to lock with, and copies on.
             if copies < COPIES || holder.number.load(Ordering::Relaxed) == 0 {
                 continue;
             }
-            if let Ok(_guard) =
-                Lock::new(&self.region.body().lock, holder, LockId(0)).lock(Wait::Try)
-            {
-                slots.read_locked(bytes_of_mut(&mut value));
+            let lock = Lock::new(&self.region.body().lock, holder, LockId(0));
+            if let Ok(_guard) = lock.lock(Wait::Try) {
+                seqlock.read_locked(bytes_of_mut(&mut value));
                 break;
             }
         }
@@ -208,13 +247,31 @@ impl<T: Element> Value<T> {
     }
 
     /// Replaces the value.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let temperature = shmkit::Value::new(20.0f32)?;
+    /// temperature.set(21.5);
+    /// assert_eq!(temperature.get(), 21.5);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn set(&self, value: T) {
         let guard = self.lock();
         self.commit(guard, &value);
     }
 
-    /// Replaces the value, and returns the one that was there.
+    /// Replaces the value, and returns the old one.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let leader = shmkit::Value::new(3u32)?;
+    /// assert_eq!(leader.swap(7), 3);
+    /// assert_eq!(leader.get(), 7);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn swap(&self, value: T) -> T {
         let guard = self.lock();
@@ -223,26 +280,56 @@ impl<T: Element> Value<T> {
         old
     }
 
-    /// Changes the value under the lock: nobody else's change comes in between. Where `f` panics, or
-    /// the process dies in it, the value stays as it was.
+    /// Changes the value under the lock, so that nobody else's change comes in between. If `f` panics, or
+    /// if the process dies in `f`, the value stays as it was.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let counter = shmkit::Value::new(41u64)?;
+    /// let before = counter.update(|n| std::mem::replace(n, *n + 1));
+    /// assert_eq!((before, counter.get()), (41, 42));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
-    /// In a child that `f` forked, when `f` returns there: the update is the parent's.
+    /// In a child that `f` forked, when `f` returns there: the update belongs to the parent.
     pub fn update<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         self.update_locked(self.lock(), f)
     }
 
-    /// As [`update`](Self::update), unless somebody else is in it: then `None`, at once.
+    /// Changes the value as [`update`](Self::update) does, unless somebody else holds the lock: then this
+    /// returns `None` at once.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let counter = shmkit::Value::new(1u64)?;
+    /// assert_eq!(counter.try_update(|n| *n += 1), Some(()));
+    /// // While somebody is in an update, a try does not wait.
+    /// counter.update(|_| assert_eq!(counter.try_update(|n| *n += 1), None));
+    /// assert_eq!(counter.get(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_update<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
         let guard = self.lock_with(Wait::Try)?;
         Some(self.update_locked(guard, f))
     }
 
-    /// Stores `new` if the value is `current`, byte by byte (so a NaN equals the same NaN, and 0.0
-    /// is not -0.0). `Ok` is what was replaced, `Err` what was there instead.
+    /// Stores `new` if the value is `current`, and returns the value that was replaced. Values are compared
+    /// byte by byte, so that a NaN equals the same NaN, and 0.0 is not -0.0.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let owner = shmkit::Value::new(0u32)?;
+    /// assert_eq!(owner.compare_exchange(0, 17), Ok(0));
+    /// assert_eq!(owner.compare_exchange(0, 18), Err(17));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// The value that is there, where it is not `current`.
+    /// The value, if it is not `current`.
     pub fn compare_exchange(&self, current: T, new: T) -> Result<T, T> {
         let guard = self.lock();
         let found = self.current();
@@ -253,14 +340,37 @@ impl<T: Element> Value<T> {
         Ok(found)
     }
 
-    /// Waits until the value satisfies `pred`, and returns that value. A value that was there only
-    /// between two looks may be missed.
+    /// Waits until the value satisfies `pred`, and returns that value. The wait may miss a value that was
+    /// there only between two looks.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let state = shmkit::Value::new(0u8)?;
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| state.set(2)); // usually in another process
+    ///     assert_eq!(state.wait_until(|state| *state > 1), 2);
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn wait_until(&self, pred: impl FnMut(&T) -> bool) -> T {
         self.wait(Deadline::NEVER, pred)
             .expect("a wait without a deadline ends with a value")
     }
 
-    /// As [`wait_until`](Self::wait_until), for at most `timeout`; `None` if it did not come true.
+    /// Waits as [`wait_until`](Self::wait_until) does, for at most `timeout`; returns `None` if the value
+    /// did not satisfy `pred` by then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let state = shmkit::Value::new(0u8)?;
+    /// let found = state.wait_until_timeout(Duration::from_millis(1), |state| *state > 1);
+    /// assert_eq!(found, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn wait_until_timeout(&self, timeout: Duration, pred: impl FnMut(&T) -> bool) -> Option<T> {
         self.wait(Deadline::after(timeout), pred)
     }
@@ -280,11 +390,11 @@ impl<T: Element> Value<T> {
         result
     }
 
-    /// The value, read under the lock.
+    /// Reads the value. The caller holds the lock.
     #[inline]
     fn current(&self) -> T {
         let mut value = T::zeroed();
-        self.slots().read_locked(bytes_of_mut(&mut value));
+        self.seqlock().read_locked(bytes_of_mut(&mut value));
         value
     }
 
@@ -294,7 +404,7 @@ impl<T: Element> Value<T> {
             !guard.is_stale(),
             "this process is a fork made inside the update: the update is its parent's"
         );
-        self.slots().write(bytes_of(value));
+        self.seqlock().write(bytes_of(value));
         drop(guard);
         full_fence_after_rmw();
         self.region.body().changed.notify_all();
@@ -302,44 +412,13 @@ impl<T: Element> Value<T> {
 
     #[inline]
     fn lock(&self) -> LockGuard<'_> {
-        self.lock_with(Wait::Until(Deadline::NEVER))
+        self.lock_with(Wait::FOREVER)
             .expect("a wait without a deadline ends with the lock")
     }
 
     #[inline]
     fn lock_with(&self, wait: Wait) -> Option<LockGuard<'_>> {
-        let word = &self.region.body().lock;
-        match Lock::new(word, self.region.holder(), LockId(0)).lock(wait) {
-            Ok(guard) => Some(guard),
-            Err(LockError::Busy | LockError::TimedOut) => None,
-            Err(LockError::Corrupt) => panic!(
-                "the lock word of {} names an owner that never was: a peer wrote where it must not",
-                self.region.name().unwrap_or("the value")
-            ),
-        }
-    }
-
-    /// The place's name or path, if it has one.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.region.name()
-    }
-
-    /// Whether this handle, or the one it was cloned from, created the value.
-    #[must_use]
-    pub fn was_created(&self) -> bool {
-        self.region.was_created()
-    }
-
-    /// A fresh open of the segment's file, to be passed to another process, which opens it with
-    /// [`Place::fd`]. It is no hold: whoever passes it on keeps the handle until it has arrived.
-    ///
-    /// # Errors
-    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
-    /// [`Os`](crate::Error::Os); [`Unsupported`](crate::Error::Unsupported) where the memory is no
-    /// file.
-    pub fn try_clone_fd(&self) -> Result<OwnedFd> {
-        self.region.try_clone_fd()
+        lock_word(&self.region, &self.region.body().lock, wait, "the value")
     }
 }
 

@@ -158,7 +158,7 @@ pub(crate) fn fork_with_reservation() {
             panic_of(|| room[0]),
             panic_of(|| room.copy_from_slice(b"wrong")),
         ] {
-            assert!(text.contains("the room is its parent's"), "{text}");
+            assert!(text.contains("the space is its parent's"), "{text}");
         }
         assert!(format!("{room:?}").contains("stale: true"), "{room:?}");
         drop(room);
@@ -176,7 +176,7 @@ pub(crate) fn fork_with_reservation() {
     let second = raw_fork();
     if second == 0 {
         let text = panic_of(|| room.commit(5));
-        assert!(text.contains("the room is its parent's"), "{text}");
+        assert!(text.contains("the space is its parent's"), "{text}");
         assert!(queue.is_empty(), "the copy committed");
         looked.tell();
         exit(0);

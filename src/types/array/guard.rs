@@ -1,4 +1,4 @@
-//! [`ArrayGuard`]: all elements, in one's hands.
+//! [`ArrayGuard`]: all elements of an array, locked.
 
 use super::Array;
 use crate::sync::{Announced, LockGuard};
@@ -9,18 +9,18 @@ use std::ptr;
 use std::sync::{LockResult, PoisonError};
 use std::thread;
 
-/// An [`Array`] that is locked, as a slice; dropping it unlocks.
+/// A locked [`Array`], as a slice; dropping the guard unlocks the array.
 ///
 /// Nobody else reads or writes an element meanwhile: their calls wait, or are `WouldBlock`. A process
 /// that is killed with a guard in its hands, or a thread that begins to panic with one, poisons the
 /// array.
 ///
 /// A guard that is forgotten (`mem::forget`) keeps the array locked until the handle and all its
-/// clones are dropped; whoever locks after that finds the array poisoned. The copy of a guard that a
-/// fork makes is of no use: reading or writing through it is a panic, dropping it does nothing; and
+/// clones are dropped; whoever locks the array after that finds it poisoned. The copy of a guard that a
+/// fork makes is of no use: reading or writing through the copy panics, dropping it does nothing, and
 /// [`Process::spawn`](crate::Process::spawn) refuses to make one.
 ///
-/// Every use of the guard as a slice asks whether it is such a copy. In a tight loop, ask once:
+/// Every use of the guard as a slice asks whether the guard is such a copy. In a tight loop, ask once:
 ///
 /// ```
 /// # fn main() -> shmkit::Result<()> {
@@ -37,7 +37,7 @@ use std::thread;
 /// # }
 /// ```
 ///
-/// It stays with its thread:
+/// The guard stays with its thread:
 ///
 /// ```compile_fail,E0277
 /// let array = shmkit::Array::new(&[1u8]).unwrap();
@@ -47,10 +47,10 @@ use std::thread;
 #[must_use = "the array is unlocked when the guard is dropped"]
 pub struct ArrayGuard<'a, T: Element> {
     array: &'a Array<T>,
-    // Withdrawn before the lock is released, by the order of the fields.
+    // The order of the fields withdraws this record before the lock is released.
     _announced: Announced<'a>,
     lock: LockGuard<'a>,
-    /// The thread was panicking already when it locked, so that this says nothing of what it does now.
+    /// Whether the thread was panicking already when it locked: such a panic says nothing of the elements.
     was_panicking: bool,
 }
 
@@ -63,7 +63,7 @@ impl<'a, T: Element> ArrayGuard<'a, T> {
             was_panicking: thread::panicking(),
         };
         let poisoned = array.journal().is_poisoned();
-        // The last step: before it, nothing is in the caller's hands.
+        // This is the last step: before it, nothing is in the caller's hands.
         array.journal().begin_many();
         if poisoned {
             Err(PoisonError::new(guard))
@@ -72,7 +72,7 @@ impl<'a, T: Element> ArrayGuard<'a, T> {
         }
     }
 
-    /// All elements; a panic where they are not this guard's to touch.
+    /// Returns all elements; panics if they are not this guard's to touch.
     #[inline]
     fn elements(&self) -> *mut [T] {
         assert!(
@@ -88,9 +88,9 @@ impl<T: Element> Deref for ArrayGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: inside the region and aligned for `T` (region, invariant 1); any bytes are valid
-        // elements; while the lock is ours nobody else touches them, and it is ours for as long as
-        // the guard is borrowed.
+        // SAFETY: by region's invariant 1 the elements are inside the region and aligned for `T`, and any
+        // bytes are valid elements; nobody else touches them while the lock is ours, which is so for as
+        // long as the guard is borrowed.
         unsafe { &*self.elements() }
     }
 }
@@ -106,7 +106,7 @@ impl<T: Element> DerefMut for ArrayGuard<'_, T> {
 impl<T: Element> Drop for ArrayGuard<'_, T> {
     fn drop(&mut self) {
         if self.lock.is_stale() {
-            return; // what is in hand is in the hands of another process
+            return; // the elements are in another process's hands
         }
         if !self.was_panicking && thread::panicking() {
             self.array.journal().poison();

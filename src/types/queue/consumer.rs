@@ -1,20 +1,20 @@
-//! [`Consumer`]: a queue's consumers' side, owned; and items to be read in place.
+//! [`Consumer`]: the consumers' side of a queue, owned; and items that are read in place.
 
-use super::{FOREVER, Queue, item_or_end, within};
+use super::Queue;
 use crate::error::GetError;
-use crate::sync::Wait;
-use crate::sync::{Commit, OwnedHead, Span};
+use crate::sync::{Commit, OwnedHead, Span, Wait};
+use crate::types::common::item_or_end;
 use crate::types::element::Element;
 use std::fmt;
 use std::time::Duration;
 
-/// The consumers' side of a [`Queue`], owned: made by [`Queue::consumer`], and given back when this is
-/// dropped.
+/// The consumers' side of a [`Queue`], owned. [`Queue::consumer`] makes it, and dropping it gives the side
+/// back.
 ///
-/// While it lives, nobody else gets: others' tries are [`GetError::Busy`], their plain gets wait. In
-/// turn a get takes no lock, and [`peek`](Self::peek) and [`chunk`](Self::chunk) read items where
-/// they lie. A process that is killed with one frees the side like any lock, and what it had not taken
-/// is there for the next.
+/// While a consumer lives, nobody else gets: others' tries are [`GetError::Busy`], and their plain gets
+/// wait. In turn a get takes no lock, and [`peek`](Self::peek) and [`chunk`](Self::chunk) read items where
+/// they lie. If the process is killed, the side is freed like any lock, and the items that it had not taken
+/// are there for the next consumer.
 ///
 /// ```
 /// # fn main() -> shmkit::Result<()> {
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// queue.put_all(&[1, 2, 3]).expect("nobody closed it");
 /// queue.close();
 /// let mut consumer = queue.consumer()?;
-/// // Looks first, and takes when the work is done: who dies in between leaves it for the next.
+/// // Look first, and take when the work is done: a death in between leaves the item for the next.
 /// assert_eq!(consumer.peek(), Ok(&1));
 /// consumer.get()?;
 /// assert_eq!(consumer.iter().sum::<u32>(), 5);
@@ -30,7 +30,7 @@ use std::time::Duration;
 /// # }
 /// ```
 ///
-/// It belongs to the thread that made it:
+/// A consumer belongs to the thread that made it:
 ///
 /// ```compile_fail,E0277
 /// # let queue = shmkit::Queue::<u32>::new(1).unwrap();
@@ -39,9 +39,9 @@ use std::time::Duration;
 /// ```
 ///
 /// # Panics
-/// In a child that was forked while its parent had the endpoint, every call but the drop panics: the
-/// endpoint is the parent's. A waiting get on the *queue* by the thread that has the endpoint panics
-/// rather than waits for itself.
+/// In a child that was forked while its parent had the consumer, every call but the drop panics: the
+/// consumer belongs to the parent. If the thread that has the consumer calls a waiting get on the *queue*,
+/// the get panics instead of waiting for itself.
 #[must_use = "the consumers' side is given back when this is dropped"]
 pub struct Consumer<T: Element> {
     queue: Queue<T>,
@@ -51,13 +51,33 @@ pub struct Consumer<T: Element> {
 impl<T: Element> Queue<T> {
     /// Takes the consumers' side, to own it until the result is dropped; waits while others have it.
     ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(64)?;
+    /// queue.put(7)?;
+    /// let mut consumer = queue.consumer()?;
+    /// assert_eq!(consumer.get()?, 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`GetError::Closed`] if the queue is closed and drained, [`GetError::Corrupt`].
     pub fn consumer(&self) -> Result<Consumer<T>, GetError> {
-        self.consumer_by(FOREVER)
+        self.consumer_by(Wait::FOREVER)
     }
 
     /// Takes the consumers' side if nobody has it now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(64)?;
+    /// let first = queue.try_consumer()?;
+    /// assert_eq!(queue.try_consumer().err(), Some(shmkit::GetError::Busy));
+    /// # drop(first);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`GetError::Busy`], [`GetError::Closed`], [`GetError::Corrupt`].
@@ -67,10 +87,21 @@ impl<T: Element> Queue<T> {
 
     /// Takes the consumers' side; waits for it for at most `timeout`.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(64)?;
+    /// let mut consumer = queue.consumer_timeout(Duration::from_secs(1))?;
+    /// assert_eq!(consumer.try_get(), Err(shmkit::GetError::Empty));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`GetError::TimedOut`], [`GetError::Closed`], [`GetError::Corrupt`].
     pub fn consumer_timeout(&self, timeout: Duration) -> Result<Consumer<T>, GetError> {
-        self.consumer_by(within(timeout))
+        self.consumer_by(Wait::within(timeout))
     }
 
     fn consumer_by(&self, wait: Wait) -> Result<Consumer<T>, GetError> {
@@ -83,7 +114,7 @@ impl<T: Element> Queue<T> {
 }
 
 impl<T: Element> Consumer<T> {
-    /// The queue that it is the consumers' side of.
+    /// Returns the queue whose consumers' side this is.
     #[inline]
     #[must_use]
     pub fn queue(&self) -> &Queue<T> {
@@ -91,14 +122,14 @@ impl<T: Element> Consumer<T> {
     }
 
     #[inline]
-    fn items(&mut self, most: usize, wait: Wait) -> Result<Span, GetError> {
-        let items = self.head.claim(self.queue.ring(), most as u64, wait);
-        Ok(items?)
+    fn claim(&mut self, most: usize, wait: Wait) -> Result<Span, GetError> {
+        let span = self.head.claim(self.queue.ring(), most as u64, wait);
+        Ok(span?)
     }
 
     #[inline]
     fn get_by(&mut self, wait: Wait) -> Result<T, GetError> {
-        let span = self.items(1, wait)?;
+        let span = self.claim(1, wait)?;
         self.queue.fetch_ahead::<false>(span);
         let item = self.queue.read(span.start);
         self.head.commit(self.queue.ring(), Commit::items(1));
@@ -107,14 +138,31 @@ impl<T: Element> Consumer<T> {
 
     /// Takes an item; waits while the queue is empty.
     ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(4)?;
+    /// queue.put(3)?;
+    /// assert_eq!(queue.consumer()?.get(), Ok(3));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`GetError::Closed`] once the queue is closed and drained; [`GetError::Corrupt`].
     #[inline]
     pub fn get(&mut self) -> Result<T, GetError> {
-        self.get_by(FOREVER)
+        self.get_by(Wait::FOREVER)
     }
 
     /// Takes an item if there is one now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(4)?;
+    /// assert_eq!(queue.consumer()?.try_get(), Err(shmkit::GetError::Empty));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`GetError::Empty`], [`GetError::Closed`], [`GetError::Corrupt`].
@@ -125,14 +173,36 @@ impl<T: Element> Consumer<T> {
 
     /// Takes an item; waits for one for at most `timeout`.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(4)?;
+    /// let nothing = queue.consumer()?.get_timeout(Duration::from_millis(1));
+    /// assert_eq!(nothing, Err(shmkit::GetError::TimedOut));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`GetError::TimedOut`], [`GetError::Closed`], [`GetError::Corrupt`].
     pub fn get_timeout(&mut self, timeout: Duration) -> Result<T, GetError> {
-        self.get_by(within(timeout))
+        self.get_by(Wait::within(timeout))
     }
 
-    /// Takes as many items as there are, up to `out.len()`, in one commit; waits for one. Returns
-    /// how many it wrote to the front of `out`: 0 only for an empty `out`.
+    /// Takes as many items as there are, up to `out.len()`, in one commit; waits for one item. Returns how
+    /// many items this wrote to the front of `out`, which is 0 only if `out` is empty.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(4)?;
+    /// queue.put_many(&[1, 2, 3])?;
+    /// let mut batch = [0; 2];
+    /// assert_eq!(queue.consumer()?.get_many(&mut batch)?, 2);
+    /// assert_eq!(batch, [1, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`GetError::Closed`], [`GetError::Corrupt`].
@@ -140,7 +210,7 @@ impl<T: Element> Consumer<T> {
         if out.is_empty() {
             return Ok(0);
         }
-        let span = self.items(out.len(), FOREVER)?;
+        let span = self.claim(out.len(), Wait::FOREVER)?;
         self.queue.fetch_ahead::<false>(span);
         let count = self.queue.read_many(span, out);
         self.head.commit(self.queue.ring(), Commit::items(span.len));
@@ -149,24 +219,43 @@ impl<T: Element> Consumer<T> {
 
     #[inline]
     fn peek_by(&mut self, wait: Wait) -> Result<&T, GetError> {
-        let span = self.items(1, wait)?;
+        let span = self.claim(1, wait)?;
         let [(item, _), _] = self.queue.pieces(span);
-        // SAFETY: a slot of the region, any bytes of which are a `T` (region, invariant 1); it is the
-        // consumers' until it is taken (ring, invariant 2), and we own that side (owned, invariant 2),
-        // which the result borrows exclusively.
+        // SAFETY: by region's invariant 1 this is a slot of the region, any bytes of which are a `T`. By
+        // ring's invariant 2 it belongs to the consumers until it is taken, and by owned's invariant 2 to
+        // our side, which the result borrows exclusively.
         Ok(unsafe { &*item })
     }
 
-    /// The next item, which stays; waits while the queue is empty.
+    /// Returns the next item, which stays in the queue; waits while the queue is empty.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(4)?;
+    /// queue.put(3)?;
+    /// let mut consumer = queue.consumer()?;
+    /// assert_eq!(consumer.peek(), Ok(&3));
+    /// assert_eq!(consumer.get(), Ok(3));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`GetError::Closed`] once the queue is closed and drained; [`GetError::Corrupt`].
     #[inline]
     pub fn peek(&mut self) -> Result<&T, GetError> {
-        self.peek_by(FOREVER)
+        self.peek_by(Wait::FOREVER)
     }
 
-    /// The next item, which stays, if there is one now.
+    /// Returns the next item, which stays in the queue, if there is one now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(4)?;
+    /// assert_eq!(queue.consumer()?.try_peek(), Err(shmkit::GetError::Empty));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`GetError::Empty`], [`GetError::Closed`], [`GetError::Corrupt`].
@@ -175,16 +264,27 @@ impl<T: Element> Consumer<T> {
         self.peek_by(Wait::Try)
     }
 
-    /// The next item, which stays; waits for one for at most `timeout`.
+    /// Returns the next item, which stays in the queue; waits for one for at most `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(4)?;
+    /// queue.put(3)?;
+    /// assert_eq!(queue.consumer()?.peek_timeout(Duration::from_secs(1)), Ok(&3));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`GetError::TimedOut`], [`GetError::Closed`], [`GetError::Corrupt`].
     pub fn peek_timeout(&mut self, timeout: Duration) -> Result<&T, GetError> {
-        self.peek_by(within(timeout))
+        self.peek_by(Wait::within(timeout))
     }
 
-    /// Up to `most` items to be read in place; waits for one. There are fewer than `most` where the
-    /// queue has no more now, and none only for a `most` of 0.
+    /// Returns up to `most` items, to be read in place; waits for one item. There are fewer than `most` if
+    /// the queue has no more now, and none only if `most` is 0.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -203,10 +303,19 @@ impl<T: Element> Consumer<T> {
     /// [`GetError::Closed`], [`GetError::Corrupt`].
     #[inline]
     pub fn chunk(&mut self, most: usize) -> Result<ReadChunk<'_, T>, GetError> {
-        self.chunk_by(most, FOREVER)
+        self.chunk_by(most, Wait::FOREVER)
     }
 
-    /// As [`chunk`](Self::chunk), if there is an item now.
+    /// Returns items as [`chunk`](Self::chunk) does, if there is one now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u64>::new(8)?;
+    /// let mut consumer = queue.consumer()?;
+    /// assert_eq!(consumer.try_chunk(2).err(), Some(shmkit::GetError::Empty));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`GetError::Empty`], [`GetError::Closed`], [`GetError::Corrupt`].
@@ -215,7 +324,19 @@ impl<T: Element> Consumer<T> {
         self.chunk_by(most, Wait::Try)
     }
 
-    /// As [`chunk`](Self::chunk); waits for an item for at most `timeout`.
+    /// Returns items as [`chunk`](Self::chunk) does; waits for one for at most `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u64>::new(8)?;
+    /// queue.put(1)?;
+    /// let mut consumer = queue.consumer()?;
+    /// assert_eq!(consumer.chunk_timeout(2, Duration::from_secs(1))?.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`GetError::TimedOut`], [`GetError::Closed`], [`GetError::Corrupt`].
@@ -224,14 +345,14 @@ impl<T: Element> Consumer<T> {
         most: usize,
         timeout: Duration,
     ) -> Result<ReadChunk<'_, T>, GetError> {
-        self.chunk_by(most, within(timeout))
+        self.chunk_by(most, Wait::within(timeout))
     }
 
     #[inline]
     fn chunk_by(&mut self, most: usize, wait: Wait) -> Result<ReadChunk<'_, T>, GetError> {
         let span = match most {
             0 => Span::EMPTY,
-            _ => self.items(most, wait)?,
+            _ => self.claim(most, wait)?,
         };
         self.queue.fetch_ahead::<false>(span);
         Ok(ReadChunk {
@@ -240,18 +361,37 @@ impl<T: Element> Consumer<T> {
         })
     }
 
-    /// The items as they come, until the queue is closed and drained.
+    /// Returns an iterator that takes items as they come, until the queue is closed and drained.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u64>::new(8)?;
+    /// queue.put_many(&[1, 2])?;
+    /// queue.close();
+    /// assert_eq!(queue.consumer()?.iter().sum::<u64>(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
-    /// The iterator panics where the shared indices are corrupt.
+    /// The iterator panics if the shared indices are corrupt.
     pub fn iter(&mut self) -> impl Iterator<Item = T> {
         std::iter::from_fn(|| item_or_end(self.get()))
     }
 
-    /// The items that are there, until there is none.
+    /// Returns an iterator that takes the items that are there, until there is none.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u64>::new(8)?;
+    /// queue.put_many(&[1, 2])?;
+    /// assert_eq!(queue.consumer()?.try_iter().count(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
-    /// The iterator panics where the shared indices are corrupt.
+    /// The iterator panics if the shared indices are corrupt.
     pub fn try_iter(&mut self) -> impl Iterator<Item = T> {
         std::iter::from_fn(|| item_or_end(self.try_get()))
     }
@@ -270,12 +410,14 @@ impl<T: Element> fmt::Debug for Consumer<T> {
     }
 }
 
-/// Items of a [`Consumer`] to be read in place. They stay in the queue until they are released;
-/// dropped, the chunk takes nothing.
+/// Items of a [`Consumer`] that are read in place. They stay in the queue until they are released; a
+/// dropped chunk takes nothing.
+///
+/// [`Consumer::chunk`] has an example.
 ///
 /// # Panics
 /// As for [`Consumer`], in a forked child.
-#[must_use = "dropped, it takes nothing"]
+#[must_use = "dropped, a chunk takes nothing"]
 #[derive(Debug)]
 pub struct ReadChunk<'a, T: Element> {
     consumer: &'a mut Consumer<T>,
@@ -283,43 +425,59 @@ pub struct ReadChunk<'a, T: Element> {
 }
 
 impl<T: Element> ReadChunk<'_, T> {
-    /// How many items there are.
+    /// Returns how many items there are.
     #[inline]
     #[must_use]
-    #[allow(clippy::cast_possible_truncation)] // at most what was asked for
+    #[allow(clippy::cast_possible_truncation)] // at most what the caller asked for
     pub fn len(&self) -> usize {
         self.span.len as usize
     }
 
-    /// Whether there is none, since none was asked for.
+    /// Returns whether there is no item, because the caller asked for none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The items, in order: the second slice is what lies behind the ring's wrap, mostly empty.
+    /// Returns the items, in order. The second slice contains the items behind the ring's wrap, and is
+    /// mostly empty.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u8>::new(4)?;
+    /// queue.put_many(b"abc")?;
+    /// let mut consumer = queue.consumer()?;
+    /// let chunk = consumer.chunk(4)?;
+    /// let (first, second) = chunk.as_slices();
+    /// assert_eq!((first, second), (&b"abc"[..], &b""[..]));
+    /// chunk.release(2);
+    /// assert_eq!(queue.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     #[must_use]
     pub fn as_slices(&self) -> (&[T], &[T]) {
         self.consumer.head.check(self.consumer.queue.ring());
         let [(first, len), (second, rest)] = self.consumer.queue.pieces(self.span);
-        // SAFETY: slots of the region, any bytes of which are a `T` (region, invariant 1); nobody
-        // writes them until they are released (ring, invariant 2), and we own that side (owned,
-        // invariant 2), which this chunk borrows exclusively.
+        // SAFETY: by region's invariant 1 these are slots of the region, any bytes of which are a `T`. By
+        // ring's invariant 2 nobody writes them until they are released, and by owned's invariant 2 they
+        // belong to our side, which this chunk borrows exclusively.
         let first = unsafe { std::slice::from_raw_parts(first, len) };
         // SAFETY: as above.
         let second = unsafe { std::slice::from_raw_parts(second, rest) };
         (first, second)
     }
 
-    /// The items, in order.
+    /// Returns an iterator over the items, in order. [`Consumer::chunk`] has an example.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         let (first, second) = self.as_slices();
         first.iter().chain(second)
     }
 
-    /// Takes the first `count` items: their slots are the producers' again. The others stay.
+    /// Takes the first `count` items: their slots belong to the producers again. The other items stay.
+    /// [`as_slices`](Self::as_slices) has an example.
     ///
     /// # Panics
     /// If the chunk has fewer than `count` items.
@@ -336,7 +494,7 @@ impl<T: Element> ReadChunk<'_, T> {
         }
     }
 
-    /// Takes all the items.
+    /// Takes all the items. [`Consumer::chunk`] has an example.
     #[inline]
     pub fn release_all(self) {
         let len = self.len();

@@ -1,39 +1,60 @@
-//! A queue's items, looked at before they are taken.
+//! Looking at a queue's next item before taking it.
 
-use super::{FOREVER, Queue, within};
+use super::Queue;
 use crate::error::GetError;
-use crate::sync::Commit;
-use crate::sync::Wait;
+use crate::sync::{Commit, Wait};
 use crate::types::element::Element;
 use std::time::Duration;
 
 impl<T: Element> Queue<T> {
     fn get_with_by<R>(&self, wait: Wait, f: impl FnOnce(&T) -> R) -> Result<R, GetError> {
-        let items = self.ring().claim_read(1, wait)?;
-        let announced = items.announce();
-        let result = f(&self.read(items.span().start));
+        let claim = self.ring().claim_read(1, wait)?;
+        let announced = claim.announce();
+        let result = f(&self.read(claim.span().start));
         drop(announced);
-        items.commit(Commit::items(1));
+        claim.commit(Commit::items(1));
         Ok(result)
     }
 
-    /// Runs `f` on the next item, and takes it when `f` has returned: a taker that is killed in `f`,
-    /// or panics in it, leaves the item for the next. So an item is seen at least once, and its
-    /// effects should bear a repetition. Waits while the queue is empty.
+    /// Runs `f` on the next item, and takes the item once `f` has returned. Waits while the queue is empty.
+    ///
+    /// If the process is killed in `f`, or if `f` panics, the item stays for the next taker. So every item
+    /// is seen at least once, and repeating its effects should do no harm.
     ///
     /// The consumers' side is held meanwhile: others' gets wait, and their tries are
     /// [`GetError::Busy`].
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(4)?;
+    /// queue.put(20)?;
+    /// let double = queue.get_with(|item| {
+    ///     assert_eq!(queue.len(), 1); // still there
+    ///     item * 2
+    /// })?;
+    /// assert_eq!((double, queue.len()), (40, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`GetError::Closed`], [`GetError::Corrupt`].
     ///
     /// # Panics
-    /// In a child that `f` forked, when `f` returns there: the item is the parent's.
+    /// In a child that `f` forked, when `f` returns there: the item belongs to the parent.
     pub fn get_with<R>(&self, f: impl FnOnce(&T) -> R) -> Result<R, GetError> {
-        self.get_with_by(FOREVER, f)
+        self.get_with_by(Wait::FOREVER, f)
     }
 
-    /// [`get_with`](Self::get_with), if there is an item now.
+    /// Runs `f` on the next item as [`get_with`](Self::get_with) does, if there is an item now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(4)?;
+    /// assert_eq!(queue.try_get_with(|item| *item), Err(shmkit::GetError::Empty));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`try_get`](Self::try_get).
@@ -44,7 +65,20 @@ impl<T: Element> Queue<T> {
         self.get_with_by(Wait::Try, f)
     }
 
-    /// [`get_with`](Self::get_with), waiting for an item for at most `timeout`.
+    /// Runs `f` on the next item as [`get_with`](Self::get_with) does; waits for an item for at most
+    /// `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(4)?;
+    /// queue.put(7)?;
+    /// let item = queue.get_with_timeout(Duration::from_secs(1), |item| *item)?;
+    /// assert_eq!(item, 7);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`get_timeout`](Self::get_timeout).
@@ -56,6 +90,6 @@ impl<T: Element> Queue<T> {
         timeout: Duration,
         f: impl FnOnce(&T) -> R,
     ) -> Result<R, GetError> {
-        self.get_with_by(within(timeout), f)
+        self.get_with_by(Wait::within(timeout), f)
     }
 }

@@ -1,21 +1,20 @@
-//! [`Producer`]: a queue's producers' side, owned; and slots to be written in place.
+//! [`Producer`]: the producers' side of a queue, owned; and slots that are written in place.
 
-use super::{FOREVER, Queue, within};
+use super::{Queue, put_all_by};
 use crate::error::{PutAllError, PutError};
-use crate::sync::Wait;
-use crate::sync::{Commit, OwnedTail, Span};
+use crate::sync::{Commit, OwnedTail, Span, Wait};
 use crate::types::element::Element;
 use std::fmt;
 use std::time::Duration;
 
-/// The producers' side of a [`Queue`], owned: made by [`Queue::producer`], and given back when this is
-/// dropped.
+/// The producers' side of a [`Queue`], owned. [`Queue::producer`] makes it, and dropping it gives the side
+/// back.
 ///
-/// While it lives, nobody else puts: others' tries are [`PutError::Busy`], their plain puts wait. In
-/// turn a put takes no lock, and [`chunk`](Self::chunk) writes items where they are to lie. A process
-/// that is killed with one frees the side like any lock, and loses nothing that was put.
+/// While a producer lives, nobody else puts: others' tries are [`PutError::Busy`], and their plain puts
+/// wait. In turn a put takes no lock, and [`chunk`](Self::chunk) writes items where they are to lie. If
+/// the process is killed, the side is freed like any lock, and nothing that was put is lost.
 ///
-/// It has a handle of its own, so that it can be kept beside its queue, or instead of it:
+/// A producer has a handle of its own, so that you can keep it beside its queue, or instead of it:
 ///
 /// ```
 /// use shmkit::{Consumer, Producer, PutError, Queue};
@@ -38,7 +37,7 @@ use std::time::Duration;
 /// # }
 /// ```
 ///
-/// It belongs to the thread that made it:
+/// A producer belongs to the thread that made it:
 ///
 /// ```compile_fail,E0277
 /// # let queue = shmkit::Queue::<u32>::new(1).unwrap();
@@ -47,9 +46,9 @@ use std::time::Duration;
 /// ```
 ///
 /// # Panics
-/// In a child that was forked while its parent had the endpoint, every call but the drop panics: the
-/// endpoint is the parent's. A waiting put on the *queue* by the thread that has the endpoint panics
-/// rather than waits for itself.
+/// In a child that was forked while its parent had the producer, every call but the drop panics: the
+/// producer belongs to the parent. If the thread that has the producer calls a waiting put on the *queue*,
+/// the put panics instead of waiting for itself.
 #[must_use = "the producers' side is given back when this is dropped"]
 pub struct Producer<T: Element> {
     queue: Queue<T>,
@@ -59,13 +58,33 @@ pub struct Producer<T: Element> {
 impl<T: Element> Queue<T> {
     /// Takes the producers' side, to own it until the result is dropped; waits while others have it.
     ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(64)?;
+    /// let mut producer = queue.producer()?;
+    /// producer.put_all(&[1, 2, 3]).expect("nobody closed it");
+    /// assert_eq!(queue.len(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`PutError::Closed`], [`PutError::Corrupt`].
     pub fn producer(&self) -> Result<Producer<T>, PutError> {
-        self.producer_by(FOREVER)
+        self.producer_by(Wait::FOREVER)
     }
 
     /// Takes the producers' side if nobody has it now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(64)?;
+    /// let first = queue.try_producer()?;
+    /// assert_eq!(queue.try_producer().err(), Some(shmkit::PutError::Busy));
+    /// # drop(first);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::Busy`], [`PutError::Closed`], [`PutError::Corrupt`].
@@ -75,10 +94,21 @@ impl<T: Element> Queue<T> {
 
     /// Takes the producers' side; waits for it for at most `timeout`.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(64)?;
+    /// let mut producer = queue.producer_timeout(Duration::from_secs(1))?;
+    /// producer.put(1)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
     pub fn producer_timeout(&self, timeout: Duration) -> Result<Producer<T>, PutError> {
-        self.producer_by(within(timeout))
+        self.producer_by(Wait::within(timeout))
     }
 
     fn producer_by(&self, wait: Wait) -> Result<Producer<T>, PutError> {
@@ -91,7 +121,7 @@ impl<T: Element> Queue<T> {
 }
 
 impl<T: Element> Producer<T> {
-    /// The queue that it is the producers' side of.
+    /// Returns the queue whose producers' side this is.
     #[inline]
     #[must_use]
     pub fn queue(&self) -> &Queue<T> {
@@ -99,14 +129,14 @@ impl<T: Element> Producer<T> {
     }
 
     #[inline]
-    fn room(&mut self, most: usize, wait: Wait) -> Result<Span, PutError> {
-        let room = self.tail.claim(self.queue.ring(), most as u64, wait);
-        Ok(room?)
+    fn claim(&mut self, most: usize, wait: Wait) -> Result<Span, PutError> {
+        let span = self.tail.claim(self.queue.ring(), most as u64, wait);
+        Ok(span?)
     }
 
     #[inline]
     fn put_with(&mut self, items: &[T], wait: Wait) -> Result<usize, PutError> {
-        let span = self.room(items.len(), wait)?;
+        let span = self.claim(items.len(), wait)?;
         self.queue.write(span, items);
         self.tail
             .commit(self.queue.ring(), Commit::items(span.len))?;
@@ -116,14 +146,34 @@ impl<T: Element> Producer<T> {
 
     /// Puts an item; waits while the queue is full.
     ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(2)?;
+    /// let mut producer = queue.producer()?;
+    /// producer.put(1)?;
+    /// assert_eq!(queue.get()?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`PutError::Closed`], [`PutError::Corrupt`].
     #[inline]
     pub fn put(&mut self, item: T) -> Result<(), PutError> {
-        self.put_with(&[item], FOREVER).map(drop)
+        self.put_with(&[item], Wait::FOREVER).map(drop)
     }
 
-    /// Puts an item if there is room now.
+    /// Puts an item if there is space now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(1)?;
+    /// let mut producer = queue.producer()?;
+    /// assert_eq!(producer.try_put(1), Ok(()));
+    /// assert_eq!(producer.try_put(2), Err(shmkit::PutError::Full));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::Full`], [`PutError::Closed`], [`PutError::Corrupt`].
@@ -132,16 +182,37 @@ impl<T: Element> Producer<T> {
         self.put_with(&[item], Wait::Try).map(drop)
     }
 
-    /// Puts an item; waits for room for at most `timeout`.
+    /// Puts an item; waits for space for at most `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(1)?;
+    /// let mut producer = queue.producer()?;
+    /// producer.put(1)?;
+    /// let late = producer.put_timeout(2, Duration::from_millis(1));
+    /// assert_eq!(late, Err(shmkit::PutError::TimedOut));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
     pub fn put_timeout(&mut self, item: T, timeout: Duration) -> Result<(), PutError> {
-        self.put_with(&[item], within(timeout)).map(drop)
+        self.put_with(&[item], Wait::within(timeout)).map(drop)
     }
 
-    /// Puts as many of the items as fit, in one commit, as [`Queue::put_many`] does. Waits for room
-    /// for one. Returns how many were put: 0 only for no items.
+    /// Puts as many of the items as fit, in one commit, as [`Queue::put_many`] does. Waits for space
+    /// for one item. Returns how many items were put, which is 0 only if `items` is empty.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(2)?;
+    /// assert_eq!(queue.producer()?.put_many(&[1, 2, 3])?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::Closed`], [`PutError::Corrupt`]: none of the items was put.
@@ -149,25 +220,28 @@ impl<T: Element> Producer<T> {
         if items.is_empty() {
             return Ok(0);
         }
-        self.put_with(items, FOREVER)
+        self.put_with(items, Wait::FOREVER)
     }
 
-    /// Puts all the items, in as many commits as it takes. Nobody's items come in between.
+    /// Puts all the items, in as many commits as it takes. Nobody else's items come in between.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u32>::new(4)?;
+    /// queue.producer()?.put_all(&[1, 2, 3]).expect("nobody closed it");
+    /// assert_eq!(queue.len(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`PutAllError`] tells how many were put before the queue was closed.
+    /// [`PutAllError`] tells how many items were put before the queue was closed.
     pub fn put_all(&mut self, items: &[T]) -> Result<(), PutAllError> {
-        let mut put = 0;
-        while put < items.len() {
-            put += self
-                .put_many(&items[put..])
-                .map_err(|source| PutAllError { put, source })?;
-        }
-        Ok(())
+        put_all_by(items, |rest| self.put_many(rest))
     }
 
-    /// Up to `most` slots to be written in place; waits for room for one. There are fewer than
-    /// `most` where there is no room for more now, and none only for a `most` of 0.
+    /// Returns up to `most` slots, to be written in place; waits for space for one. There are fewer than
+    /// `most` if there is no space for more now, and none only if `most` is 0.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -177,7 +251,7 @@ impl<T: Element> Producer<T> {
     /// for (slot, item) in chunk.iter_mut().zip(1..) {
     ///     *slot = item;
     /// }
-    /// chunk.commit(2)?; // both are seen at once; the third slot is given back
+    /// chunk.commit(2)?; // both become visible at once; the third slot is given back
     /// assert_eq!(queue.try_iter().collect::<Vec<_>>(), [1, 2]);
     /// # Ok(())
     /// # }
@@ -187,10 +261,20 @@ impl<T: Element> Producer<T> {
     /// [`PutError::Closed`], [`PutError::Corrupt`].
     #[inline]
     pub fn chunk(&mut self, most: usize) -> Result<WriteChunk<'_, T>, PutError> {
-        self.chunk_by(most, FOREVER)
+        self.chunk_by(most, Wait::FOREVER)
     }
 
-    /// As [`chunk`](Self::chunk), if there is room for one now.
+    /// Returns slots as [`chunk`](Self::chunk) does, if there is space for one now.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u64>::new(1)?;
+    /// let mut producer = queue.producer()?;
+    /// producer.put(1)?;
+    /// assert_eq!(producer.try_chunk(4).err(), Some(shmkit::PutError::Full));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::Full`], [`PutError::Closed`], [`PutError::Corrupt`].
@@ -199,7 +283,19 @@ impl<T: Element> Producer<T> {
         self.chunk_by(most, Wait::Try)
     }
 
-    /// As [`chunk`](Self::chunk); waits for room for at most `timeout`.
+    /// Returns slots as [`chunk`](Self::chunk) does; waits for space for at most `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u64>::new(8)?;
+    /// let mut producer = queue.producer()?;
+    /// let chunk = producer.chunk_timeout(4, Duration::from_secs(1))?;
+    /// assert_eq!(chunk.len(), 4);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
@@ -208,14 +304,14 @@ impl<T: Element> Producer<T> {
         most: usize,
         timeout: Duration,
     ) -> Result<WriteChunk<'_, T>, PutError> {
-        self.chunk_by(most, within(timeout))
+        self.chunk_by(most, Wait::within(timeout))
     }
 
     #[inline]
     fn chunk_by(&mut self, most: usize, wait: Wait) -> Result<WriteChunk<'_, T>, PutError> {
         let span = match most {
             0 => Span::EMPTY,
-            _ => self.room(most, wait)?,
+            _ => self.claim(most, wait)?,
         };
         self.queue.fetch_ahead::<true>(span);
         Ok(WriteChunk {
@@ -238,12 +334,14 @@ impl<T: Element> fmt::Debug for Producer<T> {
     }
 }
 
-/// SeqLock of a [`Producer`] to be written in place. What they hold is what lay there before: older
-/// items, or zeros. Nobody sees them until they are committed; dropped, the chunk leaves no trace.
+/// Slots of a [`Producer`] that are written in place. At first they hold what lay there before: older
+/// items, or zeros. Nobody sees them until they are committed; a dropped chunk leaves no trace.
+///
+/// [`Producer::chunk`] has an example.
 ///
 /// # Panics
 /// As for [`Producer`], in a forked child.
-#[must_use = "dropped, it puts nothing"]
+#[must_use = "dropped, a chunk puts nothing"]
 #[derive(Debug)]
 pub struct WriteChunk<'a, T: Element> {
     producer: &'a mut Producer<T>,
@@ -251,44 +349,59 @@ pub struct WriteChunk<'a, T: Element> {
 }
 
 impl<T: Element> WriteChunk<'_, T> {
-    /// How many slots there are.
+    /// Returns how many slots there are.
     #[inline]
     #[must_use]
-    #[allow(clippy::cast_possible_truncation)] // at most what was asked for
+    #[allow(clippy::cast_possible_truncation)] // at most what the caller asked for
     pub fn len(&self) -> usize {
         self.span.len as usize
     }
 
-    /// Whether there is none, since none was asked for.
+    /// Returns whether there is no slot, because the caller asked for none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The slots, in order: the second slice is what lies behind the ring's wrap, mostly empty.
+    /// Returns the slots, in order. The second slice contains the slots behind the ring's wrap, and is
+    /// mostly empty.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = shmkit::Queue::<u8>::new(4)?;
+    /// let mut producer = queue.producer()?;
+    /// let mut chunk = producer.chunk(2)?;
+    /// let (first, second) = chunk.as_mut_slices();
+    /// assert_eq!((first.len(), second.len()), (2, 0));
+    /// first.copy_from_slice(b"ab");
+    /// chunk.commit_all()?;
+    /// # assert_eq!(queue.get()?, b'a');
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     #[must_use]
     pub fn as_mut_slices(&mut self) -> (&mut [T], &mut [T]) {
         self.producer.tail.check(self.producer.queue.ring());
         let [(first, len), (second, rest)] = self.producer.queue.pieces(self.span);
-        // SAFETY: slots of the region, any bytes of which are a `T` (region, invariant 1); the
-        // producers' and unseen until the commit (ring, invariant 2), and we own that side (owned,
-        // invariant 2), which this chunk borrows exclusively.
+        // SAFETY: by region's invariant 1 these are slots of the region, any bytes of which are a `T`. By
+        // ring's invariant 2 nobody sees them until the commit, and by owned's invariant 2 they belong to
+        // our side, which this chunk borrows exclusively.
         let first = unsafe { std::slice::from_raw_parts_mut(first, len) };
-        // SAFETY: as above; these are other slots, as a chunk has no more than there are.
+        // SAFETY: as above; these are other slots, because a chunk has no more than there are.
         let second = unsafe { std::slice::from_raw_parts_mut(second, rest) };
         (first, second)
     }
 
-    /// The slots, in order.
+    /// Returns an iterator over the slots, in order. [`Producer::chunk`] has an example.
     #[inline]
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         let (first, second) = self.as_mut_slices();
         first.iter_mut().chain(second)
     }
 
-    /// Puts the items in the first `count` slots: all of them are seen at once. The other slots are
-    /// given back.
+    /// Puts the items in the first `count` slots: they all become visible at once. The other slots are
+    /// given back. [`Producer::chunk`] has an example.
     ///
     /// # Errors
     /// [`PutError::Closed`], [`PutError::Corrupt`]: none of the items was put.
