@@ -56,7 +56,7 @@ struct Holders {
     living: BTreeSet<u64>,
 }
 
-// SAFETY: the bytes are reached through `base` alone, by the rules of `Memory`; the rest is locked.
+// SAFETY: the bytes are reached only through `base`, by the rules of `Memory`; the rest is locked.
 unsafe impl Send for Block {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Block {}
@@ -77,16 +77,23 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: allocated in `HeapMemory::new` with this very layout, and not freed since.
+        // SAFETY: `HeapMemory::new` allocated the bytes with this very layout, and nobody has freed them.
         unsafe { dealloc(self.base.as_ptr(), self.layout) };
     }
 }
 
 impl HeapMemory {
-    /// `len` bytes of zeros, and their first holder.
+    /// Allocates `len` bytes of zeros, and makes their first holder.
+    ///
+    /// ```
+    /// use shmkit::memory::{HeapMemory, Memory};
+    ///
+    /// let memory = HeapMemory::new(4096);
+    /// assert_eq!(memory.len(), 4096);
+    /// ```
     ///
     /// # Panics
-    /// If `len` is 0 or beyond what an allocation can be.
+    /// If `len` is 0 or larger than an allocation can be.
     #[must_use]
     pub fn new(len: usize) -> Self {
         assert!(len > 0, "expected at least 1 byte, found 0");
@@ -107,22 +114,36 @@ impl HeapMemory {
         Self { block, number }
     }
 
-    /// The same bytes, for one more holder: what another process would be.
+    /// Returns the same bytes for one more holder, which stands for another process.
+    ///
+    /// ```
+    /// use shmkit::memory::{HeapMemory, HolderState, Liveness, Memory};
+    /// use std::sync::atomic::Ordering;
+    ///
+    /// let one = HeapMemory::new(4096);
+    /// let other = one.attach();
+    /// let number = other.number().load(Ordering::Relaxed);
+    /// assert_eq!(one.holder_state(number), HolderState::Alive);
+    /// drop(other);
+    /// assert_eq!(one.holder_state(number), HolderState::Dead);
+    /// ```
     #[must_use]
     pub fn attach(&self) -> Self {
         Self::holder_of(Arc::clone(&self.block))
     }
 
-    /// This holder dies here and now, as by `kill -9`: what it holds stays held by a dead number,
-    /// and the guards on the stack commit and release nothing. Unwinds up to
-    /// [`until_death`](Self::until_death); from there on the memory has a new holder.
+    /// Kills this holder here and now, as `kill -9` does: its locks stay held by a dead number, and the guards
+    /// on the stack commit and release nothing. The death unwinds up to
+    /// [`until_death`](Self::until_death); from there on the memory has a new holder number. The example
+    /// stands [at the type](HeapMemory).
     ///
     /// # Safety
-    /// No other thread is in a call on a handle over this holder: a killed process stops all its
-    /// threads, and this one can't. What such a thread holds would be taken over while it still writes.
-    /// Nor is a slice used afterwards that this holder's [`ArrayGuard`](crate::ArrayGuard),
+    /// No other thread is in a call on a handle over this holder. (A killed process stops all its threads,
+    /// which this function can't; others would take over that thread's locks while it still writes.)
+    ///
+    /// Nobody uses a slice afterwards that this holder's [`ArrayGuard`](crate::ArrayGuard),
     /// [`Reservation`](crate::Reservation) or chunk ([`WriteChunk`](crate::WriteChunk),
-    /// [`ReadChunk`](crate::ReadChunk)) gave out, or the closure of
+    /// [`ReadChunk`](crate::ReadChunk)) gave out, or that the closure of
     /// [`ByteQueue::get_with`](crate::ByteQueue::get_with) got: the next holder writes those bytes.
     pub unsafe fn die(&self) -> ! {
         let died = self.number.swap(self.block.draw(), Ordering::Relaxed);
@@ -130,7 +151,17 @@ impl HeapMemory {
         resume_unwind(Box::new(Death))
     }
 
-    /// Runs `f` up to its end, or to a simulated death in it: then `None`.
+    /// Runs `f` to its end, or to a simulated death in it; returns `None` for a death.
+    ///
+    /// ```
+    /// use shmkit::memory::HeapMemory;
+    ///
+    /// let memory = HeapMemory::new(4096);
+    /// assert_eq!(HeapMemory::until_death(|| 7), Some(7));
+    /// // SAFETY: nobody else uses this holder.
+    /// let died = HeapMemory::until_death(|| unsafe { memory.die() });
+    /// assert!(died.is_none());
+    /// ```
     pub fn until_death<R>(f: impl FnOnce() -> R) -> Option<R> {
         match catch_unwind(AssertUnwindSafe(f)) {
             Ok(result) => Some(result),
@@ -140,7 +171,7 @@ impl HeapMemory {
     }
 }
 
-/// What a simulated death unwinds with.
+/// The payload with which a simulated death unwinds.
 struct Death;
 
 impl Drop for HeapMemory {
@@ -168,7 +199,7 @@ impl Liveness for HeapMemory {
     }
 }
 
-// SAFETY: the block is aligned to a page, freed with its last holder, and reached only through
+// SAFETY: the block is aligned to a page, is freed with its last holder, and is reached only through
 // `base`; numbers are drawn under a lock from a counter that only grows.
 unsafe impl Memory for HeapMemory {
     fn base(&self) -> NonNull<u8> {

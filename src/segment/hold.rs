@@ -1,27 +1,28 @@
-//! Holds and the gate: who is alive, decided by the kernel.
+//! Holds and the gate: the kernel decides who is alive.
 //!
-//! Everything rests on open-file-description locks on bytes far beyond the segment's end. They end
-//! with the last descriptor and the last mapping of the open file, so with the process, however it
-//! ends; they know nothing of pids; and asking for them takes nothing.
+//! Everything rests on open-file-description locks on bytes far beyond the segment's end. Such a lock ends
+//! with the last descriptor and the last mapping of the open file, and therefore with the process, however
+//! that ends. It knows nothing of pids, and asking for it takes nothing.
 //!
 //! | byte | write-locked by | for how long |
 //! |---|---|---|
-//! | [`GATE`] | whoever decides about the segment's *name* | the decision |
-//! | `GATE + n` | holder n, a process that has the segment open | as long as it has |
+//! | [`GATE`] | the process that decides about the segment's *name* | the decision |
+//! | `GATE + n` | holder n, a process that has the segment open | as long as the process has it open |
 //!
 //! Invariants:
-//! 1. *A number is drawn once.* The counter in the header only grows; a draw is one CAS.
-//! 2. *Holder n is alive exactly while byte n is locked*, from `Hold::take` until [`Leaving`] is
-//!    dropped, or the kernel closes a dead process's descriptors.
-//! 3. *One open file description, one holder.* A fork shares its parent's, so `prepare` opens each
-//!    segment again beforehand and the child keeps that one alone: a dead parent never looks alive
-//!    through its child, and a child is a holder from its first instruction. The child's mapping is
-//!    its parent's, and would keep the description it was made through: so that is never the hold's.
-//! 4. *No fork falls into a gate section or a half-made hold*: those run under [`Exclusive`], which
-//!    `prepare` takes.
+//! 1. *A number is drawn once.* The counter in the header only grows, and a draw is one CAS.
+//! 2. *Holder n is alive exactly while byte n is locked*: from `Hold::take` until [`Leaving`] is
+//!    dropped, or until the kernel closes a dead process's descriptors.
+//! 3. *One open file description, one holder.* A forked child shares its parent's descriptions. So the
+//!    fork handler opens each segment again beforehand, and the child keeps only the new description: a
+//!    dead parent never looks alive through its child, and a child is a holder from its first instruction.
+//!    The child also inherits the parent's mapping, which keeps the description through which it was
+//!    made; therefore that is never the hold's description.
+//! 4. *No fork falls into a gate section or a half-made hold*: both run under [`Exclusive`], which the
+//!    fork handler takes.
 //!
-//! If a process dies anywhere here, the kernel closes its descriptors: the gate opens, the hold
-//! ends. A number that was drawn and not locked yet is nobody's, and dead.
+//! If a process dies anywhere here, the kernel closes its descriptors: the gate opens, and the hold
+//! ends. A number that was drawn and not locked yet belongs to nobody, and counts as dead.
 
 mod counter;
 mod fork;
@@ -49,26 +50,26 @@ const NO_FD: RawFd = -1;
 /// This process's hold on one open segment.
 #[derive(Debug)]
 pub(crate) struct Hold {
-    /// Our own open file description; [`NO_FD`] in a child that could not get one, and after
-    /// leaving. Changes only under [`Exclusive`], while no other thread exists or uses it.
+    /// The hold's own open file description; [`NO_FD`] in a child that could not get one, and after
+    /// leaving. It changes only under [`Exclusive`], while no other thread exists or uses it.
     fd: AtomicI32,
-    /// Our number; 0 where `fd` is `NO_FD`.
+    /// The holder number; 0 if `fd` is `NO_FD`.
     number: AtomicU64,
-    /// What the next child gets: set by `open_for_child`, cleared on both sides of the fork.
+    /// The next child's description and number: set by `open_for_child`, cleared on both sides of the fork.
     heir_fd: AtomicI32,
     heir_number: AtomicU64,
     /// The counter in the segment's header, mapped until `leave`.
     counter: NonNull<AtomicU64>,
     id: FileId,
-    /// Tells the file from others as long as this process has it open; an inode's number comes again.
+    /// Tells the file from all others while this process has it open; an inode's number may come again.
     identity: (u64, u64),
-    /// A way to the file for systems without /proc.
+    /// The file's path, for systems without /proc.
     path: Option<PathBuf>,
-    /// Which name is to end with the last holder; unset where none is.
-    ends: OnceLock<UnlinkOnLast>,
+    /// The name that the last holder removes; unset if no name goes with the holders.
+    unlink_on_last: OnceLock<UnlinkOnLast>,
 }
 
-// SAFETY: the pointer leads to an atomic that stays mapped while the hold is registered (contract
+// SAFETY: the pointer leads to an atomic that stays mapped while the hold is registered (the contract
 // of `take`); everything else is atomic or constant.
 unsafe impl Send for Hold {}
 // SAFETY: as for `Send`.
@@ -102,21 +103,21 @@ impl Hold {
             id,
             identity,
             path,
-            ends: OnceLock::new(),
+            unlink_on_last: OnceLock::new(),
         });
         exclusive.0.push(Arc::clone(&hold));
         Ok(hold)
     }
 
-    /// Stops forks from renewing this hold, and hands over what is left of it: dropping that ends
-    /// the hold. `None` in a child that never got one.
+    /// Stops forks from renewing this hold, and returns the rest of it: dropping the result ends the hold.
+    /// Returns `None` in a child that never got a hold.
     pub(crate) fn leave(&self, exclusive: &mut Exclusive) -> Option<Leaving> {
         exclusive.0.retain(|other| !std::ptr::eq(&**other, self));
         let number = self.number.swap(0, Ordering::Relaxed);
         take_fd(&self.fd).map(|file| Leaving { file, number })
     }
 
-    /// Our open file description.
+    /// Returns the hold's own open file description.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         borrow_fd(&self.fd)
     }
@@ -125,17 +126,18 @@ impl Hold {
         &self.number
     }
 
-    /// As [`Liveness::identity`](crate::sync::Liveness::identity): that of every hold on the file.
+    /// Returns the identity for [`Liveness::identity`](crate::sync::Liveness::identity), which all holds on
+    /// the file share.
     pub(crate) fn identity(&self) -> (u64, u64) {
         self.identity
     }
 
-    /// Whether the holder with that number lives.
+    /// Returns what is known about the holder with this number.
     pub(crate) fn holder_state(&self, number: u64) -> HolderState {
         if number == self.number.load(Ordering::Relaxed) {
             return HolderState::Alive;
         }
-        // SAFETY: mapped while we are registered, and whoever asks has the segment open.
+        // SAFETY: the counter is mapped while we are registered, and the caller has the segment open.
         let word = unsafe { self.counter.as_ref() }.load(Ordering::Relaxed);
         let drawn = next_number(word).is_some_and(|next| (1..next).contains(&number));
         if !drawn {
@@ -146,7 +148,7 @@ impl Hold {
         };
         match os::find_locked(fd, GATE + number, 1) {
             Ok(None) => HolderState::Dead,
-            // Who can't be asked for counts as alive: the question is put again after a nap.
+            // If the kernel can't answer, the holder counts as alive: a waiter asks again after a nap.
             Ok(Some(_)) | Err(_) => HolderState::Alive,
         }
     }
@@ -158,11 +160,11 @@ impl Hold {
             if os::FileStatus::of(&file)?.id != self.id {
                 return Err(io::ErrorKind::NotFound.into());
             }
-            // SAFETY: mapped while we are registered, and we are on the list.
+            // SAFETY: the counter is mapped while we are registered, and we are on the list.
             let number = lock_new_number(file.as_fd(), unsafe { self.counter.as_ref() })?;
             Ok((file.into_raw_fd(), number))
         });
-        // Where this failed, the child is told at its first use.
+        // If this failed, the child is told at its first use.
         let (fd, number) = opened.unwrap_or((NO_FD, 0));
         self.heir_fd.store(fd, Ordering::Relaxed);
         self.heir_number.store(number, Ordering::Relaxed);
@@ -181,7 +183,7 @@ impl Hold {
     }
 }
 
-/// An error of [`Hold::take`], as the crate's.
+/// Translates an error of [`Hold::take`] into the crate's.
 pub(crate) fn refusal(label: &str, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::InvalidData => Error::Corrupt {
@@ -206,10 +208,10 @@ impl Leaving {
         &self.file
     }
 
-    /// UnlinkOnLast the hold, with the file still open: for who is in its gate.
+    /// Ends the hold while the file is still open, for a caller in the file's gate.
     pub(crate) fn end(&self) {
-        // Closing is not enough: while another thread starts a program, a child that is not one of
-        // our forks has copies of all descriptors, and would keep the byte locked with them.
+        // Closing is not enough. While another thread starts a program, a child that is not one of our
+        // forks has copies of all descriptors, which would keep the byte locked.
         let left = os::unlock_byte(self.file.as_fd(), GATE + self.number);
         debug_assert!(left.is_ok(), "holder {}: {left:?}", self.number);
     }
@@ -226,17 +228,17 @@ fn lock_new_number(fd: BorrowedFd<'_>, counter: &AtomicU64) -> io::Result<u64> {
     if os::try_lock_byte(fd, GATE + number)? {
         Ok(number)
     } else {
-        // By invariant 1 nobody else can have it: the counter was set back.
+        // By invariant 1 nobody else can have the number: somebody set the counter back.
         Err(io::ErrorKind::InvalidData.into())
     }
 }
 
-/// Locks the byte of the number that the first holder of a file will draw, before it has a counter.
+/// Locks the byte of the number that the first holder of a file will draw, before the file has a counter.
 pub(crate) fn lock_first_number(fd: BorrowedFd<'_>) -> io::Result<bool> {
     os::try_lock_byte(fd, GATE + 1)
 }
 
-/// What the death of that first holder does.
+/// Does what the death of that first holder does.
 #[cfg(test)]
 pub(crate) fn unlock_first_number(fd: BorrowedFd<'_>) -> io::Result<()> {
     os::unlock_byte(fd, GATE + 1)
@@ -244,25 +246,25 @@ pub(crate) fn unlock_first_number(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 fn take_fd(cell: &AtomicI32) -> Option<File> {
     let fd = cell.swap(NO_FD, Ordering::Relaxed);
-    // SAFETY: a descriptor in a hold's cell is open and the hold's own; the swap gave up the claim.
+    // SAFETY: a descriptor in a hold's cell is open and the hold's own; the swap gave the cell's claim up.
     (fd != NO_FD).then(|| unsafe { os::adopt(fd) }.into())
 }
 
 fn borrow_fd(cell: &AtomicI32) -> Option<BorrowedFd<'_>> {
     let fd = cell.load(Ordering::Relaxed);
-    // SAFETY: open as long as the hold is; only a fork's child and the last use replace it.
+    // SAFETY: the descriptor is open as long as the hold is; only a forked child and `leave` replace it.
     (fd != NO_FD).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// Whether anybody but the open file description behind `fd` holds the segment.
+/// Returns whether anybody but the open file description behind `fd` holds the segment.
 pub(crate) fn is_held_by_others(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(os::find_locked(fd, GATE + 1, 0)?.is_some())
 }
 
-/// How many hold the segment, the open file description behind `fd` not counted.
+/// Counts the holders of the segment, without the open file description behind `fd`.
 ///
-/// The kernel names some lock of a range, not the first: so what lies on either side is asked next.
-/// A hold is one byte; a longer lock is somebody else's doing, and stepped over.
+/// The kernel names some lock of a range, not the first one, so this asks again on either side of it. A
+/// hold is one byte long; a longer lock is somebody else's, and is not counted.
 pub(crate) fn count_holders(fd: BorrowedFd<'_>) -> io::Result<usize> {
     let mut ranges = vec![(GATE + 1, i64::MAX as u64)];
     let mut count = 0;
@@ -285,9 +287,9 @@ mod tests {
     use crate::sync::{Deadline, Holder, Liveness, Lock, LockError, LockId, LockWord, Wait};
     use std::time::Duration;
 
-    /// A holder of a file of a counter and a lock's word.
+    /// A holder of a file that consists of a counter and a lock's word.
     struct TestHolder {
-        map: memmap2::MmapRaw,
+        map: os::MmapRaw,
         hold: Arc<Hold>,
     }
 
@@ -307,7 +309,7 @@ mod tests {
                 number: self.hold.number(),
                 others: self,
             };
-            // SAFETY: mapped as long as `self` is, and aligned; a lock's word is atomic.
+            // SAFETY: the word is mapped as long as `self` is, and aligned; a lock's word is atomic.
             Lock::new(unsafe { &*word }, holder, LockId(0))
         }
     }
@@ -357,7 +359,7 @@ mod tests {
 
     /// Inode numbers come again at once on some filesystems: here one file stands for two.
     #[test]
-    fn a_leaked_guard_is_not_a_later_segment_s() {
+    fn a_leaked_guard_does_not_belong_to_a_later_segment() {
         let file = os::create_in_memory().unwrap();
         file.set_len(16).unwrap();
         let new_segment = || {
@@ -388,14 +390,14 @@ mod tests {
             });
             is_locked.recv().unwrap();
             let soon = Wait::within(Duration::from_millis(1));
-            let refused = [later, &same].map(|member| member.lock().lock(soon).map(drop));
+            let refused = [later, &same].map(|holder| holder.lock().lock(soon).map(drop));
             drop(done);
             assert_eq!(refused, [Err(LockError::TimedOut); 2], "another thread's");
         });
     }
 
     #[test]
-    fn a_guard_in_memory_of_one_s_own_does_not_count() {
+    fn a_guard_in_memory_of_your_own_does_not_count() {
         struct Own;
         impl Liveness for Own {
             fn holder_state(&self, _: u64) -> HolderState {

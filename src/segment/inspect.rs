@@ -1,4 +1,4 @@
-//! [`list`], [`inspect`], [`sweep`]: what is there, without taking part.
+//! [`list`], [`inspect`], [`sweep`]: looking at segments from outside, and removing leftovers.
 
 use crate::error::{Error, Result};
 use crate::os::{self, AsFd, File};
@@ -11,30 +11,30 @@ use crate::segment::place::{Place, SHM_DIR, Target};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What a segment says of itself.
+/// A segment's description, from its header and its holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SegmentInfo {
-    /// Its name in /dev/shm, or the place it was inspected by.
+    /// The name in /dev/shm, or the place by which the segment was inspected.
     pub name: String,
-    /// What it holds.
+    /// The type that the segment holds.
     pub kind: Kind,
     /// The element type's unqualified name, or the creator's schema.
     pub element: String,
-    /// Bytes of one element.
+    /// The size of one element in bytes.
     pub element_size: u64,
-    /// How many elements fit; 1 for a value. Of queues of messages, how many bytes.
+    /// How many elements fit; 1 for a value. For queues of messages, how many bytes fit.
     pub capacity: u64,
-    /// Bytes of the whole segment.
+    /// The length of the whole segment in bytes.
     pub size: u64,
-    /// How many hold it open at this moment: processes, and further opens within a process. 0 is
-    /// what a crash of all holders left, unless it is persistent.
+    /// How many holders there are at this moment: processes, and further opens within a process. A segment
+    /// without holders is the leftover of a crash, unless it is persistent.
     pub holders: usize,
-    /// Whether the name outlives its holders.
+    /// Whether the name outlives the holders.
     pub persistent: bool,
-    /// The process that created it, as its own pid namespace numbered it.
+    /// The process that created the segment, as its own pid namespace numbered it.
     pub creator_pid: u32,
-    /// When it was created, by the creator's wall clock.
+    /// The time of creation, by the creator's wall clock.
     pub created: SystemTime,
 }
 
@@ -54,7 +54,18 @@ impl SegmentInfo {
         }
     }
 
-    /// Whether it is what a crash of all holders left: [`sweep`] would remove it.
+    /// Returns whether the segment is the leftover of a crash of all holders, which [`sweep`] would remove.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// # let name = format!("doc-orphan-{}", std::process::id());
+    /// let value = shmkit::Value::create(&name, 1u8)?;
+    /// let info = shmkit::inspect(&name)?;
+    /// assert!(!info.is_orphan()); // this process holds it
+    /// # drop(value);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_orphan(&self) -> bool {
         self.holders == 0 && !self.persistent
@@ -68,8 +79,22 @@ fn info_of(file: &File, label: &str) -> Result<SegmentInfo> {
     Ok(SegmentInfo::new(label.to_owned(), &header, holders))
 }
 
-/// Tells what the segment at a place says of itself. Reads only: permission to read is enough, no
-/// lock is taken, no hold, nothing is removed.
+/// Describes the segment at a place. This only reads: permission to read is enough, no lock and no hold is
+/// taken, and nothing is removed.
+///
+/// ```
+/// use shmkit::{Kind, Queue};
+///
+/// # fn main() -> shmkit::Result<()> {
+/// # let name = format!("doc-inspect-{}", std::process::id());
+/// let queue = Queue::<u32>::create(&name, 100)?;
+/// let info = shmkit::inspect(&name)?;
+/// assert_eq!((info.kind, info.capacity, info.holders), (Kind::Queue, 100, 1));
+/// assert_eq!(info.element, "u32");
+/// # drop(queue);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Foreign`], [`Error::Corrupt`] or [`Error::Mismatch`] for anything
@@ -88,10 +113,23 @@ pub fn inspect(place: impl Into<Place>) -> Result<SegmentInfo> {
     }
 }
 
-/// Every segment in /dev/shm that this user may read, by name. Reads only.
+/// Describes every segment in /dev/shm that this user may read, ordered by name. This only reads.
 ///
-/// Files that are not segments, damaged ones, ones of a layout that this version does not know, and
-/// ones without permission are left out; [`inspect`] says of each why.
+/// Four kinds of files are left out: files that are not segments, damaged segments, segments of a layout
+/// that this version does not know, and files without permission. [`inspect`] says why for each of them.
+///
+/// ```
+/// # fn main() -> shmkit::Result<()> {
+/// # let name = format!("doc-list-{}", std::process::id());
+/// let value = shmkit::Value::create(&name, 1u8)?;
+/// for info in shmkit::list()? {
+///     println!("{}: {}, {} bytes, {} holders", info.name, info.kind, info.size, info.holders);
+/// }
+/// # assert!(shmkit::list()?.iter().any(|info| info.name == name));
+/// # drop(value);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// [`Error::Os`] or [`Error::PermissionDenied`] if /dev/shm itself can't be read.
@@ -104,18 +142,28 @@ pub fn list() -> Result<Vec<SegmentInfo>> {
     Ok(found)
 }
 
-/// Removes from /dev/shm every segment that a crash of all its holders left, and tells which.
+/// Removes from /dev/shm every segment that a crash of all its holders left, and returns their
+/// descriptions.
 ///
-/// Segments that are held or persistent stay, and so does whatever is not a sound segment of a known
-/// layout. Another user's leftovers in the sticky /dev/shm can't be removed by this one: they stay
-/// too, and [`list`] shows them with no holders if it may read them.
+/// Segments that are held or persistent stay, and so does everything that is not a sound segment of a known
+/// layout. This user can't remove another user's leftovers from the sticky /dev/shm: they stay too, and
+/// [`list`] shows them without holders if it may read them.
+///
+/// ```no_run
+/// # fn main() -> shmkit::Result<()> {
+/// for left in shmkit::sweep()? {
+///     println!("removed {}, {} bytes, of process {}", left.name, left.size, left.creator_pid);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// [`Error::Os`] or [`Error::PermissionDenied`] if /dev/shm itself can't be read.
 pub fn sweep() -> Result<Vec<SegmentInfo>> {
     let mut removed = Vec::new();
     for (path, name) in entries()? {
-        // What can't be removed now, for whatever reason, is left as it is for `list` to show.
+        // If a segment can't be removed now, for whatever reason, it stays for `list` to show.
         if let Ok(true) = sweep_hidden(&path, &name) {
             continue;
         }
@@ -126,7 +174,7 @@ pub fn sweep() -> Result<Vec<SegmentInfo>> {
     Ok(removed)
 }
 
-/// The files in /dev/shm, by name. A name that is not UTF-8 is not one of ours.
+/// Returns the files in /dev/shm, ordered by name. A name that is not UTF-8 is not one of ours.
 fn entries() -> Result<Vec<(PathBuf, String)>> {
     let failed = |error| Error::from_os(SHM_DIR, "list the folder", error);
     let mut entries = Vec::new();

@@ -1,13 +1,14 @@
-//! Layout 1: what the bytes of a segment mean, frozen by the golden test below.
+//! Layout 1: the meaning of a segment's bytes, frozen by the golden test below.
 //!
 //! A segment is a header of [`BODY`] bytes, a body (the primitive's control words, all of them
-//! valid when zero), and the elements. The header's first [`SEALED`] bytes are written before the
-//! segment is published, never after, and end in a checksum over themselves; behind them lies the
-//! one word that changes, the counter of holder numbers, which carries a check of its own. So one
-//! flipped byte anywhere in the header is found, by whoever opens next.
+//! valid when zero), and the elements. The creator writes the header's first [`SEALED`] bytes before the
+//! segment is published, and nobody writes them again; they end in a checksum over themselves. Behind them
+//! lies the one word that changes, the counter of holder numbers, which carries a check of its own. So the
+//! next opener finds one flipped byte anywhere in the header.
 
 mod tag;
 
+use crate::error::Error;
 use bytemuck::{Pod, Zeroable};
 use std::fmt;
 use std::mem::{align_of, offset_of, size_of};
@@ -18,23 +19,23 @@ pub(crate) use tag::Tag;
 pub(crate) const MAGIC: [u8; 8] = *b"SHMKIT\0\x01";
 /// The first word of a complete segment.
 pub(crate) const COMPLETE: u64 = u64::from_le_bytes(MAGIC);
-/// What marks the first word, until the magic stands there, where a segment is laid out in memory
-/// that others have already; the rest of it is the number of the holder who does, below 2^62.
+/// The mark of the first word while a holder lays a primitive out in memory that others have already. The
+/// rest of the word is that holder's number, below 2^62.
 pub(crate) const INITIALIZING: u64 = 1 << 63;
 const _: () = assert!(COMPLETE & INITIALIZING == 0);
 /// The layout version that this crate writes, and the only one it reads so far.
 pub(crate) const LAYOUT: u32 = 1;
-/// Where the body begins. A header ends here whatever its version.
+/// The offset of the body. A header ends here, whatever its version.
 pub(crate) const BODY: usize = 512;
 /// How many bytes of the header never change once the segment is published.
 pub(crate) const SEALED: usize = size_of::<Header>();
-/// Where the counter of holder numbers lies: on a cache line of its own.
+/// The offset of the counter of holder numbers, which has a cache line of its own.
 pub(crate) const NEXT_HOLDER: usize = 256;
-/// The largest alignment an element may have: a page, since a mapping begins at one.
+/// The largest alignment that an element may have: a page, because a mapping begins at a page.
 pub(crate) const MAX_ALIGN: usize = 4096;
 const FLAG_PERSISTENT: u64 = 1;
 
-/// What a segment holds.
+/// The type that a segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -48,7 +49,7 @@ pub enum Kind {
     ByteQueue,
     /// A `MessageQueue`, of the feature `serde`.
     MessageQueue,
-    /// Something that a newer version of this crate made.
+    /// A type of a newer version of this crate.
     Other(u32),
 }
 
@@ -89,22 +90,22 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The sealed part of the header. Integers are little endian, as is every machine this crate is for.
+/// The sealed part of the header. Integers are little endian, like every machine that this crate supports.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     magic: [u8; 8],
     layout: u32,
     kind: u32,
-    /// Bytes of the whole segment, and of its file.
+    /// Length in bytes of the whole segment, and of its file.
     total_len: u64,
-    /// Bytes of one element; never 0.
+    /// Size in bytes of one element; never 0.
     elem_size: u64,
     /// The element's alignment in bytes, a power of two up to [`MAX_ALIGN`].
     elem_align: u64,
-    /// Elements that fit; 1 for a value, an array's length.
+    /// How many elements fit; 1 for a value; the length of an array.
     capacity: u64,
-    /// Bit 0: the name outlives its holders. The others are 0.
+    /// Bit 0: the name outlives its holders. The other bits are 0.
     flags: u64,
     /// The process that made the segment, as its own pid namespace numbered it. For people only.
     creator_pid: u32,
@@ -119,7 +120,7 @@ pub(crate) struct Header {
 
 // SAFETY: zeros are a valid value of every field.
 unsafe impl Zeroable for Header {}
-// SAFETY: `repr(C)`, integers alone, and no padding, which the assertions below show.
+// SAFETY: `repr(C)`, made of integers alone, without padding, as the assertions below show.
 unsafe impl Pod for Header {}
 
 const _: () = {
@@ -139,13 +140,13 @@ const _: () = {
     assert!(SEALED <= NEXT_HOLDER && NEXT_HOLDER + 8 <= BODY);
 };
 
-/// What a primitive asks of a segment: all that two openers must agree on.
+/// Everything on which two openers of a segment must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) kind: Kind,
     pub(crate) elem_size: u64,
     pub(crate) elem_align: u64,
-    /// `None` where an opener takes any.
+    /// `None` if an opener takes any capacity.
     pub(crate) capacity: Option<u64>,
     pub(crate) tag: Tag,
 }
@@ -156,18 +157,18 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     })
 }
 
-/// What is wrong with a header; the caller knows the place and makes an error of it.
+/// What is wrong with a header. The caller knows the place, and makes an [`Error`] with [`at`](Self::at).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HeaderError {
-    /// Not a segment at all: says what is there instead.
+    /// The file is no segment at all; the text says what it is instead.
     Foreign(String),
-    /// A segment, but another one than asked for.
+    /// The file is a segment, but not the one that was asked for.
     Mismatch {
         what: &'static str,
         expected: String,
         found: String,
     },
-    /// A segment that contradicts itself.
+    /// The file is a segment that contradicts itself.
     Corrupt {
         what: &'static str,
         expected: String,
@@ -175,8 +176,38 @@ pub(crate) enum HeaderError {
     },
 }
 
+impl HeaderError {
+    /// Makes this an error of the crate, about the place `label`.
+    pub(crate) fn at(self, label: &str) -> Error {
+        let place = label.to_owned();
+        match self {
+            Self::Foreign(found) => Error::Foreign { place, found },
+            Self::Mismatch {
+                what,
+                expected,
+                found,
+            } => Error::Mismatch {
+                place,
+                what,
+                expected,
+                found,
+            },
+            Self::Corrupt {
+                what,
+                expected,
+                found,
+            } => Error::Corrupt {
+                place,
+                what,
+                expected,
+                found,
+            },
+        }
+    }
+}
+
 impl Header {
-    /// The header of a new segment.
+    /// Makes the header of a new segment.
     pub(crate) fn new(
         shape: &Shape,
         total_len: u64,
@@ -207,8 +238,8 @@ impl Header {
         fnv1a(&bytemuck::bytes_of(self)[..offset_of!(Header, checksum)])
     }
 
-    /// Reads and judges the first bytes of a file of `file_len` bytes. `start` may be shorter than a
-    /// header where the file is.
+    /// Reads and validates the first bytes of a file of `file_len` bytes. `start` is shorter than a header if
+    /// the file is.
     pub(crate) fn parse(start: &[u8], file_len: u64) -> Result<Self, HeaderError> {
         let Some(magic) = start.first_chunk::<8>() else {
             return Err(HeaderError::Foreign(format!("a file of {file_len} bytes")));
@@ -219,8 +250,8 @@ impl Header {
                 magic.escape_ascii()
             )));
         }
-        // From here on the file claims to be ours. The version comes before all else: of another
-        // layout we know the magic and the version, and nothing more.
+        // From here on the file says that it is ours. The version comes before all else: nothing but the
+        // magic and the version is known of another layout.
         if let Some(version) = start.get(8..12) {
             let version = u32::from_le_bytes(version.try_into().expect("four bytes"));
             if version != LAYOUT {
@@ -262,7 +293,7 @@ impl Header {
         Ok(header)
     }
 
-    /// Compares with what a primitive asks for.
+    /// Compares the header with what an opener asks for.
     pub(crate) fn check(&self, shape: &Shape) -> Result<(), HeaderError> {
         let differ = |what, expected: String, found: String| {
             Err(HeaderError::Mismatch {
@@ -328,7 +359,7 @@ impl Header {
     }
 }
 
-/// The smallest multiple of the power of two `align` that is not below `offset`.
+/// Returns the smallest multiple of the power of two `align` that is not below `offset`.
 pub(crate) const fn align_up(offset: u64, align: u64) -> Option<u64> {
     match offset.checked_add(align - 1) {
         Some(end) => Some(end & !(align - 1)),
@@ -376,8 +407,9 @@ mod tests {
 
     #[test]
     fn the_codes_of_kinds_stay() {
-        use Kind::{ByteQueue, MessageQueue, Queue, Value};
-        for (code, kind) in [(1, Value), (3, Queue), (4, ByteQueue), (5, MessageQueue)] {
+        use Kind::{Array, ByteQueue, MessageQueue, Queue, Value};
+        let kinds = [Value, Array, Queue, ByteQueue, MessageQueue];
+        for (code, kind) in (1..).zip(kinds) {
             assert_eq!((kind.code(), Kind::from_code(code)), (code, kind));
         }
         assert_eq!(Kind::from_code(99), Kind::Other(99));

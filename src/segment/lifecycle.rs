@@ -1,42 +1,43 @@
 //! The life of a segment: built in private, published at once, opened with care, removed by the
-//! last one out.
+//! last holder.
 //!
 //! | stage | what happens | what a death here leaves |
 //! |---|---|---|
-//! | build | a file without a name: reserved, mapped, header and contents written, hold taken | nothing |
-//! | publish | `link` to the name, which fails if it is taken | nothing, or a whole segment: an orphan |
-//! | use | others open it, and hold it too | an orphan, once nobody holds it |
-//! | leave | unmap; in the gate: nobody else holds it → the name is removed (`hold::last`) | an orphan, or nothing |
+//! | build | a file without a name is reserved, mapped and held; its header and contents are written | nothing |
+//! | publish | `link` to the name, which fails if the name is taken | nothing, or a whole segment: an orphan |
+//! | use | others open the segment, and hold it too | an orphan, once nobody holds it |
+//! | leave | unmap; in the gate: nobody else holds it → the name is removed (`hold/last.rs`) | an orphan, or nothing |
 //!
 //! An *orphan* is a segment that is not persistent, has a name, and is held by nobody. The next
 //! create or open of that name removes it, and so does `sweep`.
 //!
 //! Invariants:
-//! 1. *A name leads to a complete segment or to none*: it is linked after everything is written.
+//! 1. *A name leads to a complete segment or to none*: `link` comes after everything is written.
 //! 2. *A published segment that is not an orphan is held*: the creator's hold is older than the
-//!    name; a hold is taken inside the gate, by a name after a look that it still leads there; and the
-//!    name is removed inside the gate, after a look that nobody holds.
-//! 3. *Nobody removes another's name*: every removal happens inside the gate of the very file that
-//!    the name leads to, after looking that it does. To put a successor there, somebody would have
-//!    to remove the name first, and so be in that same gate.
-//! 4. *A file whose first bytes are not a sound header of a layout we know is never written to,
-//!    mapped, or removed.*
+//!    name. An opener takes its hold inside the gate, after it has seen that the name still leads there;
+//!    and the name is removed inside the gate, after a look that nobody holds the segment.
+//! 3. *Nobody removes another's name*: every removal of a segment's name happens inside the gate of the
+//!    very file to which the name leads, after a look that it does. To put a successor there, somebody
+//!    would have to remove the name first, and so be in that same gate. (A creator removes its own hidden
+//!    name outside the gate, while it holds the file: see `draft`.)
+//! 4. *A file whose first bytes are not a sound header of a known layout is never written to, mapped, or
+//!    removed.*
 
 mod draft;
 mod name;
 
 pub(crate) use draft::sweep_hidden;
-pub(crate) use name::{behind_descriptor, enter_gate, flaw_error, open_existing, read_header};
+pub(crate) use name::{behind_descriptor, enter_gate, open_existing, read_header};
 
 use crate::error::{Error, Result};
 use crate::os::{self, AsFd, BorrowedFd, File, FileStatus, MmapRaw};
 use crate::segment::hold::{self, Exclusive, GATE_TIMEOUT, Hold, UnlinkOnLast};
 use crate::segment::layout::{BODY, Header, HeaderError, NEXT_HOLDER, Shape};
 use crate::segment::memory::Memory;
-use crate::segment::place::{Place, Target};
+use crate::segment::place::{Place, ResolvedPlace, Target};
 use crate::sync::{Deadline, HolderState, Liveness};
 use draft::Draft;
-use name::{Name, clear_name, remove, stalled, standing_of_name};
+use name::{NameStatus, clear_name, name_status, remove, stalled};
 use std::io;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -53,63 +54,63 @@ pub(crate) struct Segment {
     has_name: bool,
 }
 
-/// What a new segment is to be.
+/// The plan of a new segment.
 #[derive(Debug)]
 pub(crate) struct Blueprint<'a> {
     pub(crate) shape: Shape,
     /// Bytes of the whole segment.
     pub(crate) total_len: usize,
-    /// What stands in it from the start, and at which offset; the rest is zero.
+    /// The initial content, and its offset; all other bytes are zero.
     pub(crate) contents: (usize, &'a [u8]),
 }
 
 impl Segment {
-    /// Builds a segment and publishes it under the place's name, if that has one.
-    pub(crate) fn create(place: &Place, blueprint: &Blueprint<'_>) -> Result<Self> {
+    /// Builds a segment and publishes it under the place's name, if the place has one.
+    pub(crate) fn create(place: &ResolvedPlace<'_>, blueprint: &Blueprint<'_>) -> Result<Self> {
         let mut exclusive = hold::exclusive();
-        let label = place.label();
-        match place.target()? {
+        let label = &place.label;
+        match &place.target {
             Target::Fd(_) => Err(Error::Unsupported {
-                place: label,
+                place: label.clone(),
                 what: "a descriptor leads to a segment that exists; open it",
             }),
             Target::Anonymous => {
                 let file = os::create_in_memory()
-                    .map_err(|error| Error::from_os(&label, "create a file in memory", error))?;
+                    .map_err(|error| Error::from_os(label, "create a file in memory", error))?;
                 let segment = Self::build(&mut exclusive, place, file, None, blueprint)?;
                 match segment.with_file(os::seal_size) {
                     Ok(()) => Ok(segment),
                     Err(error) => {
                         segment.discard(exclusive);
-                        Err(Error::from_os(&label, "seal the size", error))
+                        Err(Error::from_os(label, "seal the size", error))
                     }
                 }
             }
             Target::Path(path) => {
                 let deadline = Deadline::after(GATE_TIMEOUT);
-                // Looked at before the work of building, and again whenever publishing fails.
-                clear_name(&exclusive, &label, &path, deadline)?;
-                let draft = Draft::new(&exclusive, &label, &path, deadline)?;
-                let file = draft.open_file(&label)?;
-                let mut segment = Self::build(&mut exclusive, place, file, Some(&path), blueprint)?;
-                // A deadline of its own: building may have taken longer than one at a gate does.
+                // Cleared before the work of building, and again whenever publishing fails.
+                clear_name(&exclusive, label, path, deadline)?;
+                let draft = Draft::new(&exclusive, label, path, deadline)?;
+                let file = draft.open_file(label)?;
+                let mut segment = Self::build(&mut exclusive, place, file, Some(path), blueprint)?;
+                // The deadline is a new one, because building may have taken longer than anybody waits at a gate.
                 let deadline = Deadline::after(GATE_TIMEOUT);
-                let published = segment.publish(&exclusive, &draft, &label, &path, deadline);
-                drop(draft); // its hidden name is ours only as long as we hold the file
+                let published = segment.publish(&exclusive, &draft, label, path, deadline);
+                drop(draft); // the hidden name is ours only as long as we hold the file
                 if let Err(error) = published {
                     segment.discard(exclusive);
                     return Err(error);
                 }
                 segment.has_name = true;
-                if !place.is_persistent() {
-                    segment.hold.unlink_on_last(UnlinkOnLast::At(path));
+                if !place.persistent {
+                    segment.hold.unlink_on_last(UnlinkOnLast::At(path.clone()));
                 }
                 Ok(segment)
             }
         }
     }
 
-    /// Gives a complete segment its name, if that is free, or leads to what a crash left.
+    /// Gives a complete segment its name, if the name is free or leads to the leftover of a crash.
     fn publish(
         &self,
         exclusive: &Exclusive,
@@ -130,40 +131,37 @@ impl Segment {
         Ok(())
     }
 
-    /// Drops a segment while the process-wide lock is held, which its drop takes for itself.
+    /// Drops a segment while the process-wide lock is held: the segment's drop takes that lock itself.
     fn discard(self, exclusive: Exclusive) {
         drop(exclusive);
         drop(self);
     }
 
-    /// Everything up to, and without, the name.
+    /// Does everything for a new segment except giving it a name.
     fn build(
         exclusive: &mut Exclusive,
-        place: &Place,
+        place: &ResolvedPlace<'_>,
         file: File,
         path: Option<&Path>,
         blueprint: &Blueprint<'_>,
     ) -> Result<Self> {
-        let label = place.label();
-        let failed = |op| {
-            let label = label.clone();
-            move |error| Error::from_os(&label, op, error)
-        };
+        let label = &place.label;
+        let failed = |op| move |error| Error::from_os(label, op, error);
         let len = blueprint.total_len as u64;
-        // Opened again while the mode allows it, whatever it is to be.
+        // The file is opened again while the mode still allows that, whatever the final mode is.
         os::set_mode(&file, OWNERS).map_err(failed("set the mode"))?;
         let apart = open_apart(&file, None).map_err(failed("open the segment again"))?;
-        os::set_mode(&file, place.mode_bits()).map_err(failed("set the mode"))?;
-        reserve(&file, len, &label)?;
+        os::set_mode(&file, place.mode).map_err(failed("set the mode"))?;
+        reserve(&file, len, label)?;
         let now = os::wall_clock().as_nanos();
         let header = Header::new(
             &blueprint.shape,
             len,
-            place.is_persistent() && path.is_some(),
+            place.persistent && path.is_some(),
             os::pid(),
             now.try_into().unwrap_or(u64::MAX),
         );
-        // Through the descriptor, before the mapping is there: no other process knows the file.
+        // Written through the descriptor, before the mapping exists: no other process knows the file.
         let (offset, contents) = blueprint.contents;
         let pieces: [(usize, &[u8]); 3] = [
             (0, bytemuck::bytes_of(&header)),
@@ -173,7 +171,14 @@ impl Segment {
         for (at, bytes) in pieces {
             os::write_at(&file, bytes, at as u64).map_err(failed("write the segment"))?;
         }
-        Self::attach(exclusive, label, file, &apart, path, blueprint.total_len)
+        Self::attach(
+            exclusive,
+            label.clone(),
+            file,
+            &apart,
+            path,
+            blueprint.total_len,
+        )
     }
 
     /// Maps a sound segment's file through `apart`, and becomes a holder through `file`.
@@ -200,16 +205,16 @@ impl Segment {
         })
     }
 
-    /// Opens what the place leads to, if it is a segment that `accept` finds right. Nothing of it is
+    /// Opens the segment to which the place leads, if `accept` accepts its header. Nothing of the segment is
     /// touched before that.
     pub(crate) fn open(
-        place: &Place,
+        place: &ResolvedPlace<'_>,
         accept: impl Fn(&Header) -> Result<(), HeaderError>,
     ) -> Result<(Self, Header)> {
         let mut exclusive = hold::exclusive();
-        let label = place.label();
+        let label = place.label.clone();
         let deadline = Deadline::after(GATE_TIMEOUT);
-        match place.target()? {
+        match &place.target {
             Target::Anonymous => Err(Error::Unsupported {
                 place: label,
                 what: "an anonymous segment has no name to open it by; pass on its descriptor",
@@ -218,12 +223,12 @@ impl Segment {
                 let failed = |error| Error::from_os(&label, "reopen the descriptor", error);
                 let given = behind_descriptor(fd, &label)?;
                 let file = os::reopen(given.as_fd(), None).map_err(failed)?;
-                drop(given); // its description may be others' too, and their locks its own
+                drop(given); // others may share its description, and its locks
                 let header = read_header(&file, &label)?;
-                accept(&header).map_err(|flaw| flaw_error(&label, flaw))?;
+                accept(&header).map_err(|error| error.at(&label))?;
                 let len = mappable(&header, &label)?;
                 let apart = open_apart(&file, None).map_err(failed)?;
-                // Whether a name leads there is all the same; nobody is just removing one.
+                // It does not matter whether a name leads to the file, as long as nobody is removing one.
                 let gate = match FileStatus::of(&file).map_err(failed)?.links {
                     0 => None,
                     _ => {
@@ -239,33 +244,33 @@ impl Segment {
                 Ok((segment, header))
             }
             Target::Path(path) => loop {
-                let file = open_existing(&path, &label, true)?;
+                let file = open_existing(path, &label, true)?;
                 let header = read_header(&file, &label)?;
-                // The file goes into the hold while this is in the gate.
+                // The hold takes the file while the gate is still closed behind this copy.
                 let copy = os::duplicate(file.as_fd())
                     .map_err(|error| Error::from_os(&label, "copy a descriptor", error))?;
                 let gate = enter_gate(&exclusive, copy, &label, deadline)?;
-                match standing_of_name(&file, &path, &label, &header)? {
-                    Name::LeadsElsewhere if deadline.left().is_none() => {
+                match name_status(&file, path, &label, &header)? {
+                    NameStatus::LeadsElsewhere if deadline.left().is_none() => {
                         return Err(stalled(&label));
                     }
-                    Name::LeadsElsewhere => continue,
-                    Name::Orphan => {
-                        remove(&path, &label)?;
+                    NameStatus::LeadsElsewhere => continue,
+                    NameStatus::Orphan => {
+                        remove(path, &label)?;
                         return Err(Error::NotFound { place: label });
                     }
-                    Name::InUse => {}
+                    NameStatus::InUse => {}
                 }
-                accept(&header).map_err(|flaw| flaw_error(&label, flaw))?;
+                accept(&header).map_err(|error| error.at(&label))?;
                 let len = mappable(&header, &label)?;
-                let apart = open_apart(&file, Some(&path))
+                let apart = open_apart(&file, Some(path))
                     .map_err(|error| Error::from_os(&label, "open the segment again", error))?;
                 let mut segment =
-                    Self::attach(&mut exclusive, label, file, &apart, Some(&path), len)?;
+                    Self::attach(&mut exclusive, label, file, &apart, Some(path), len)?;
                 drop(gate);
                 segment.has_name = true;
                 if !header.is_persistent() {
-                    segment.hold.unlink_on_last(UnlinkOnLast::At(path));
+                    segment.hold.unlink_on_last(UnlinkOnLast::At(path.clone()));
                 }
                 return Ok((segment, header));
             },
@@ -280,11 +285,11 @@ impl Segment {
 /// The mode of a file that is not published yet.
 const OWNERS: u32 = 0o600;
 
-/// Another open file description of the same file, for its mapping alone.
+/// Returns another open file description of the same file, for its mapping alone.
 ///
-/// Every mapping keeps its open file description, and the locks on that, and a forked child inherits
-/// the mappings: if the hold's own were mapped, a dead parent would look alive through its child.
-/// Where there is no way to the file (no /proc), forks can't renew holds either, and it is shared.
+/// Every mapping keeps its open file description, and the locks on it, and a forked child inherits the
+/// mappings. If the hold's own description were mapped, a dead parent would look alive through its child.
+/// If there is no way to the file (no /proc), forks can't renew holds either, and the description is shared.
 fn open_apart(file: &File, path: Option<&Path>) -> io::Result<File> {
     match os::reopen(file.as_fd(), path) {
         Ok(apart) if FileStatus::of(&apart)?.id == FileStatus::of(file)?.id => Ok(apart),
@@ -293,7 +298,7 @@ fn open_apart(file: &File, path: Option<&Path>) -> io::Result<File> {
     }
 }
 
-/// The counter of holder numbers in a mapped segment.
+/// Returns the counter of holder numbers in a mapped segment.
 fn counter_of(map: &MmapRaw) -> NonNull<AtomicU64> {
     assert!(map.len() >= BODY, "a sound header is at least this long");
     let counter = map.as_mut_ptr().wrapping_add(NEXT_HOLDER);
@@ -329,9 +334,9 @@ impl Liveness for Segment {
     }
 }
 
-// SAFETY: a mapping is aligned to a page, stays until `drop`, and is reached through `base` alone;
-// numbers are drawn once (hold, invariant 1), and dead means that the kernel closed the holder's
-// file (hold, invariant 2).
+// SAFETY: a mapping is aligned to a page, stays until `drop`, and is reached only through `base`; by hold's
+// invariant 1 numbers are drawn once, and by its invariant 2 dead means that the kernel closed the holder's
+// file.
 unsafe impl Memory for Segment {
     fn base(&self) -> NonNull<u8> {
         let map = self.map.as_ref().expect("mapped until dropped");
@@ -365,7 +370,7 @@ fn reserve(file: &File, len: u64, label: &str) -> Result<()> {
     let free = os::free_space(file).map_err(failed)?;
     let limit = os::file_size_limit().map_err(failed)?;
     let free = free.into_iter().chain(limit).min();
-    // A hopeless request fails before it has filled what there is, or a signal ends the process.
+    // A hopeless request fails before it has filled the filesystem, or a signal has ended the process.
     if free.is_some_and(|free| free < len) {
         return Err(no_space(free));
     }
@@ -375,23 +380,37 @@ fn reserve(file: &File, len: u64, label: &str) -> Result<()> {
     }
 }
 
-/// Removes the name at `path` if it leads to a segment nobody holds; the header it had, if so.
+/// Removes the name at `path` if it leads to a segment that nobody holds, and returns the segment's header.
 pub(crate) fn remove_orphan(path: &Path, label: &str) -> Result<Option<Header>> {
     let exclusive = hold::exclusive();
     let file = open_existing(path, label, true)?;
     let header = read_header(&file, label)?;
     let _gate = enter_gate(&exclusive, &file, label, Deadline::after(GATE_TIMEOUT))?;
-    match standing_of_name(&file, path, label, &header)? {
-        Name::Orphan => remove(path, label).map(|()| Some(header)),
-        Name::InUse | Name::LeadsElsewhere => Ok(None),
+    match name_status(&file, path, label, &header)? {
+        NameStatus::Orphan => remove(path, label).map(|()| Some(header)),
+        NameStatus::InUse | NameStatus::LeadsElsewhere => Ok(None),
     }
 }
 
-/// Removes a segment's name at once, whoever holds it: holders go on with what they have, and the
+/// Removes a segment's name at once, whoever holds the segment. Holders go on with what they have, and the
 /// name is free for a new segment. The memory ends with its last holder.
 ///
+/// ```
+/// use shmkit::{Error, Value};
+///
+/// # fn main() -> shmkit::Result<()> {
+/// # let name = format!("doc-unlink-{}", std::process::id());
+/// let old = Value::create(&name, 1u8)?;
+/// shmkit::unlink(&name)?;
+/// assert!(matches!(Value::<u8>::open(&name), Err(Error::NotFound { .. })));
+/// let new = Value::create(&name, 2u8)?; // another segment
+/// assert_eq!((old.get(), new.get()), (1, 2));
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
-/// [`Error::NotFound`] where there is none; [`Error::Foreign`], [`Error::Corrupt`] or
+/// [`Error::NotFound`] if there is no such segment; [`Error::Foreign`], [`Error::Corrupt`] or
 /// [`Error::Mismatch`] for anything but a sound segment of a known layout, which is left as it was;
 /// [`Error::PermissionDenied`]; [`Error::Stalled`]; [`Error::Unsupported`] for a place without a
 /// name.
@@ -410,10 +429,10 @@ pub fn unlink(place: impl Into<Place>) -> Result<()> {
         let file = open_existing(&path, &label, true)?;
         let header = read_header(&file, &label)?;
         let _gate = enter_gate(&exclusive, &file, &label, deadline)?;
-        match standing_of_name(&file, &path, &label, &header)? {
-            Name::InUse | Name::Orphan => return remove(&path, &label),
-            Name::LeadsElsewhere if deadline.left().is_none() => return Err(stalled(&label)),
-            Name::LeadsElsewhere => {}
+        match name_status(&file, &path, &label, &header)? {
+            NameStatus::InUse | NameStatus::Orphan => return remove(&path, &label),
+            NameStatus::LeadsElsewhere if deadline.left().is_none() => return Err(stalled(&label)),
+            NameStatus::LeadsElsewhere => {}
         }
     }
 }

@@ -6,45 +6,47 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
-/// What a primitive lives in: bytes that other processes may share, and the knowledge who of them
-/// is alive. Every type of the crate has `create_in` and `open_in` over it.
+/// Memory in which a primitive can live: bytes that other processes may share, and the knowledge of who of
+/// them is alive. Every type of the crate has `create_in` and `open_in` over it.
 ///
-/// Of any number of `create_in` over the same bytes one wins, and no `open_in` sees half of what it
-/// lays out. Where a holder died while laying out, the next `create_in` begins anew.
+/// If several `create_in` run over the same bytes, one of them wins, and no `open_in` sees half of what it
+/// lays out. If a holder dies while laying out, the next `create_in` begins anew.
+///
+/// [`HeapMemory`](crate::memory::HeapMemory) is an implementation for tests, and `ShmemMemory` (feature
+/// `shared_memory`) one over a mapping of another crate.
 ///
 /// # Safety
-/// - `base` is aligned to 4096 bytes and leads to `len` bytes, readable and writable, that stay
-///   where they are, and at the same address, until the value is dropped.
-/// - Nothing in this process but the crate's types makes a Rust reference to those bytes, other than
+/// - `base` is aligned to 4096 bytes and points to `len` bytes, readable and writable, that stay at the
+///   same address until the value is dropped.
+/// - Only this crate's types make Rust references to those bytes in this process, except for references
 ///   to atomics.
-/// - The bytes are zero until the first `create_in` over them, and written through this crate alone.
-/// - `number` is the same atomic, at the same address, whenever it is asked for until the value is
-///   dropped.
-/// - `number` is not 0 while the holder can take locks, never one that another holder of the same
-///   bytes ever had, and [`holder_state`](Liveness::holder_state) is never
-///   [`Dead`](crate::memory::HolderState::Dead) for the number of a holder that may still write: what it wrote happens
-///   before that answer.
+/// - The bytes are zero until the first `create_in` over them, and only this crate writes them.
+/// - `number` returns the same atomic, at the same address, until the value is dropped.
+/// - The number is not 0 while the holder can take locks, and never one that another holder of the same
+///   bytes ever had. [`holder_state`](Liveness::holder_state) is never
+///   [`Dead`](crate::memory::HolderState::Dead) for the number of a holder that may still write; the
+///   holder's writes happen before that answer.
 pub unsafe trait Memory: Liveness + Send + Sync {
-    /// The first byte.
+    /// Returns a pointer to the first byte.
     fn base(&self) -> NonNull<u8>;
 
-    /// How many bytes there are.
+    /// Returns how many bytes there are.
     fn len(&self) -> usize;
 
-    /// Whether there are no bytes.
+    /// Returns whether there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The number this process holds with: less than 2^62, and 0 if it could not become a holder.
+    /// Returns this process's holder number: less than 2^62, and 0 if the process could not become a holder.
     fn number(&self) -> &AtomicU64;
 
-    /// The place's name or path, if it has one.
+    /// Returns the name or the path of the place, if it has one.
     fn name(&self) -> Option<&str> {
         None
     }
 
-    /// The file behind it, if there is one.
+    /// Returns the file behind the memory, if there is one.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         None
     }

@@ -1,4 +1,4 @@
-//! [`Place`]: where a segment lives, and the options it is created with.
+//! [`Place`]: where a segment lives, and the options with which it is created.
 
 use crate::error::{Error, Result};
 use crate::os::{self, AsRawFd, OwnedFd};
@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The folder of named segments: where `shm_open` of every C library looks.
+/// The folder of named segments, in which every C library's `shm_open` looks.
 pub(crate) const SHM_DIR: &str = "/dev/shm";
 
 /// The longest name in bytes.
@@ -33,8 +33,8 @@ const MAX_SCHEMA: usize = 64;
 /// # }
 /// ```
 ///
-/// [`mode`](Self::mode), [`persistent`](Self::persistent) speak to the creator; whoever opens takes
-/// the segment as it is. [`schema`](Self::schema) speaks to both, and both must say the same.
+/// [`mode`](Self::mode) and [`persistent`](Self::persistent) are for the creator; an opener takes the
+/// segment as it is. [`schema`](Self::schema) is for both, and both must say the same.
 #[derive(Clone, Debug)]
 pub struct Place {
     site: Site,
@@ -43,7 +43,7 @@ pub struct Place {
     schema: Option<String>,
 }
 
-/// Where, without the options.
+/// Where a segment lives, without the options.
 #[derive(Clone, Debug)]
 enum Site {
     Named(String),
@@ -52,15 +52,29 @@ enum Site {
     Fd(Arc<OwnedFd>),
 }
 
-/// A [`Place`] whose name has been checked.
+/// A site whose name has been checked.
 #[derive(Debug)]
 pub(crate) enum Target<'a> {
     /// An absolute path, whether or not something is there.
     Path(PathBuf),
     /// A new file in memory.
     Anonymous,
-    /// A descriptor that somebody gave us.
+    /// A descriptor that somebody passed to us.
     Fd(&'a OwnedFd),
+}
+
+/// A place that has been looked at once: its name and schema are checked, its path is absolute.
+#[derive(Debug)]
+pub(crate) struct ResolvedPlace<'a> {
+    /// The place's name in errors.
+    pub(crate) label: String,
+    pub(crate) target: Target<'a>,
+    /// The creator's schema, or the opener's expectation.
+    pub(crate) schema: Option<&'a str>,
+    /// The permission bits of a new segment.
+    pub(crate) mode: u32,
+    /// Whether the name of a new segment outlives its holders.
+    pub(crate) persistent: bool,
 }
 
 impl Place {
@@ -73,49 +87,121 @@ impl Place {
         }
     }
 
-    /// The segment called `name`, a file in /dev/shm, so that `shm_open("/name")` in any language
-    /// finds it.
+    /// Returns the place called `name`: a file in /dev/shm, so that `shm_open("/name")` in any language
+    /// finds the segment.
     ///
-    /// A name is 1 to 200 bytes, without `/` or NUL, and does not begin with `.`; any other is
-    /// [`Error::InvalidName`] where the place is used.
+    /// A name is 1 to 200 bytes, without `/` or NUL, and does not begin with `.`; any other name is
+    /// [`Error::InvalidName`] when the place is used.
+    ///
+    /// ```
+    /// use shmkit::{Error, Place, Value};
+    ///
+    /// assert_eq!(Place::named("jobs").to_string(), "jobs");
+    /// let refused = Value::create(Place::named("a/b"), 0u8);
+    /// assert!(matches!(refused, Err(Error::InvalidName { .. })));
+    /// ```
     pub fn named(name: impl Into<String>) -> Self {
         Self::at(Site::Named(name.into()))
     }
 
-    /// The segment in the file at `path`, on any local filesystem. Such a segment is
+    /// Returns the place of the file at `path`, on any local filesystem. Such a segment is
     /// [persistent](Self::persistent) unless told otherwise. A relative path counts from the working
-    /// folder at the moment of each use of the place.
+    /// folder at the moment at which the place is used.
+    ///
+    /// ```
+    /// use shmkit::{Place, Value};
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// # let folder = std::env::temp_dir();
+    /// # let path = folder.join(format!("doc-place-file-{}", std::process::id()));
+    /// let place = Place::file(&path);
+    /// Value::create(&place, 7u32)?; // nobody holds the segment from here on, but it stays
+    /// assert_eq!(Value::<u32>::open(&place)?.get(), 7);
+    /// shmkit::unlink(&place)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::at(Site::File(path.into()))
     }
 
-    /// A segment without a name: for forked children, or passed on by its descriptor
-    /// ([`try_clone_fd`](crate::Value::try_clone_fd)). Its size is sealed: no peer can shrink it
+    /// Returns the place of a new segment without a name: for forked children, or to be passed on by its
+    /// descriptor ([`try_clone_fd`](crate::Value::try_clone_fd)). Its size is sealed: no peer can shrink it
     /// under us.
+    ///
+    /// ```
+    /// use shmkit::{Array, Place};
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let scratch = Array::<f64>::zeroed(Place::anonymous(), 1000)?;
+    /// assert_eq!(scratch.name(), None);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn anonymous() -> Self {
         Self::at(Site::Anonymous)
     }
 
-    /// An existing segment, received as a file descriptor. It is opened afresh, so that the hold on
-    /// it is this process's own; that needs /proc, and permission on the file itself.
+    /// Returns the place of an existing segment that came as a file descriptor. Opening the place opens
+    /// the file afresh, so that the hold belongs to this process alone. That needs /proc, and permission on
+    /// the file itself.
+    ///
+    /// ```
+    /// use shmkit::{Place, Queue};
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let queue = Queue::<u8>::new(4)?;
+    /// let fd = queue.try_clone_fd()?; // sent to another process through a socket, say
+    /// let same = Queue::<u8>::open(Place::fd(fd))?;
+    /// queue.put(1)?;
+    /// assert_eq!(same.get()?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fd(fd: impl Into<OwnedFd>) -> Self {
         Self::at(Site::Fd(Arc::new(fd.into())))
     }
 
-    /// The permission bits of a new segment, exact, whatever the umask. The default is `0o600`:
-    /// this user's processes alone.
+    /// Sets the permission bits of a new segment, exactly, whatever the umask. The default is `0o600`:
+    /// only this user's processes.
     ///
-    /// Who may open it must be able to read *and* write it, so bits for reading alone are of use to
-    /// [`inspect`](crate::inspect) only. Bits outside `0o777` are cleared.
+    /// To open a segment, a user must be able to read *and* write it, so bits for reading alone are of use
+    /// only to [`inspect`](crate::inspect). Bits outside `0o777` are cleared.
+    ///
+    /// ```
+    /// use shmkit::{Place, Value};
+    /// use std::os::unix::fs::PermissionsExt;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-place-mode-{}", std::process::id());
+    /// let value = Value::create(Place::named(&name).mode(0o660), 0u8)?;
+    /// let file = std::fs::metadata(format!("/dev/shm/{name}"))?;
+    /// assert_eq!(file.permissions().mode() & 0o777, 0o660);
+    /// # drop(value);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode & 0o777;
         self
     }
 
-    /// Whether the name of a new segment outlives its last holder. The default is no, except for
+    /// Sets whether the name of a new segment outlives its last holder. By default it does not, except for
     /// [`Place::file`].
+    ///
+    /// ```
+    /// use shmkit::{Place, Value};
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// # let name = format!("doc-place-persistent-{}", std::process::id());
+    /// drop(Value::create(Place::named(&name).persistent(true), 1u8)?);
+    /// assert_eq!(Value::<u8>::open(&name)?.get(), 1);
+    /// shmkit::unlink(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn persistent(mut self, persistent: bool) -> Self {
         self.persistent = Some(persistent);
@@ -123,35 +209,47 @@ impl Place {
     }
 
     /// Replaces the element type's name in the header by a text of your own, for types whose
-    /// versions you count yourself. Element size and alignment are compared all the same.
+    /// versions you count yourself. The sizes and alignments of elements are compared all the same.
     ///
-    /// 1 to 64 bytes without NUL; any other is [`Error::InvalidName`] where the place is used.
+    /// A schema is 1 to 64 bytes without NUL; any other is [`Error::InvalidName`] when the place is used.
+    ///
+    /// ```
+    /// use shmkit::{Error, Place, Value};
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// # let name = format!("doc-place-schema-{}", std::process::id());
+    /// let value = Value::create(Place::named(&name).schema("position/v2"), [0f32; 2])?;
+    /// let old = Value::<[f32; 2]>::open(Place::named(&name).schema("position/v1"));
+    /// assert!(matches!(old, Err(Error::Mismatch { what: "type", .. })));
+    /// # drop(value);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());
         self
     }
 
-    /// How errors call this place.
+    /// Returns the place's name in errors.
     pub(crate) fn label(&self) -> String {
         self.to_string()
     }
 
-    pub(crate) fn is_anonymous(&self) -> bool {
-        matches!(self.site, Site::Anonymous)
+    /// Checks the name and the schema, and makes the path absolute.
+    pub(crate) fn resolve(&self) -> Result<ResolvedPlace<'_>> {
+        Ok(ResolvedPlace {
+            label: self.label(),
+            schema: self.checked_schema()?,
+            target: self.target()?,
+            mode: self.mode,
+            persistent: self
+                .persistent
+                .unwrap_or(matches!(self.site, Site::File(_))),
+        })
     }
 
-    pub(crate) fn mode_bits(&self) -> u32 {
-        self.mode
-    }
-
-    pub(crate) fn is_persistent(&self) -> bool {
-        self.persistent
-            .unwrap_or(matches!(self.site, Site::File(_)))
-    }
-
-    /// The schema, checked.
-    pub(crate) fn schema_text(&self) -> Result<Option<&str>> {
+    fn checked_schema(&self) -> Result<Option<&str>> {
         let Some(schema) = &self.schema else {
             return Ok(None);
         };
@@ -167,7 +265,7 @@ impl Place {
         })
     }
 
-    /// What the place leads to, its name checked.
+    /// Checks the name, and makes the path absolute.
     pub(crate) fn target(&self) -> Result<Target<'_>> {
         Ok(match &self.site {
             Site::Named(name) => Target::Path(shm_path(name)?),
@@ -193,7 +291,8 @@ fn shm_path(name: &str) -> Result<PathBuf> {
     })
 }
 
-/// Checked, and from the root: the working folder may be another by the time the last holder leaves.
+/// Checks a path and makes it absolute: the working folder may be another one by the time the last holder
+/// leaves.
 fn absolute(path: &Path, label: &str) -> Result<PathBuf> {
     let bytes = path.as_os_str().as_encoded_bytes();
     let reason = if path.file_name().is_none() {

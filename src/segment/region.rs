@@ -1,5 +1,5 @@
-//! [`Region`]: the checked pointer. Control words and elements of one primitive, in whatever
-//! [`Memory`] it lives in.
+//! [`Region`]: the checked pointer to the control words and elements of one primitive, in whatever
+//! [`Memory`] it lives.
 
 mod init;
 
@@ -8,9 +8,9 @@ use crate::os::{self, OwnedFd};
 use crate::segment::layout::{
     BODY, Header, HeaderError, Kind, MAGIC, MAX_ALIGN, NEXT_HOLDER, Shape, Tag, align_up,
 };
-use crate::segment::lifecycle::{Blueprint, Segment, flaw_error};
+use crate::segment::lifecycle::{Blueprint, Segment};
 use crate::segment::memory::Memory;
-use crate::segment::place::Place;
+use crate::segment::place::{Place, ResolvedPlace, Target};
 use crate::sync::{Deadline, Holder, Liveness};
 use bytemuck::Pod;
 use init::{Found, Initializer};
@@ -22,13 +22,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long `open_or_create` goes on where others create and remove the name all the time.
+/// How long `open_or_create` goes on while others create and remove the name all the time.
 const RACE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long `open_or_create` goes on where there is no room for the segment it would create.
+/// How long `open_or_create` goes on while there is no space for the segment that it would create.
 const SPACE_TIMEOUT: Duration = Duration::from_millis(200);
 
-// What a second `create_in` finds its memory taken by.
+// By what a second `create_in` finds its memory taken.
 const BEING_LAID_OUT: &str = "a primitive that somebody is laying out";
 const LAID_OUT: &str = "a primitive that was laid out before";
 const NOT_OURS: &str = "something that is not a segment";
@@ -36,21 +36,21 @@ const NOT_OURS: &str = "something that is not a segment";
 /// The control words of a primitive, as they lie in memory.
 ///
 /// # Safety
-/// `repr(C)`; made of atomics alone, so that a reference to it may be shared with writers in other
-/// processes; valid when all its bytes are zero; aligned to at most [`BODY`].
+/// The type is `repr(C)`, and made of atomics alone, so that writers in other processes may share a
+/// reference to it. It is valid when all its bytes are zero, and aligned to at most [`BODY`].
 pub(crate) unsafe trait Body {
     const KIND: Kind;
-    /// Bytes from one element to the next, for elements of `size` bytes.
+    /// Returns the distance in bytes between elements of `size` bytes.
     fn stride(size: u64) -> u64;
-    /// How many strides a primitive of that capacity has.
+    /// Returns how many strides a primitive of that capacity has.
     fn strides(capacity: u64) -> u64;
-    /// What the header calls elements of type `T`.
+    /// Returns the header's name for elements of type `T`.
     fn tag<T>() -> Tag {
         Tag::of_type::<T>()
     }
 }
 
-/// Where things lie in a segment of one primitive.
+/// The offsets in a segment of one primitive.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     /// Offset of the first element.
@@ -59,7 +59,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// `None` where no address space holds it.
+    /// Returns `None` if no address space holds the segment.
     fn new<T, B: Body>(capacity: u64) -> Option<Self> {
         let align = (align_of::<T>() as u64).max(8);
         let data = align_up((BODY + size_of::<B>()) as u64, align)?;
@@ -67,7 +67,7 @@ impl Plan {
         let total_len = B::strides(capacity)
             .checked_mul(stride)?
             .checked_add(data)?;
-        // What `mmap`, file offsets and Rust's allocations can express.
+        // The limit of `mmap`, of file offsets and of Rust's allocations.
         (total_len < i64::MAX as u64).then_some(Self { data, total_len })
     }
 }
@@ -92,20 +92,16 @@ fn shape<T, B: Body>(tag: Tag, capacity: Option<u64>) -> Shape {
     }
 }
 
-/// The tag that creator and opener must agree on.
-fn tag<T, B: Body>(place: &Place) -> Result<Tag> {
-    Ok(match place.schema_text()? {
-        Some(schema) => Tag::of_text(schema),
-        None => B::tag::<T>(),
-    })
+/// Returns the tag on which creator and opener must agree.
+fn tag<T, B: Body>(place: &ResolvedPlace<'_>) -> Tag {
+    place.schema.map_or_else(B::tag::<T>, Tag::of_text)
 }
 
-/// An open primitive: its control words, its elements, and who holds it.
+/// An open primitive: its control words, its elements, and its memory.
 ///
 /// Invariants:
-/// 1. `body` leads to a valid `B`, and `data` to all strides of `capacity` elements, inside the
-///    memory's bytes: checked once, where the region is made, and independent of what anybody
-///    writes later.
+/// 1. `body` points to a valid `B`, and `data` to all strides of `capacity` elements, inside the memory's
+///    bytes. This is checked once, where the region is made, and holds whatever anybody writes later.
 /// 2. `number` and both pointers stay valid as long as `memory` does.
 pub(crate) struct Region<T, B> {
     body: NonNull<B>,
@@ -117,15 +113,15 @@ pub(crate) struct Region<T, B> {
     element: PhantomData<T>,
 }
 
-// SAFETY: the control words are atomics, elements are reached by the primitive's protocol, and the
-// memory itself is `Send` and `Sync`.
+// SAFETY: the control words are atomics, the primitive's protocol guards the elements, and the memory
+// itself is `Send` and `Sync`.
 unsafe impl<T, B> Send for Region<T, B> {}
 // SAFETY: as for `Send`.
 unsafe impl<T, B> Sync for Region<T, B> {}
 
-// A panic in user code leaves nothing half done behind a handle: where it ends an `update`, a `get_with`
-// or a reservation, nothing is committed; where it ends an array's guard, the array is poisoned. The
-// memory is asked who lives, and has nothing to do with user code.
+// A panic in user code leaves nothing half done behind a handle. If it ends an `update`, a `get_with` or a
+// reservation, nothing is committed; if it ends an array's guard, the array is poisoned. The memory only
+// answers who is alive, and runs no user code.
 impl<T, B> UnwindSafe for Region<T, B> {}
 impl<T, B> RefUnwindSafe for Region<T, B> {}
 
@@ -139,12 +135,20 @@ impl<T, B> Clone for Region<T, B> {
 }
 
 impl<T: Pod, B: Body> Region<T, B> {
-    /// Creates a segment for `capacity` elements, `first` standing where the first element is.
+    /// Creates a segment for `capacity` elements; `first` is the content of the first elements.
     pub(crate) fn create(place: &Place, capacity: usize, first: &[u8]) -> Result<Self> {
-        let label = place.label();
-        let plan = Self::plan(&label, capacity)?;
+        let plan = Self::plan(&place.label(), capacity)?;
+        Self::create_at(&place.resolve()?, plan, capacity, first)
+    }
+
+    fn create_at(
+        place: &ResolvedPlace<'_>,
+        plan: Plan,
+        capacity: usize,
+        first: &[u8],
+    ) -> Result<Self> {
         let blueprint = Blueprint {
-            shape: shape::<T, B>(tag::<T, B>(place)?, Some(capacity as u64)),
+            shape: shape::<T, B>(tag::<T, B>(place), Some(capacity as u64)),
             total_len: usize::try_from(plan.total_len).expect("checked by the plan, on 64 bits"),
             contents: (usize::try_from(plan.data).expect("likewise"), first),
         };
@@ -154,23 +158,24 @@ impl<T: Pod, B: Body> Region<T, B> {
 
     /// Opens a segment of these elements, whatever its capacity.
     pub(crate) fn open(place: &Place) -> Result<Self> {
-        Self::open_sized(place, None)
+        Self::open_at(&place.resolve()?, None)
     }
 
     /// Opens a segment of these elements; of this capacity, if one is given.
-    fn open_sized(place: &Place, capacity: Option<usize>) -> Result<Self> {
+    fn open_at(place: &ResolvedPlace<'_>, capacity: Option<usize>) -> Result<Self> {
         let capacity = capacity.map(|capacity| capacity as u64);
-        let shape = shape::<T, B>(tag::<T, B>(place)?, capacity);
+        let shape = shape::<T, B>(tag::<T, B>(place), capacity);
         let (segment, header) = Segment::open(place, |header| accept::<T, B>(header, &shape))?;
         let plan = Plan::new::<T, B>(header.capacity()).expect("accepted just now");
         Ok(Self::new(Arc::new(segment), plan, header.capacity(), false))
     }
 
-    /// Opens what is there, or creates it, whatever others do with the name meanwhile.
+    /// Opens the segment that is there, or creates one, whatever others do with the name meanwhile.
     pub(crate) fn open_or_create(place: &Place, capacity: usize, first: &[u8]) -> Result<Self> {
-        Self::plan(&place.label(), capacity)?;
-        if place.is_anonymous() {
-            return Self::create(place, capacity, first);
+        let plan = Self::plan(&place.label(), capacity)?;
+        let place = place.resolve()?;
+        if matches!(place.target, Target::Anonymous) {
+            return Self::create_at(&place, plan, capacity, first);
         }
         let (deadline, space) = (
             Deadline::after(RACE_TIMEOUT),
@@ -178,14 +183,14 @@ impl<T: Pod, B: Body> Region<T, B> {
         );
         let mut pause = Duration::from_millis(1 + u64::from(os::pid() % 7));
         loop {
-            match Self::open_sized(place, Some(capacity)) {
+            match Self::open_at(&place, Some(capacity)) {
                 Err(Error::NotFound { .. }) => {}
                 opened => return opened,
             }
-            match Self::create(place, capacity, first) {
+            match Self::create_at(&place, plan, capacity, first) {
                 Err(Error::AlreadyExists { .. }) if deadline.left().is_some() => {}
-                // Perhaps it is the others' drafts of this very segment that fill the filesystem:
-                // all but one of them will be gone in a moment.
+                // Perhaps others' drafts of this very segment fill the filesystem: all but one of them
+                // will be gone in a moment.
                 Err(Error::NoSpace { .. }) if space.left().is_some() => {
                     os::sleep(pause);
                     pause *= 2;
@@ -195,7 +200,7 @@ impl<T: Pod, B: Body> Region<T, B> {
         }
     }
 
-    /// Lays the primitive out in memory that is there already, where nobody else did.
+    /// Lays the primitive out in existing memory, if nobody else did.
     pub(crate) fn create_in(
         memory: Arc<dyn Memory>,
         capacity: usize,
@@ -239,7 +244,7 @@ impl<T: Pod, B: Body> Region<T, B> {
         let sealed;
         let word;
         let start: &[u8] = if memory.len() < BODY {
-            &[] // no room for a header, so nobody laid anything out
+            &[] // no space for a header, so nobody laid anything out
         } else {
             match init::sealed(&*memory) {
                 Ok(found) => {
@@ -256,7 +261,7 @@ impl<T: Pod, B: Body> Region<T, B> {
         let shape = shape::<T, B>(B::tag::<T>(), None);
         let header = Header::parse(start, memory.len() as u64)
             .and_then(|header| accept::<T, B>(&header, &shape).map(|()| header))
-            .map_err(|flaw| flaw_error(&label, flaw))?;
+            .map_err(|error| error.at(&label))?;
         let plan = Plan::new::<T, B>(header.capacity()).expect("accepted just now");
         Ok(Self::new(memory, plan, header.capacity(), false))
     }
@@ -270,7 +275,7 @@ impl<T: Pod, B: Body> Region<T, B> {
         })
     }
 
-    /// `plan` is that of `capacity`, and lies within `memory`.
+    /// Makes the region. `plan` is the plan for `capacity`, and lies within `memory`.
     fn new(memory: Arc<dyn Memory>, plan: Plan, capacity: u64, was_created: bool) -> Self {
         const { assert!(align_of::<B>() <= BODY && BODY.is_multiple_of(align_of::<B>())) };
         assert!(
@@ -294,7 +299,7 @@ impl<T: Pod, B: Body> Region<T, B> {
     }
 }
 
-/// What a header must say for `Region::new` to be sound, and for the caller's wishes.
+/// Checks that a header makes `Region::new` sound, and is what the caller asked for.
 fn accept<T, B: Body>(header: &Header, shape: &Shape) -> Result<(), HeaderError> {
     header.check(shape)?;
     let plan = Plan::new::<T, B>(header.capacity()).filter(|_| header.capacity() > 0);
@@ -317,20 +322,20 @@ fn label_of(memory: &dyn Memory) -> String {
 }
 
 impl<T, B> Region<T, B> {
-    /// The control words.
+    /// Returns the control words.
     #[inline]
     pub(crate) fn body(&self) -> &B {
-        // SAFETY: invariants 1 and 2; a `Body` may be referred to while others write it.
+        // SAFETY: by invariants 1 and 2 the pointer is valid; a `Body` may be shared with writers.
         unsafe { self.body.as_ref() }
     }
 
-    /// The first element. What may be done with it is the primitive's protocol.
+    /// Returns the first element. The primitive's protocol says what may be done with it.
     #[inline]
     pub(crate) fn data(&self) -> NonNull<u8> {
         self.data
     }
 
-    /// This process, as a holder of the memory.
+    /// Returns this process, as a holder of the memory.
     #[inline]
     pub(crate) fn holder(&self) -> Holder<'_> {
         Holder {
@@ -340,7 +345,7 @@ impl<T, B> Region<T, B> {
         }
     }
 
-    /// In elements; at least 1.
+    /// Returns how many elements fit; at least 1.
     #[inline]
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
@@ -354,7 +359,7 @@ impl<T, B> Region<T, B> {
         self.was_created
     }
 
-    /// A fresh open of the segment's file, to pass on.
+    /// Opens the segment's file afresh, to pass the descriptor on.
     pub(crate) fn try_clone_fd(&self) -> Result<OwnedFd> {
         let label = label_of(&*self.memory);
         let Some(fd) = self.memory.fd() else {

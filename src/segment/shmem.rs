@@ -1,39 +1,39 @@
-//! [`ShmemMemory`]: a mapping of the crate `shared_memory` as [`Memory`], so that the two meet in one
+//! [`ShmemMemory`]: a mapping of the crate `shared_memory` as [`Memory`], so that the two crates meet in one
 //! segment.
 //!
-//! A `Shmem` is a file in /dev/shm, mapped. What it lacks is the knowledge of who is alive: that comes
-//! from a hold on the same file, through an open file description of our own, as for every segment.
+//! A `Shmem` is a mapped file in /dev/shm. It does not know who is alive. A hold on the same file, through
+//! an open file description of our own, adds that knowledge, as for every segment.
 //!
 //! | stage | what happens | what a death here leaves |
 //! |---|---|---|
-//! | hold | the name is opened again; it must lead to the mapped file; reserved; in the gate: hold taken | what `shared_memory` leaves: the name |
-//! | use | `create_in` or `open_in`: a segment like any other, that `open` finds by its name | an orphan, once nobody holds it |
-//! | leave | in the gate: the `Shmem`'s owner, or the last one out, removes the name | an orphan, or nothing |
+//! | hold | open the name again, which must lead to the mapped file; reserve; in the gate: take the hold | what `shared_memory` leaves: the name |
+//! | use | `create_in` or `open_in`: a segment like any other, which `open` finds by its name | an orphan, once nobody holds it |
+//! | leave | in the gate: the `Shmem`'s owner, or the last holder, removes the name | an orphan, or nothing |
 //!
 //! Invariants:
 //! 1. *The hold is on the file that is mapped*: its device and inode are those of the mapping.
-//! 2. *The mapping outlives the hold*: `drop` leaves first. It was made through the `Shmem`'s own
-//!    descriptor, so a forked child that inherits it keeps nothing of the hold (`hold`, invariant 3).
-//! 3. *The counter of holders is begun once*, by CAS from zero, and only where nothing was laid out:
-//!    where something was, a counter of zero is damage, not a beginning.
+//! 2. *The mapping outlives the hold*: `drop` leaves first. The mapping was made through the `Shmem`'s own
+//!    descriptor, so a forked child that inherits it keeps nothing of the hold (hold's invariant 3).
+//! 3. *The counter of holders is begun once*, by CAS from zero, and only if nothing was laid out. If
+//!    something was laid out, a counter of zero is damage, not a beginning.
 
 use crate::error::{Error, Result};
 use crate::os::{self, AsFd, BorrowedFd, File, FileStatus};
 use crate::segment::hold::{self, FIRST_COUNTER, GATE_TIMEOUT, Gate, Hold};
 use crate::segment::layout::{BODY, COMPLETE, Header, INITIALIZING, NEXT_HOLDER};
-use crate::segment::lifecycle::{enter_gate, flaw_error, open_existing, read_header};
+use crate::segment::lifecycle::{enter_gate, open_existing, read_header};
 use crate::segment::memory::Memory;
-use crate::segment::place::{Place, Target};
+use crate::segment::place::{Place, SHM_DIR, Target};
 use crate::sync::{Deadline, HolderState, Liveness};
 use shared_memory::Shmem;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A [`shared_memory::Shmem`], held: what a value or a queue can be laid out in, or found in.
-/// Needs the feature `shared_memory`.
+/// A [`shared_memory::Shmem`] that is held, so that a value, an array or a queue can be laid out or found in
+/// it. Needs the feature `shared_memory`.
 ///
 /// ```
 /// use shmkit::{Queue, ShmemMemory, shared_memory::ShmemConf};
@@ -42,14 +42,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let name = format!("doc-shmem-{}", std::process::id());
 /// let shmem = ShmemConf::new().os_id(&name).size(4096).create()?;
-/// // SAFETY: new, so zeros; nobody uses its bytes but through this crate.
+/// // SAFETY: the memory is new, so it is zero; only this crate uses its bytes.
 /// let memory = unsafe { ShmemMemory::new(shmem) }?;
 /// let jobs = Queue::<u64>::create_in(Arc::new(memory), 64)?;
 ///
-/// // Any program opens it by name, as if it had been created so ...
+/// // Any program opens the queue by name, as if it had been created that way ...
 /// Queue::<u64>::open(&name)?.put(42)?;
 ///
-/// // ... or through a `Shmem` of its own; and so it would one that was created by name.
+/// // ... or through a `Shmem` of its own, which works for a queue created by name, too.
 /// let shmem = ShmemConf::new().os_id(&name).open()?;
 /// // SAFETY: as above.
 /// let memory = unsafe { ShmemMemory::new(shmem) }?;
@@ -61,34 +61,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// # Who holds, and who removes the name
 ///
-/// A `Shmem` alone holds nothing: as long as a laid-out segment is not in a `ShmemMemory`, or opened
-/// by its name, somewhere, it is what a crash left, and [`sweep`](crate::sweep) or the next `create`
+/// A `Shmem` alone holds nothing. As long as nobody has a laid-out segment in a `ShmemMemory`, or open by
+/// its name, the segment is the leftover of a crash, and [`sweep`](crate::sweep) or the next `create`
 /// or `open` of its name removes it.
 ///
-/// The name goes with the `Shmem`'s owner, whoever else still uses the memory: whoever has it open
-/// goes on with what they have, as after [`unlink`](crate::unlink). Where no owner lives, the last one
-/// out removes the name of whatever was laid out. A forked child is not the owner, although its copy
-/// says so; and a name that leads to another file by now stays.
+/// The name goes with the `Shmem`'s owner, even if others still use the memory: they go on with what they
+/// have, as after [`unlink`](crate::unlink). If no owner lives, the last holder removes the name of a
+/// laid-out segment. A forked child is not the owner, although its copy says so. A name that leads to
+/// another file by now stays.
 pub struct ShmemMemory {
     base: NonNull<u8>,
     len: usize,
     hold: Arc<Hold>,
-    /// The number that this was made with. A forked child has another.
+    /// The holder number at the beginning. A forked child has another number.
     first_number: u64,
     label: String,
     path: PathBuf,
     /// `None` only while being dropped.
-    kept: Option<Kept>,
+    shmem: Option<OwnShmem>,
 }
 
-/// The mapping and, for its owner, the right to the name. Not used by reference.
-struct Kept(Shmem);
+/// The mapping and, for its owner, the right to the name. Nothing uses it by reference.
+struct OwnShmem(Shmem);
 
-// SAFETY: a `Shmem` is an address, a descriptor and texts; what its drop does (unmap, unlink, close)
-// any thread may do.
-unsafe impl Send for Kept {}
-// SAFETY: nothing uses it by reference.
-unsafe impl Sync for Kept {}
+// SAFETY: a `Shmem` is an address, a descriptor and texts; any thread may do what its drop does (unmap,
+// unlink, close).
+unsafe impl Send for OwnShmem {}
+// SAFETY: nothing uses the value by reference.
+unsafe impl Sync for OwnShmem {}
 
 // SAFETY: `base` leads to memory that is shared by the rules of `Memory`; the rest is `Send`.
 unsafe impl Send for ShmemMemory {}
@@ -97,56 +97,34 @@ unsafe impl Sync for ShmemMemory {}
 
 impl ShmemMemory {
     /// Becomes a holder of the memory, by opening its `os_id` again, and reserves all of it, which
-    /// `shared_memory` does not. On an error the `Shmem` is dropped.
+    /// `shared_memory` does not.
+    ///
+    /// On an error the `Shmem` is dropped. If it is the owner, its name goes too, but only if the name still
+    /// leads to the mapped file: another's file under that name stays.
     ///
     /// # Safety
-    /// The bytes are zero, or a segment of this crate; and as long as anybody uses that, in any
-    /// process, they are written through this crate alone: not through `as_ptr` or `as_slice_mut` of
-    /// this or another `Shmem`, not by a lock or an event of `raw_sync`. No more is asked than
-    /// [`Memory`] asks; but in memory that came without a header nobody except its user can know it.
+    /// The bytes are zero, or a segment of this crate. As long as anybody uses that segment, in any
+    /// process, only this crate writes the bytes: not `as_ptr` or `as_slice_mut` of this or another
+    /// `Shmem`, and no lock or event of `raw_sync`. This is what [`Memory`] asks, too; but if the memory
+    /// came without a header, only its user can know.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] for less than 512 bytes, or where the filesystem can't hold all of it;
-    /// [`Error::Foreign`] if the name leads to another file by now, or something else was written;
-    /// [`Error::NotFound`] if it leads nowhere; [`Error::Corrupt`]; [`Error::InvalidName`] for an
+    /// [`Error::NoSpace`] for less than 512 bytes, or if the filesystem can't hold all of it;
+    /// [`Error::Foreign`] if the name leads to another file by now, or if somebody wrote something else;
+    /// [`Error::NotFound`] if the name leads nowhere; [`Error::Corrupt`]; [`Error::InvalidName`] for an
     /// `os_id` that can't be the name of a segment ([`Place::named`]); [`Error::PermissionDenied`],
     /// [`Error::Stalled`], [`Error::Os`].
     pub unsafe fn new(mut shmem: Shmem) -> Result<Self> {
-        // The C library strips it too.
-        let place = Place::named(shmem.get_os_id().trim_start_matches('/'));
-        let label = place.label();
-        let Target::Path(path) = place.target()? else {
-            unreachable!("a named place is a path");
-        };
-        let len = shmem.len();
-        if len < BODY {
-            return Err(Error::NoSpace {
-                place: label,
-                needed: BODY as u64,
-                available: Some(len as u64),
-            });
-        }
+        // Disarmed first: whatever fails below, the `Shmem`'s drop must not remove another's name.
+        let is_owner = shmem.is_owner();
+        shmem.set_owner(false);
         let base = NonNull::new(shmem.as_ptr()).expect("no mapping begins at address 0");
-        let mut exclusive = hold::exclusive();
-        let file = open_existing(&path, &label, true)?;
-        let is_mapped = os::mapped_file(base).and_then(|id| Ok(id == FileStatus::of(&file)?.id));
-        if !is_mapped.map_err(|error| Error::from_os(&label, "see what is mapped", error))? {
-            return Err(leads_elsewhere(&mut shmem, label));
-        }
-        let counter = begin(&file, base, len, &label)?;
-        // The file goes into the hold while this is in the gate.
-        let copy = os::duplicate(file.as_fd())
-            .map_err(|error| Error::from_os(&label, "copy a descriptor", error))?;
-        let gate = enter_gate(&exclusive, copy, &label, Deadline::after(GATE_TIMEOUT))?;
-        let is_there = os::leads_to(&path, &file);
-        if !is_there.map_err(|error| Error::from_os(&label, "look at the name", error))? {
-            return Err(leads_elsewhere(&mut shmem, label));
-        }
-        // SAFETY: `counter` lies in the mapping of this file (invariant 1), which `drop` unmaps after
-        // `leave`.
-        let held = unsafe { Hold::take(&mut exclusive, file, counter, Some(path.clone())) };
-        let hold = held.map_err(|error| hold::refusal(&label, error))?;
-        drop(gate);
+        let len = shmem.len();
+        // The C library strips the slash too.
+        let name = shmem.get_os_id().trim_start_matches('/').to_owned();
+        let held = Self::hold(&name, base, len);
+        shmem.set_owner(is_owner && (held.is_ok() || is_mapped(&name, base)));
+        let (label, path, hold) = held?;
         Ok(Self {
             base,
             len,
@@ -154,22 +132,62 @@ impl ShmemMemory {
             hold,
             label,
             path,
-            kept: Some(Kept(shmem)),
+            shmem: Some(OwnShmem(shmem)),
         })
     }
-}
 
-/// The error for a name that does not lead to what is mapped; nor is it the `Shmem`'s to remove then.
-fn leads_elsewhere(shmem: &mut Shmem, label: String) -> Error {
-    shmem.set_owner(false);
-    Error::Foreign {
-        place: label,
-        found: "another file than the one that is mapped".into(),
+    /// Becomes a holder of the file called `name`, which must be the one that is mapped at `base`. Returns
+    /// the label, the path and the hold.
+    fn hold(name: &str, base: NonNull<u8>, len: usize) -> Result<(String, PathBuf, Arc<Hold>)> {
+        let place = Place::named(name);
+        let label = place.label();
+        let Target::Path(path) = place.target()? else {
+            unreachable!("a named place is a path");
+        };
+        if len < BODY {
+            return Err(Error::NoSpace {
+                place: label,
+                needed: BODY as u64,
+                available: Some(len as u64),
+            });
+        }
+        let leads_elsewhere = || Error::Foreign {
+            place: label.clone(),
+            found: "another file than the one that is mapped".into(),
+        };
+        let mut exclusive = hold::exclusive();
+        let file = open_existing(&path, &label, true)?;
+        let is_mapped = os::mapped_file(base).and_then(|id| Ok(id == FileStatus::of(&file)?.id));
+        if !is_mapped.map_err(|error| Error::from_os(&label, "see what is mapped", error))? {
+            return Err(leads_elsewhere());
+        }
+        let counter = begin(&file, base, len, &label)?;
+        // The hold takes the file while the gate is still closed behind this copy.
+        let copy = os::duplicate(file.as_fd())
+            .map_err(|error| Error::from_os(&label, "copy a descriptor", error))?;
+        let gate = enter_gate(&exclusive, copy, &label, Deadline::after(GATE_TIMEOUT))?;
+        let is_there = os::leads_to(&path, &file);
+        if !is_there.map_err(|error| Error::from_os(&label, "look at the name", error))? {
+            return Err(leads_elsewhere());
+        }
+        // SAFETY: by invariant 1 `counter` lies in the mapping of this file; by invariant 2 `drop` unmaps
+        // it after `leave`. If an error drops the `Shmem`, no hold was taken.
+        let held = unsafe { Hold::take(&mut exclusive, file, counter, Some(path.clone())) };
+        let hold = held.map_err(|error| hold::refusal(&label, error))?;
+        drop(gate);
+        Ok((label, path, hold))
     }
 }
 
-/// Sees that the bytes are a segment, or may become one, and are really there. Returns the counter of
-/// holders, begun.
+/// Returns whether the name in /dev/shm leads to the file that is mapped at `base`.
+fn is_mapped(name: &str, base: NonNull<u8>) -> bool {
+    let there = FileStatus::at(&Path::new(SHM_DIR).join(name));
+    let mapped = os::mapped_file(base);
+    matches!((there, mapped), (Ok(there), Ok(mapped)) if there.id == mapped)
+}
+
+/// Checks that the bytes are a segment, or may become one, and reserves them. Begins the counter of holders,
+/// if that is not done yet, and returns it.
 fn begin(file: &File, base: NonNull<u8>, len: usize, label: &str) -> Result<NonNull<AtomicU64>> {
     let status = FileStatus::of(file).map_err(|e| Error::from_os(label, "look at it", e))?;
     if status.len != len as u64 {
@@ -186,7 +204,7 @@ fn begin(file: &File, base: NonNull<u8>, len: usize, label: &str) -> Result<NonN
     if first != COMPLETE {
         if first != 0 && first & INITIALIZING == 0 {
             let foreign = Header::parse(&first.to_le_bytes(), status.len);
-            foreign.map_err(|flaw| flaw_error(label, flaw))?;
+            foreign.map_err(|error| error.at(label))?;
         }
         reserve(file, status.len, label)?;
     }
@@ -195,7 +213,7 @@ fn begin(file: &File, base: NonNull<u8>, len: usize, label: &str) -> Result<NonN
     if first == 0 {
         // SAFETY: as for the first word.
         let counter = unsafe { counter.as_ref() };
-        // Who comes second finds it begun.
+        // If two processes come at once, the second finds the counter begun.
         let _ = counter.compare_exchange(0, FIRST_COUNTER, Ordering::Relaxed, Ordering::Relaxed);
     }
     Ok(counter)
@@ -216,7 +234,7 @@ fn reserve(file: &File, len: u64, label: &str) -> Result<()> {
 }
 
 impl ShmemMemory {
-    /// Whether the name is to be removed now, inside the gate of its file.
+    /// Returns whether the name has to go now. The caller is in the gate of its file.
     fn is_last_use(&self, file: &File, is_owner: bool) -> bool {
         let is_orphan = || {
             let header = read_header(file, &self.label);
@@ -232,11 +250,11 @@ impl Drop for ShmemMemory {
         let mut exclusive = hold::exclusive();
         let is_fork = self.hold.number().load(Ordering::Relaxed) != self.first_number;
         let leaving = self.hold.leave(&mut exclusive);
-        let Some(Kept(mut shmem)) = self.kept.take() else {
+        let Some(OwnShmem(mut shmem)) = self.shmem.take() else {
             return;
         };
         let is_owner = shmem.is_owner() && !is_fork;
-        // What can't be decided now is an orphan, for the next create, open or sweep.
+        // If this can't be decided now, the name is an orphan, for the next create, open or sweep.
         let deadline = Deadline::after(GATE_TIMEOUT);
         let gate = leaving.as_ref().and_then(|leaving| {
             let gate = Gate::enter(&exclusive, leaving.file(), deadline);
@@ -276,9 +294,9 @@ impl Liveness for ShmemMemory {
     }
 }
 
-// SAFETY: a mapping is aligned to a page and stays until `drop`, which has the `Shmem`; the bytes are
-// what the contract of `new` says; numbers are drawn once (hold, invariant 1), and dead means that the
-// kernel closed the holder's file (hold, invariant 2).
+// SAFETY: a mapping is aligned to a page and stays until `drop`, which has the `Shmem`; the contract of
+// `new` speaks for the bytes; by hold's invariant 1 numbers are drawn once, and by its invariant 2 dead means
+// that the kernel closed the holder's file.
 unsafe impl Memory for ShmemMemory {
     fn base(&self) -> NonNull<u8> {
         self.base

@@ -115,6 +115,25 @@ fn a_shmem_whose_name_leads_elsewhere_is_refused_and_removes_nothing() {
     unlink(&*name).unwrap();
 }
 
+/// Whichever way an owner's `Shmem` is refused, its drop must not remove a successor's name.
+#[test]
+fn a_refused_owner_leaves_the_name_of_a_successor() {
+    let _watchdog = Watchdog::new("refused owners", LIMIT);
+    // Too small, and a name that no segment may have.
+    for (prefix, size) in [("", 511), (".", 4096)] {
+        let name = Name::new("refused-owner");
+        let name = format!("{prefix}{}", &*name);
+        let path = Path::new("/dev/shm").join(&name);
+        let owner = create(&name, size);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "a successor's").unwrap();
+        assert!(hold(owner).is_err());
+        let left = std::fs::read_to_string(&path).unwrap_or_default();
+        let _ = std::fs::remove_file(&path);
+        assert_eq!(left, "a successor's", "{name}");
+    }
+}
+
 #[test]
 fn a_counter_of_holders_that_was_set_back_is_corrupt() {
     let _watchdog = Watchdog::new("a counter set back", LIMIT);

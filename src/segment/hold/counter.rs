@@ -3,14 +3,14 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many bits of the counter are the next number; the 16 above are a check of them.
+/// How many bits of the counter hold the next number; the 16 bits above are a check of them.
 const NUMBER_BITS: u32 = 48;
 const NUMBER_MASK: u64 = (1 << NUMBER_BITS) - 1;
 
-/// The counter's word for the next number `next`.
+/// Returns the counter's word for the next number `next`.
 ///
 /// ```text
-/// bit 63 … 48   check: the number's three 16-bit parts and a constant, XORed; so one flipped byte
+/// bit 63 … 48   check: the number's three 16-bit parts and a constant, XORed, so that one flipped byte
 ///               is found, and zeroed memory is no counter
 /// bit 47 … 0    the next number to be drawn, from 1 on
 /// ```
@@ -22,12 +22,13 @@ const fn counter_word(next: u64) -> u64 {
 /// The counter of a new segment.
 pub(crate) const FIRST_COUNTER: u64 = counter_word(1);
 
-/// The next number that a counter's word names; `None` where the word is damaged.
+/// Returns the next number that a counter's word names; `None` if the word is damaged.
 pub(crate) fn next_number(word: u64) -> Option<u64> {
     let next = word & NUMBER_MASK;
     (next != 0 && word == counter_word(next)).then_some(next)
 }
 
+/// Draws a number. An error of the kind `InvalidData` says that the counter is damaged.
 pub(super) fn draw(counter: &AtomicU64) -> io::Result<u64> {
     let mut word = counter.load(Ordering::Relaxed);
     loop {

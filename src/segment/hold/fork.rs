@@ -7,11 +7,11 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Proof that this thread alone opens, creates or drops segments in this process, and that no fork
-/// happens meanwhile.
+/// The process-wide lock. It proves that no other thread of this process opens, creates or drops a segment,
+/// and that no fork happens meanwhile.
 pub(crate) struct Exclusive(pub(super) MutexGuard<'static, Vec<Arc<Hold>>>);
 
-/// The holds of this process, for a fork to renew.
+/// The holds of this process, which a fork renews for the child.
 static HOLDS: Mutex<Vec<Arc<Hold>>> = Mutex::new(Vec::new());
 
 /// Takes the process-wide lock.
@@ -54,12 +54,12 @@ extern "C" fn after_fork_in_child() {
     }
 }
 
-/// How many locks of open segments this thread holds for code that is not ours: what a fork would
-/// copy without its being the child's. A leaked one counts until its handle is dropped, and a copy not
-/// at all: a forked child holds by other numbers.
+/// Counts the locks of open segments that this thread holds while user code runs: a fork would copy
+/// them, but the child would not own them. A leaked lock counts until its handle is dropped. A forked
+/// child's copies do not count, because the child holds by other numbers.
 pub(crate) fn guards_alive() -> usize {
     if count_announced(|_, _| true) == 0 {
-        return 0; // as a rule, and without the process-wide lock
+        return 0; // usually, and without the process-wide lock
     }
     let exclusive = exclusive();
     count_announced(|identity, number| {

@@ -6,21 +6,21 @@ use crate::sync::Deadline;
 use std::io;
 use std::time::Duration;
 
-/// The gate's byte. Beyond any file's end, and with room above it for every number.
+/// The gate's byte: beyond any file's end, with space above it for every number.
 pub(super) const GATE: u64 = 1 << 62;
 
-/// How long anybody tries to get into a gate. A live process is in it for microseconds.
+/// How long a process tries to enter a gate. A live process is inside for microseconds.
 pub(crate) const GATE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Being in a segment's gate, with a descriptor for the open file description that locked the gate's
-/// byte; dropping it leaves. A borrowed one, except where the file moves on meanwhile: who leaves a
-/// segment must be able to enter when no descriptor is to be had.
+/// The right to decide about a segment's name; dropping it leaves the gate. It contains a descriptor of the
+/// open file description that locked the gate's byte. The descriptor is borrowed, unless the file moves
+/// elsewhere meanwhile: a process that leaves a segment must be able to enter without a new descriptor.
 #[derive(Debug)]
 pub(crate) struct Gate<F: AsFd>(F);
 
 impl<F: AsFd> Gate<F> {
-    /// Enters the gate of the segment behind `fd`: tries, backs off, tries again. `None` at the
-    /// deadline: a stopped process may sit in it.
+    /// Enters the gate of the segment behind `fd`: tries, backs off, tries again. Returns `None` at the
+    /// deadline: a stopped process may be inside.
     pub(crate) fn enter(_: &Exclusive, fd: F, deadline: Deadline) -> io::Result<Option<Self>> {
         let mut pause = Duration::from_micros(10);
         loop {
@@ -38,7 +38,7 @@ impl<F: AsFd> Gate<F> {
 
 impl<F: AsFd> Drop for Gate<F> {
     fn drop(&mut self) {
-        // It can only fail for a descriptor that is none; closing the file leaves the gate as well.
+        // Unlocking fails only for an invalid descriptor. Closing the file leaves the gate as well.
         let fd = self.0.as_fd();
         let left = os::unlock_byte(fd, GATE);
         debug_assert!(left.is_ok(), "{fd:?}: {left:?}");

@@ -1,4 +1,4 @@
-//! The last one out removes the name.
+//! The last holder removes the name.
 //!
 //! | who leaves | how |
 //! |---|---|
@@ -13,18 +13,18 @@ use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
-/// The name that ends with a segment's last holder.
+/// The name that a segment's last holder removes.
 #[derive(Debug)]
 pub(crate) enum UnlinkOnLast {
-    /// The one at this path.
+    /// The name at this path.
     At(PathBuf),
-    /// Whichever it has: it came as a descriptor.
+    /// Whichever name the file has: the segment came as a descriptor.
     Wherever,
 }
 
 impl UnlinkOnLast {
-    /// Removes the name if it leads to the file and nobody else holds that; in its gate.
-    fn with_the_last(&self, file: &File) -> io::Result<()> {
+    /// Removes the name if it leads to the file and nobody else holds the file. The caller is in the gate.
+    fn remove_if_last(&self, file: &File) -> io::Result<()> {
         if is_held_by_others(file.as_fd())? {
             return Ok(());
         }
@@ -40,35 +40,39 @@ impl UnlinkOnLast {
 }
 
 impl Hold {
-    /// Says which name ends with the last holder; else none does. Once.
-    pub(crate) fn unlink_on_last(&self, ends: UnlinkOnLast) {
-        let said = self.ends.set(ends);
-        debug_assert!(said.is_ok(), "said once, when it was published or opened");
+    /// Says which name the last holder removes. Called at most once; without it, no name goes.
+    pub(crate) fn unlink_on_last(&self, name: UnlinkOnLast) {
+        let said = self.unlink_on_last.set(name);
+        debug_assert!(
+            said.is_ok(),
+            "called once, when the segment was published or opened"
+        );
     }
 
-    /// UnlinkOnLast what [`leave`](Self::leave) handed over, and the name, if nobody else holds the segment.
+    /// Ends the hold that [`leave`](Self::leave) returned, and removes the name if nobody else holds the
+    /// segment.
     pub(crate) fn finish(&self, exclusive: &Exclusive, leaving: &Leaving) {
-        let Some(ends) = self.ends.get() else {
+        let Some(name) = self.unlink_on_last.get() else {
             return leaving.end();
         };
-        // What can't be decided now is an orphan, for the next create, open or sweep.
+        // If this can't be decided now, the name is an orphan, for the next create, open or sweep.
         let deadline = Deadline::after(GATE_TIMEOUT);
         let gate = Gate::enter(exclusive, leaving.file(), deadline);
         if matches!(gate, Ok(Some(_))) {
-            let _ = ends.with_the_last(leaving.file());
+            let _ = name.remove_if_last(leaving.file());
         }
-        // Inside the gate: of two that leave at once, the second must not see the first any more.
+        // Inside the gate: if two leave at once, the second must not see the first any more.
         leaving.end();
         drop(gate);
     }
 }
 
-/// Leaves every segment with a name that ends with its holders, for a process that is about to end
-/// without dropping its handles, and does nothing else any more. Not where there are other threads: one
-/// of them may be in the middle of something, which others would take for that of a dead holder.
+/// Leaves every segment whose name goes with its holders. Called by a process that is about to end without
+/// dropping its handles, and that does nothing else any more. If the process has other threads, this does
+/// nothing: a thread may be in the middle of an operation, and others would take it for a dead holder's.
 pub(crate) fn leave_all() {
     let mut exclusive = exclusive();
-    let named = |hold: &&std::sync::Arc<Hold>| hold.ends.get().is_some();
+    let named = |hold: &&std::sync::Arc<Hold>| hold.unlink_on_last.get().is_some();
     let holds: Vec<_> = exclusive.0.iter().filter(named).cloned().collect();
     if holds.is_empty() || !matches!(os::count_threads(), Ok(1)) {
         return;

@@ -11,8 +11,9 @@ pub(super) const TAG_LEN: usize = 64;
 pub(crate) struct Tag([u8; TAG_LEN]);
 
 impl Tag {
-    /// The tag of a Rust type: its name without module paths, so that the same struct compiled into
-    /// two programs matches. A name beyond the field's size is cut, and ends in a hash of the whole.
+    /// Returns the tag of a Rust type: its name without module paths, so that the same struct, compiled into
+    /// two programs, matches. A name that is too long for the field is cut, and ends in a hash of the whole
+    /// name.
     pub(crate) fn of_type<T>() -> Self {
         let name = unqualified(std::any::type_name::<T>());
         if name.len() <= TAG_LEN {
@@ -34,7 +35,7 @@ impl Tag {
         Self(bytes)
     }
 
-    /// The tag of a checked schema.
+    /// Returns the tag of a schema that has been checked.
     pub(crate) fn of_text(text: &str) -> Self {
         let mut tag = [0; TAG_LEN];
         tag[..text.len()].copy_from_slice(text.as_bytes());
@@ -59,7 +60,7 @@ impl fmt::Debug for Tag {
 /// Strips `path::to::` from every name in a type: `[a::B; 2]` becomes `[B; 2]`.
 fn unqualified(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
-    let mut segment = 0; // where the path segment being written began
+    let mut segment = 0; // where the current path segment began
     let mut rest = name.chars().peekable();
     while let Some(c) = rest.next() {
         if c == ':' && rest.peek() == Some(&':') {

@@ -9,18 +9,18 @@ use crate::sync::Deadline;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How a new file stays out of sight.
+/// A new file, and how it stays out of sight.
 #[derive(Debug)]
 pub(super) enum Draft {
-    /// It has no name at all.
+    /// The file has no name at all.
     Unnamed(File),
-    /// For filesystems without such files, and systems without /proc: a name of its own, derived
-    /// from the target's so that the next create finds what a crash left.
+    /// For filesystems without unnamed files, and systems without /proc: the file has a hidden name,
+    /// derived from the target's name, so that the next create finds the leftover of a crash.
     ///
-    /// *While the file is held, its hidden name is the creator's to remove, and nobody else's*: the
-    /// hold is older than the look, in the file's gate, that the name still leads to it; others remove
-    /// the name in that same gate, after a look that nobody holds. The creator removes it before it
-    /// ends its hold, so it can't hit a successor's.
+    /// *While the file is held, only its creator may remove the hidden name.* The creator took its hold
+    /// before it saw, in the file's gate, that the name still leads to the file. Others remove the name in
+    /// that same gate, after a look that nobody holds the file. The creator removes the name, outside the
+    /// gate, before it ends its hold, so that it can't hit a successor's name.
     Hidden(File, PathBuf),
 }
 
@@ -38,8 +38,8 @@ impl Draft {
         }
     }
 
-    /// A file under a hidden name, held from inside its gate on: whoever finds one that nobody
-    /// holds may remove it.
+    /// Makes a file under a hidden name, and holds it from inside its gate on. A process that finds such a
+    /// file without a holder may remove it.
     fn hidden(exclusive: &Exclusive, label: &str, path: &Path, deadline: Deadline) -> Result<Self> {
         let hidden = hidden_name(path);
         let failed = |op| move |error| Error::from_os(label, op, error);
@@ -63,7 +63,7 @@ impl Draft {
         Err(stalled(label))
     }
 
-    /// One more descriptor for the same open file, which the segment will own.
+    /// Returns another descriptor for the same open file, which the segment will own.
     pub(super) fn open_file(&self, label: &str) -> Result<File> {
         let (Self::Unnamed(file) | Self::Hidden(file, _)) = self;
         os::duplicate(file.as_fd())
@@ -88,7 +88,8 @@ impl Drop for Draft {
     }
 }
 
-/// Where nothing was found, that is not the segment, which was not there yet.
+/// Translates an error of creating a file. `NotFound` means the folder, not the segment, which was not there
+/// yet.
 fn not_created(label: &str, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::Os {
@@ -104,7 +105,7 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().expect("an absolute path to a file")
 }
 
-/// What hidden names begin with.
+/// The beginning of every hidden name.
 const HIDDEN: &str = ".shmkit~";
 
 fn hidden_name(path: &Path) -> PathBuf {
@@ -113,8 +114,8 @@ fn hidden_name(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Removes a hidden file that a crash left: one that nobody holds. A file that is not the beginning
-/// of a segment stays.
+/// Removes a hidden file that a crash left and that nobody holds. If the file is not the beginning of a
+/// segment, it stays.
 fn reclaim_hidden(
     exclusive: &Exclusive,
     label: &str,
@@ -148,8 +149,8 @@ fn reclaim_hidden(
     })
 }
 
-/// Removes what a crash left under a hidden name in the folder of named segments; whether `name`
-/// is such a name at all.
+/// Removes the leftover of a crash under a hidden name in the folder of named segments. Returns whether
+/// `path` ends in a hidden name at all.
 pub(crate) fn sweep_hidden(path: &Path, label: &str) -> Result<bool> {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     if !name.starts_with(HIDDEN.as_bytes()) {
@@ -182,22 +183,22 @@ mod tests {
         }
     }
 
-    /// What systems without unnamed files do, on one that has them.
+    /// Does on a system with unnamed files what systems without them do.
     #[test]
     fn a_hidden_draft_is_published_whole_and_reclaimed_after_a_crash() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("draft");
         let hidden = hidden_name(&path);
-        let wait = || Deadline::after(GATE_TIMEOUT);
-        let draft = || Draft::hidden(&hold::exclusive(), "draft", &path, wait());
+        let deadline = || Deadline::after(GATE_TIMEOUT);
+        let draft = || Draft::hidden(&hold::exclusive(), "draft", &path, deadline());
 
-        // Two creators at once: the second is told, and the first one's file stays.
+        // Two creators at once: the second is refused, and the first one's file stays.
         let first = draft().unwrap();
         let refused = draft().unwrap_err();
         assert!(matches!(refused, Error::AlreadyExists { .. }), "{refused}");
         assert!(os::leads_to(&hidden, &first_file(&first)).unwrap());
 
-        // A creator that died: nobody holds its hidden file any more, and the next one removes it.
+        // The creator died: nobody holds its hidden file any more, and the next creator removes it.
         let Draft::Hidden(file, _) = &first else {
             unreachable!()
         };
@@ -208,12 +209,12 @@ mod tests {
         assert_eq!(FileStatus::of(&crashed).unwrap().links, 0);
         std::mem::forget(first);
 
-        // Publishing gives it its name, and dropping the draft takes the hidden one away, which is
-        // nobody else's to do meanwhile.
+        // Publishing gives the file its name, and dropping the draft removes the hidden name. Nobody else
+        // may remove the hidden name meanwhile.
         let place = Place::file(&path).persistent(false);
         let segment = Segment::build(
             &mut hold::exclusive(),
-            &place,
+            &place.resolve().unwrap(),
             second.open_file("draft").unwrap(),
             Some(&path),
             &blueprint(),
@@ -227,7 +228,7 @@ mod tests {
         assert!(hidden.exists());
         drop(second);
         assert!(!hidden.exists());
-        let (opened, _) = Segment::open(&place, |_| Ok(())).unwrap();
+        let (opened, _) = Segment::open(&place.resolve().unwrap(), |_| Ok(())).unwrap();
         drop(segment);
         drop(opened);
         assert!(!path.exists());

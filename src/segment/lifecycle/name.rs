@@ -1,45 +1,46 @@
-//! Looking at what stands under a name, and deciding about it: in the gate of the file that the name
-//! leads to (segment, invariant 3), and never about a file that is not a sound segment (invariant 4).
+//! Names: looking at the file behind a name, and deciding about the name. Decisions are made in the gate of
+//! the file to which the name leads (lifecycle's invariant 3), and never about a file that is not a sound
+//! segment (invariant 4).
 
 use crate::error::{Error, Result};
 use crate::os::{self, AsFd, File, FileStatus, OwnedFd};
 use crate::segment::hold::{self, Exclusive, GATE_TIMEOUT, Gate};
-use crate::segment::layout::{Header, HeaderError, SEALED};
+use crate::segment::layout::{Header, SEALED};
 use crate::sync::Deadline;
 use std::io;
 use std::path::Path;
 
-/// What stands under a name, seen from inside the gate of a file that was found there.
+/// The status of a name, seen from inside the gate of a file that was found under the name.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Name {
+pub(super) enum NameStatus {
     /// The name leads to another file by now, or to none.
     LeadsElsewhere,
-    /// It leads to this file, which nobody (else) holds, and which ends with its holders.
+    /// The name leads to this file, which nobody else holds, and goes with its holders.
     Orphan,
-    /// It leads to this file, which is held or persistent.
+    /// The name leads to this file, which is held or persistent.
     InUse,
 }
 
-fn name_of(file: &File, path: &Path, persistent: bool) -> io::Result<Name> {
-    Ok(if !os::leads_to(path, file)? {
-        Name::LeadsElsewhere
-    } else if persistent || hold::is_held_by_others(file.as_fd())? {
-        Name::InUse
-    } else {
-        Name::Orphan
-    })
-}
-
-pub(super) fn standing_of_name(
+/// Looks at the name. The caller is in the gate of `file`, which it found under the name before.
+pub(super) fn name_status(
     file: &File,
     path: &Path,
     label: &str,
     header: &Header,
-) -> Result<Name> {
-    name_of(file, path, header.is_persistent())
-        .map_err(|error| Error::from_os(label, "look at the name", error))
+) -> Result<NameStatus> {
+    let look = || -> io::Result<NameStatus> {
+        Ok(if !os::leads_to(path, file)? {
+            NameStatus::LeadsElsewhere
+        } else if header.is_persistent() || hold::is_held_by_others(file.as_fd())? {
+            NameStatus::InUse
+        } else {
+            NameStatus::Orphan
+        })
+    };
+    look().map_err(|error| Error::from_os(label, "look at the name", error))
 }
 
+/// Enters the gate of a segment's file; [`Error::Stalled`] at the deadline.
 pub(crate) fn enter_gate<F: AsFd>(
     exclusive: &Exclusive,
     file: F,
@@ -58,7 +59,7 @@ pub(super) fn stalled(label: &str) -> Error {
     }
 }
 
-/// Removes a name; somebody else's having done so is as good.
+/// Removes a name. It is no error if somebody else has removed it already.
 pub(super) fn remove(path: &Path, label: &str) -> Result<()> {
     match os::unlink(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -76,7 +77,7 @@ pub(super) fn ignore_absence<T>(result: io::Result<T>) -> io::Result<Option<T>> 
     }
 }
 
-/// Makes room for a new segment's name: removes an orphan, refuses everything else.
+/// Frees a name for a new segment: removes an orphan, and refuses to remove anything else.
 pub(super) fn clear_name(
     exclusive: &Exclusive,
     label: &str,
@@ -104,17 +105,19 @@ pub(super) fn clear_name(
             error => error,
         })?;
         let _gate = enter_gate(exclusive, &file, label, deadline)?;
-        match standing_of_name(&file, path, label, &header)? {
-            Name::InUse if header.is_persistent() => return Err(taken("a persistent segment")),
-            Name::InUse => return Err(taken("a segment in use")),
-            Name::Orphan => return remove(path, label),
-            Name::LeadsElsewhere if deadline.left().is_none() => return Err(stalled(label)),
-            Name::LeadsElsewhere => {}
+        match name_status(&file, path, label, &header)? {
+            NameStatus::InUse if header.is_persistent() => {
+                return Err(taken("a persistent segment"));
+            }
+            NameStatus::InUse => return Err(taken("a segment in use")),
+            NameStatus::Orphan => return remove(path, label),
+            NameStatus::LeadsElsewhere if deadline.left().is_none() => return Err(stalled(label)),
+            NameStatus::LeadsElsewhere => {}
         }
     }
 }
 
-/// Opens a file that may be a segment.
+/// Opens a file that may be a segment; [`Error::Foreign`] if it can be none.
 pub(crate) fn open_existing(path: &Path, label: &str, write: bool) -> Result<File> {
     let foreign = |found: &str| Error::Foreign {
         place: label.to_owned(),
@@ -129,8 +132,8 @@ pub(crate) fn open_existing(path: &Path, label: &str, write: bool) -> Result<Fil
     regular(file, label)
 }
 
-/// The file behind a descriptor that is passed on, if that may be a segment: not opened again, which
-/// for a pipe or a device is an act.
+/// Returns the file behind a descriptor that somebody passed, if it may be a segment. This does not open the
+/// file again, because opening a pipe or a device has effects.
 pub(crate) fn behind_descriptor(fd: &OwnedFd, label: &str) -> Result<File> {
     let file = os::duplicate(fd.as_fd())
         .map_err(|error| Error::from_os(label, "copy the descriptor", error))?;
@@ -148,39 +151,11 @@ fn regular(file: File, label: &str) -> Result<File> {
     })
 }
 
-/// Reads and judges the header, without touching anything.
+/// Reads and validates the header. Nothing is changed.
 pub(crate) fn read_header(file: &File, label: &str) -> Result<Header> {
     let failed = |error| Error::from_os(label, "read the header", error);
     let status = FileStatus::of(file).map_err(failed)?;
     let mut start = [0; SEALED];
     let filled = os::read_at(file, &mut start, 0).map_err(failed)?;
-    Header::parse(&start[..filled], status.len).map_err(|flaw| flaw_error(label, flaw))
-}
-
-/// Gives a header's flaw the place it was found in.
-pub(crate) fn flaw_error(label: &str, flaw: HeaderError) -> Error {
-    let place = label.to_owned();
-    match flaw {
-        HeaderError::Foreign(found) => Error::Foreign { place, found },
-        HeaderError::Mismatch {
-            what,
-            expected,
-            found,
-        } => Error::Mismatch {
-            place,
-            what,
-            expected,
-            found,
-        },
-        HeaderError::Corrupt {
-            what,
-            expected,
-            found,
-        } => Error::Corrupt {
-            place,
-            what,
-            expected,
-            found,
-        },
-    }
+    Header::parse(&start[..filled], status.len).map_err(|error| error.at(label))
 }

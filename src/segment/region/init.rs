@@ -1,26 +1,27 @@
-//! Who lays a primitive out in memory that is there already: one word decides, so that of any number
-//! of `create_in` one wins, and no `open_in` sees half of it.
+//! Laying a primitive out in memory that exists already. One word decides who does it, so that one of any
+//! number of `create_in` wins, and no `open_in` sees half of the result.
 //!
 //! The header's first word:
 //!
-//! | word | means | `create_in` | `open_in` |
+//! | word | meaning | `create_in` | `open_in` |
 //! |---|---|---|---|
-//! | 0 | nothing was laid out yet | claims it | `NotFound` |
-//! | `INITIALIZING + n` | holder n is laying out | `AlreadyExists`; if n is dead, takes the claim over | `NotFound` |
-//! | the magic | a complete primitive | `AlreadyExists` | goes on to judge the header |
+//! | 0 | nothing was laid out yet | becomes the initializer | `NotFound` |
+//! | `INITIALIZING + n` | holder n is laying out | `AlreadyExists`; if n is dead, takes over | `NotFound` |
+//! | the magic | a complete primitive | `AlreadyExists` | goes on to validate the header |
 //! | any other | not ours | `AlreadyExists` | `Foreign` |
 //!
 //! Invariants:
-//! 1. *Between claim and publication the bytes are the claimant's alone*: a word that names a live
-//!    holder is changed by nobody else, and a number is never reused (contract of `Memory`), so no
-//!    claim is taken from a successor of its owner.
-//! 2. *Behind the magic the sealed part of the header is complete and never written again*: it is
-//!    stored with release after everything else, and no word but 0 and a claim is ever replaced.
-//!    Loading it with acquire pairs with that store.
+//! 1. *From the CAS of the first word to publication, the bytes belong to the initializer alone*: nobody
+//!    else changes a word that names a live holder, and numbers are never reused (the contract of
+//!    `Memory`), so that a take-over hits no successor.
+//! 2. *Behind the magic the sealed part of the header is complete, and never written again*: the magic is
+//!    stored with Release after everything else, and only 0 and an initializer's word are ever replaced.
+//!    The Acquire load in [`sealed`] pairs with that store.
 //!
-//! If a claimant dies, its claim names the dead. The next `create_in` takes it over by CAS, wipes what
-//! the dead may have written and begins anew; that it is ordered after the dead's last write is what
-//! `Liveness` answers for, as for locks. Who dies while wiping is itself found dead.
+//! If an initializer dies, the first word names the dead. The next `create_in` takes over by CAS, wipes
+//! everything that the dead initializer may have written, and begins anew. `Liveness` guarantees that this
+//! comes after the dead initializer's last write, as it does for locks. A process that dies while wiping is
+//! a dead initializer like any other.
 
 use crate::segment::layout::{COMPLETE, INITIALIZING, MAGIC, NEXT_HOLDER, SEALED};
 use crate::segment::memory::Memory;
@@ -30,45 +31,46 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Bytes of the first word.
 const WORD: usize = 8;
 
-/// What the first word says.
+/// The meaning of the first word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Nothing yet.
+    /// Nothing was laid out yet.
     Nothing,
-    /// A holder is, or was, laying something out.
+    /// A holder is laying something out, or died while it did.
     Initializing,
     /// A primitive whose header is complete.
     Primitive,
-    /// Something that is not ours: the word.
+    /// The word is not ours.
     Foreign(u64),
 }
 
-/// The first word of at least that many bytes.
+/// Returns the first word of memory that has at least that many bytes.
 fn first_word(memory: &dyn Memory) -> &AtomicU64 {
-    assert!(memory.len() >= WORD, "checked by who asks");
+    assert!(memory.len() >= WORD, "the caller checked the length");
     let word = memory.base().cast();
-    // SAFETY: aligned and readable, for as long as the memory is borrowed; only atomics refer to it.
+    // SAFETY: the word is aligned and readable for as long as the memory is borrowed, and all references to
+    // it are atomic.
     unsafe { word.as_ref() }
 }
 
-/// The sealed part of the header of a complete primitive, in memory of at least a header; or what is
-/// there instead.
+/// Returns the sealed part of a complete primitive's header, in memory of at least a header; or an error that
+/// says what is there instead.
 pub(super) fn sealed(memory: &dyn Memory) -> Result<[u8; SEALED], Found> {
-    match judge(memory, first_word(memory).load(Ordering::Acquire)) {
+    match meaning(memory, first_word(memory).load(Ordering::Acquire)) {
         Found::Primitive => {}
         other => return Err(other),
     }
-    assert!(memory.len() >= SEALED, "checked by who asks");
+    assert!(memory.len() >= SEALED, "the caller checked the length");
     let mut sealed = [0; SEALED];
     sealed[..WORD].copy_from_slice(&MAGIC);
     let rest = &mut sealed[WORD..];
     let from = memory.base().as_ptr().wrapping_add(WORD);
-    // SAFETY: inside the memory, complete, and never written again (invariant 2).
+    // SAFETY: the bytes are inside the memory, and by invariant 2 complete and never written again.
     unsafe { from.copy_to_nonoverlapping(rest.as_mut_ptr(), rest.len()) };
     Ok(sealed)
 }
 
-fn judge(memory: &dyn Memory, word: u64) -> Found {
+fn meaning(memory: &dyn Memory, word: u64) -> Found {
     match word {
         0 => Found::Nothing,
         COMPLETE => Found::Primitive,
@@ -78,7 +80,7 @@ fn judge(memory: &dyn Memory, word: u64) -> Found {
     }
 }
 
-/// Of the owner of a init.
+/// Returns the state of the holder that an initializer's word names.
 fn holder_state(memory: &dyn Memory, word: u64) -> HolderState {
     let owner = word & !INITIALIZING;
     if owner == memory.number().load(Ordering::Relaxed) {
@@ -88,27 +90,29 @@ fn holder_state(memory: &dyn Memory, word: u64) -> HolderState {
     }
 }
 
-/// The right to lay a primitive out in that memory, all zeros but for the first word and the counter
+/// The right to lay a primitive out in memory whose bytes are zero, except for the first word and the counter
 /// of holders.
 #[must_use = "nobody else can lay anything out before it is published"]
 pub(super) struct Initializer<'a>(&'a dyn Memory);
 
 impl<'a> Initializer<'a> {
-    /// Claims memory of at least a word for this process, whose number is not 0; or tells what is
-    /// there.
+    /// Makes this process, whose number is not 0, the initializer of memory that has at least a word.
+    ///
+    /// # Errors
+    /// The meaning of the first word, if somebody else was first.
     pub(super) fn begin(memory: &'a dyn Memory) -> Result<Self, Found> {
         let me = memory.number().load(Ordering::Relaxed);
         let word = first_word(memory);
-        // Acquire, as in `sealed`: pairs with the Release of a claim, whose owner drew its number before.
+        // Acquire pairs with the Release of another initializer's CAS below: it drew its number before.
         let mut found = word.load(Ordering::Acquire);
         loop {
-            let dead = match judge(memory, found) {
+            let dead = match meaning(memory, found) {
                 Found::Nothing => false,
                 Found::Initializing if holder_state(memory, found) == HolderState::Dead => true,
                 other => return Err(other),
             };
-            // Acquire: nothing of ours is done before the claim is ours (invariant 1). Release: who
-            // sees the claim sees that its number was drawn.
+            // Acquire: none of our writes comes before we are the initializer (invariant 1). Release: whoever
+            // sees our word sees that its number was drawn.
             match word.compare_exchange(
                 found,
                 INITIALIZING | me,
@@ -126,18 +130,18 @@ impl<'a> Initializer<'a> {
         }
     }
 
-    /// Undoes whatever a dead claimant wrote: all but the first word and the counter of holders.
+    /// Undoes the writes of a dead initializer: zeroes all but the first word and the counter of holders.
     fn wipe(&self) {
         let len = self.0.len();
         let counter = NEXT_HOLDER..NEXT_HOLDER + 8;
         for piece in [WORD..counter.start.min(len), counter.end.min(len)..len] {
             let from = self.0.base().as_ptr().wrapping_add(piece.start);
-            // SAFETY: inside the memory, and the claimant's alone (invariant 1).
+            // SAFETY: the bytes are inside the memory, and by invariant 1 belong to the initializer alone.
             unsafe { from.write_bytes(0, piece.len()) };
         }
     }
 
-    /// Writes bytes that begin behind the first word.
+    /// Writes bytes behind the first word.
     pub(super) fn write(&self, at: usize, bytes: &[u8]) {
         let end = at.checked_add(bytes.len());
         assert!(
@@ -145,13 +149,13 @@ impl<'a> Initializer<'a> {
             "checked by create"
         );
         let to = self.0.base().as_ptr().wrapping_add(at);
-        // SAFETY: inside the memory, and the claimant's alone (invariant 1).
+        // SAFETY: the bytes are inside the memory, and by invariant 1 belong to the initializer alone.
         unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
 
-    /// Lets everybody see it: the magic, after all that was written.
+    /// Publishes the primitive: stores the magic, after everything else.
     pub(super) fn publish(self) {
-        // Pairs with the load in `look`.
+        // Pairs with the Acquire load in `sealed`.
         first_word(self.0).store(COMPLETE, Ordering::Release);
     }
 }
@@ -165,11 +169,11 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    /// Four words, all of which a new primitive finds zero.
+    /// Four words, which are zero in a new primitive.
     #[repr(C)]
     struct Words([AtomicU64; 4]);
 
-    // SAFETY: `repr(C)`, atomics alone, valid when zero.
+    // SAFETY: `repr(C)`, made of atomics alone, valid when zero.
     unsafe impl Body for Words {
         const KIND: crate::segment::layout::Kind = crate::segment::layout::Kind::Other(9);
 
@@ -189,7 +193,7 @@ mod tests {
     }
 
     fn first_element(region: &Four) -> u64 {
-        // SAFETY: inside the region, and nobody writes it after `create_in`.
+        // SAFETY: the element is inside the region, and nobody writes it after `create_in`.
         unsafe { region.data().cast::<u64>().read() }
     }
 
@@ -201,11 +205,11 @@ mod tests {
         }
     }
 
-    /// The one number that the elements are; fails where there are two. The last is looked at first.
+    /// Returns the value that all elements have; fails if they differ. Looks at the last element first.
     fn element_of_all(region: &Four, len: usize) -> u64 {
         let element = |i: usize| {
             let element = region.data().cast::<u64>().as_ptr().wrapping_add(i);
-            // SAFETY: inside the region, and nobody writes it after `create_in`.
+            // SAFETY: the element is inside the region, and nobody writes it after `create_in`.
             unsafe { element.read() }
         };
         let found = [len - 1, len / 2, 0].map(element);
@@ -213,7 +217,7 @@ mod tests {
         found[0]
     }
 
-    /// UnlinkOnLast when all have come, in all of them at the same moment, as far as there are CPUs.
+    /// Returns once all threads have come, at about the same moment in each of them.
     fn meet(arrived: &AtomicU64, all: u64) {
         arrived.fetch_add(1, Ordering::Relaxed);
         for look in 1u64.. {
@@ -272,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn while_somebody_lays_out_there_is_nothing_to_open_and_nothing_to_claim() {
+    fn while_somebody_lays_out_there_is_nothing_to_open_and_nobody_else_may() {
         let memory = Arc::new(HeapMemory::new(1024));
         assert!(matches!(
             Four::open_in(memory.clone()),
@@ -288,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_claimant_left_is_wiped_and_laid_out_anew() {
+    fn the_rest_of_a_dead_initializer_is_wiped_and_laid_out_anew() {
         let memory = Arc::new(HeapMemory::new(1024));
         let other = Arc::new(memory.attach());
         let died = HeapMemory::until_death(|| {
@@ -303,7 +307,7 @@ mod tests {
             Four::open_in(other.clone()),
             Err(Error::NotFound { .. })
         ));
-        let region = create(&other, 7).expect("the claimant is dead");
+        let region = create(&other, 7).expect("the initializer is dead");
         assert_eq!(first_element(&region), 7);
         let words = region.body().0.iter();
         assert!(words.map(|w| w.load(Ordering::Relaxed)).eq([0; 4]));
