@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use support::{Spread, describe, in_turns, is_brief, pin, two_cpus};
 
-/// UnlinkOnLast a run that hangs.
+/// Ends a run that hangs.
 const LIMIT_SECONDS: u32 = 600;
 
 const SIZES: [usize; 9] = [

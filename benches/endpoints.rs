@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use support::{Spread, describe, in_turns, is_brief, pin, two_cpus};
 
-/// UnlinkOnLast a run that hangs.
+/// Ends a run that hangs.
 const LIMIT_SECONDS: u32 = 900;
 const BATCH: usize = 64;
 const CPUS: &str = "two pinned CPUs";

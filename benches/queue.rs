@@ -21,7 +21,7 @@ use support::{Spread, describe, in_turns, is_brief, pin, two_cpus};
 /// An item is its producer's number, in the bits from here on, and a count that begins at 0.
 const PRODUCER_SHIFT: u32 = 48;
 
-/// UnlinkOnLast a run that hangs.
+/// Ends a run that hangs.
 const LIMIT_SECONDS: u32 = 600;
 
 /// Who runs where, and how much.

@@ -1,159 +1,177 @@
-//! The crate's errors: [`Error`] for what the environment refuses, [`PutError`] and [`GetError`] for
-//! the outcomes of a queue's verbs, [`OutOfBounds`] for an array's.
+//! The crate's errors: [`Error`] for refusals of the environment, and in `outcome` the outcomes of a queue's
+//! and an array's verbs.
 //!
-//! Every text is lower case, has no full stop, names the place it speaks of, and says what was
-//! expected and what was found. `tests/refusals` pins the texts.
+//! Every text is lower case, has no full stop, names its place, and says what was expected and what was
+//! found. `tests/refusals` pins the texts.
+
+mod outcome;
+
+pub use outcome::{GetError, OutOfBounds, PutAllError, PutError};
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// A result whose error is the crate's [`Error`].
+/// A result whose error is the crate's [`Error`], unless it says otherwise.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What creating, opening, listing or removing a segment can be refused with, and what starting or
-/// waiting for a process can.
+/// Why the environment refused to create, open, list or remove a segment, or to start or wait for a process.
 ///
 /// `place` is always the place as the caller gave it: a name, a path, or a description in round
-/// brackets where there is neither. For a process it is `process` and its name.
+/// brackets if there is neither. For a process it is `process` and the process's name.
+///
+/// ```
+/// use shmkit::{Error, Queue};
+///
+/// # let name = format!("doc-error-{}", std::process::id());
+/// match Queue::<u64>::open(&name) {
+///     Ok(queue) => println!("{} items", queue.len()),
+///     Err(Error::NotFound { place }) => println!("nobody has created {place} yet"),
+///     Err(Error::Mismatch { what, expected, found, .. }) => {
+///         println!("another {what}: expected {expected}, found {found}");
+///     }
+///     Err(error) => println!("{error}"), // says what happened, and where
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The name or the schema can't be one.
+    /// The text can't be a name, or a schema.
     InvalidName {
-        /// The name as it was given.
+        /// The name as the caller gave it.
         place: String,
-        /// Which rule it breaks.
+        /// The rule that the name breaks.
         reason: &'static str,
     },
     /// A capacity of zero, or a size that no address space holds.
     InvalidSize {
-        /// Where the segment was to be.
+        /// The place of the segment that was to be created.
         place: String,
-        /// What was asked for.
+        /// The size that the caller asked for.
         found: String,
-        /// What would have been accepted.
+        /// The sizes that would have been accepted.
         expected: &'static str,
     },
-    /// Nothing of that name, or only what a crash of all its holders left (it has been removed).
+    /// There is no segment of that name, or only the leftover of a crash of all holders, which has been
+    /// removed.
     NotFound {
-        /// The place that was looked at.
+        /// The place that has no segment.
         place: String,
     },
-    /// The name is taken by a segment that somebody holds, by a persistent one, or by a file that
-    /// is not ours to remove; or the memory for a `create_in` has something in it.
+    /// The name is taken by a segment that somebody holds, by a persistent segment, or by a file that this
+    /// crate must not remove; or the memory for a `create_in` is in use.
     AlreadyExists {
         /// The place that is taken.
         place: String,
-        /// What it is taken by.
+        /// What takes the place.
         by: &'static str,
     },
-    /// The operating system refused for lack of rights.
+    /// The operating system refused for lack of permission.
     PermissionDenied {
-        /// The place that was refused.
+        /// The place that the operating system refused.
         place: String,
-        /// The operation that was refused.
+        /// The operation that the operating system refused.
         op: &'static str,
     },
     /// The filesystem can't hold the segment, or the process's limit on the size of files
     /// (`RLIMIT_FSIZE`) forbids it. Nothing is left behind.
     NoSpace {
-        /// Where the segment was to be.
+        /// The place of the segment that was to be created.
         place: String,
         /// The segment's length in bytes.
         needed: u64,
-        /// Bytes that were free when the request failed, where the filesystem tells; at most the limit.
+        /// How many bytes were free when the request failed, if the filesystem says so; at most the limit.
         available: Option<u64>,
     },
-    /// The file is not a shmkit segment. It is left as it was.
+    /// The file is no shmkit segment. It is left as it was.
     Foreign {
-        /// The place that leads to it.
+        /// The place of the file.
         place: String,
-        /// What is there instead.
+        /// What the file is instead.
         found: String,
     },
-    /// A shmkit segment, but not the one that was asked for. It is left as it was.
+    /// The file is a shmkit segment, but not the one that was asked for. It is left as it was.
     Mismatch {
         /// The place that leads to it.
         place: String,
-        /// Which property differs: `layout`, `kind`, `type`, `size`, `alignment` or `capacity`.
+        /// The property that differs: `layout`, `kind`, `type`, `size`, `alignment` or `capacity`.
         what: &'static str,
-        /// What the caller asked for.
+        /// The property that the caller asked for.
         expected: String,
-        /// What the segment says.
+        /// The property that the segment has.
         found: String,
     },
-    /// A shmkit segment whose header contradicts itself. It is left as it was.
+    /// The file is a shmkit segment whose header contradicts itself. It is left as it was.
     Corrupt {
         /// The place that leads to it.
         place: String,
-        /// Which part is damaged.
+        /// The part that is damaged.
         what: &'static str,
-        /// What that part would say in a sound segment.
+        /// The content of that part in a sound segment.
         expected: String,
-        /// What it says.
+        /// The content that was found.
         found: String,
     },
-    /// Somebody sat in the segment's gate, or others kept changing the name, for longer than a
-    /// live process needs: most likely a stopped process (`SIGSTOP`, a debugger).
+    /// A process stayed in the segment's gate, or others kept changing the name, for longer than a running
+    /// process needs. Most likely a process is stopped (`SIGSTOP`, a debugger).
     Stalled {
-        /// The place whose gate it is.
+        /// The place whose gate is closed.
         place: String,
-        /// How long it was tried for.
+        /// How long this process tried.
         waited: Duration,
     },
-    /// A process was not started, because a fork copies the calling thread alone, and with it
-    /// whatever locks the others hold at that moment.
+    /// A process was not started. A fork copies only the calling thread, but also all locks that the other
+    /// threads hold at that moment, which nobody would release in the child.
     MultiThreaded {
-        /// The name that the new process was to have.
+        /// The name of the process that was to be started.
         process: String,
         /// How many threads this process has.
         threads: u64,
     },
     /// A process was not started, because the calling thread is inside a closure that runs under a
-    /// lock, or holds a guard: the child would have a copy of what is its parent's.
+    /// lock, or holds a guard. The child would have a copy that belongs to its parent.
     GuardsHeld {
-        /// The name that the new process was to have.
+        /// The name of the process that was to be started.
         process: String,
-        /// How many of them there are.
+        /// How many such closures and guards there are.
         guards: usize,
     },
-    /// The place can't do what was asked of it.
+    /// The operation is not possible at this place.
     Unsupported {
-        /// The place as it was given.
+        /// The place as the caller gave it.
         place: String,
-        /// What was asked, and what to do instead.
+        /// What is not possible, and what to do instead.
         what: &'static str,
     },
-    /// Any other refusal of the operating system.
+    /// The operating system refused for another reason.
     Os {
-        /// The place that was being worked on.
+        /// The place on which the operation worked.
         place: String,
         /// The operation that failed.
         op: &'static str,
         /// The operating system's own error.
         source: io::Error,
     },
-    /// A queue's put, where a caller wants one error type for everything.
+    /// A queue's put failed. This variant serves callers that want one error type for everything.
     Put {
-        /// The outcome.
+        /// The put's error.
         source: PutError,
     },
-    /// A queue's get, where a caller wants one error type for everything.
+    /// A queue's get failed. This variant serves callers that want one error type for everything.
     Get {
-        /// The outcome.
+        /// The get's error.
         source: GetError,
     },
-    /// An array's access, where a caller wants one error type for everything.
+    /// An access to an array failed. This variant serves callers that want one error type for everything.
     OutOfBounds {
-        /// What was asked for.
+        /// The access that failed.
         source: OutOfBounds,
     },
 }
 
 impl Error {
-    /// Sorts an error of the operating system into the variant that says the most.
+    /// Makes the most telling variant of an error of the operating system.
     pub(crate) fn from_os(place: &str, op: &'static str, source: io::Error) -> Self {
         let place = place.to_owned();
         match source.kind() {
@@ -305,131 +323,3 @@ impl From<OutOfBounds> for Error {
         Self::OutOfBounds { source }
     }
 }
-
-/// Why an item was not put. The item is not in the queue, and never will be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PutError {
-    /// No room, and the call was not to wait.
-    Full,
-    /// No room, or no turn at the lock, until the deadline.
-    TimedOut,
-    /// A live process holds the producers' side, and the call was not to wait.
-    Busy,
-    /// The queue is closed.
-    Closed,
-    /// A message that is longer than any that fits, or than what was reserved for it.
-    TooLong {
-        /// Its length in bytes.
-        len: usize,
-        /// The longest that would have been accepted.
-        max: usize,
-    },
-    /// An item that can't be encoded, and why.
-    Encode(String),
-    /// The shared indices contradict each other: a peer wrote where it must not.
-    Corrupt,
-}
-
-impl fmt::Display for PutError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "the queue is full",
-            Self::TimedOut => "no room in the queue before the deadline",
-            Self::Busy => "the producers' side is held by another",
-            Self::Closed => "the queue is closed",
-            Self::TooLong { len, max } => {
-                return write!(
-                    f,
-                    "the message is too long: expected at most {max} bytes, found {len}"
-                );
-            }
-            Self::Encode(why) => return write!(f, "the item can't be encoded: {why}"),
-            Self::Corrupt => "the queue's indices are corrupt",
-        })
-    }
-}
-
-impl StdError for PutError {}
-
-/// Why no item was taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GetError {
-    /// No item, and the call was not to wait.
-    Empty,
-    /// No item, or no turn at the lock, until the deadline.
-    TimedOut,
-    /// A live process holds the consumers' side, and the call was not to wait.
-    Busy,
-    /// The queue is closed and drained: no item will ever come.
-    Closed,
-    /// A message that was taken, and is no item of the queue's type: why not.
-    Decode(String),
-    /// The shared indices contradict each other: a peer wrote where it must not.
-    Corrupt,
-}
-
-impl fmt::Display for GetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "the queue is empty",
-            Self::TimedOut => "no item in the queue before the deadline",
-            Self::Busy => "the consumers' side is held by another",
-            Self::Closed => "the queue is closed and drained",
-            Self::Decode(why) => return write!(f, "the message can't be decoded: {why}"),
-            Self::Corrupt => "the queue's indices are corrupt",
-        })
-    }
-}
-
-impl StdError for GetError {}
-
-/// A [`put_all`](crate::Queue::put_all) that ended early.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PutAllError {
-    /// How many of the items are in the queue: the first `put`.
-    pub put: usize,
-    /// Why the next was not put.
-    pub source: PutError,
-}
-
-impl fmt::Display for PutAllError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (after {} items were put)", self.source, self.put)
-    }
-}
-
-impl StdError for PutAllError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&self.source)
-    }
-}
-
-/// Elements that an array does not have. None was read or written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfBounds {
-    /// Index of the first element that was asked for.
-    pub offset: usize,
-    /// How many elements were asked for.
-    pub count: usize,
-    /// How many the array has.
-    pub len: usize,
-}
-
-impl fmt::Display for OutOfBounds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { offset, count, len } = *self;
-        if count == 1 {
-            return write!(
-                f,
-                "out of bounds: expected an index below {len}, found {offset}"
-            );
-        }
-        let end = offset as u128 + count as u128; // which a `usize` may not hold
-        write!(
-            f,
-            "out of bounds: expected a range within 0..{len}, found {offset}..{end}"
-        )
-    }
-}
-
-impl StdError for OutOfBounds {}

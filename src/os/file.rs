@@ -161,12 +161,6 @@ pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<
     Ok(filled)
 }
 
-/// Fills `bytes` from `offset` on; `UnexpectedEof` if the file ends before that.
-#[cfg(feature = "serde")] // for pools
-pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-    file.read_exact_at(bytes, offset)
-}
-
 /// Writes all the bytes from `offset` on.
 pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     file.write_all_at(bytes, offset)

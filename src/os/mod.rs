@@ -6,6 +6,8 @@
 mod clock;
 #[cfg(not(loom))]
 mod file;
+#[cfg(all(feature = "serde", not(loom)))]
+mod for_pool;
 #[cfg(not(loom))]
 mod fork;
 mod futex;
@@ -25,6 +27,8 @@ mod space;
 pub(crate) use clock::*;
 #[cfg(not(loom))]
 pub(crate) use file::*;
+#[cfg(all(feature = "serde", not(loom)))]
+pub(crate) use for_pool::*;
 #[cfg(not(loom))]
 pub(crate) use fork::*;
 pub(crate) use futex::{Futex32, Futex64};

@@ -65,7 +65,7 @@ impl Drop for ChildrenKept {
     }
 }
 
-/// UnlinkOnLast the process here and now: nothing is dropped or flushed, no handler runs.
+/// Ends the process at once: nothing is dropped or flushed, and no handler runs.
 #[inline]
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: the call ends the process.
@@ -107,25 +107,6 @@ pub(crate) fn forgets_children() -> io::Result<bool> {
     // SAFETY: no new action is given, and `action` is alive and writable.
     check(unsafe { libc::sigaction(libc::SIGCHLD, std::ptr::null(), &raw mut action) })?;
     Ok(action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0)
-}
-
-/// Resets `SIGCHLD` to its default. A handler that this process inherited may reap children, or write to a
-/// pipe that its parent reads.
-#[cfg(feature = "serde")] // for pools
-pub(crate) fn default_sigchld() {
-    // SAFETY: the default is no handler of ours.
-    let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    debug_assert_ne!(before, libc::SIG_ERR, "SIGCHLD exists");
-}
-
-/// Returns whether orphaned children can become this process's: it is the first process of its namespace,
-/// or it is a subreaper.
-#[cfg(feature = "serde")] // for pools
-pub(crate) fn adopts_orphans() -> bool {
-    let mut asked: libc::c_int = 0;
-    // SAFETY: the option writes an int, which is alive.
-    let found = unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut asked) };
-    std::process::id() == 1 || found == 0 && asked != 0
 }
 
 /// Fails if this process may not open one more descriptor.
@@ -248,35 +229,6 @@ pub(crate) fn wait_for_end(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<
     match found {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
         found => Ok(found? > 0),
-    }
-}
-
-/// Waits until a process behind one of these descriptors has ended, or until one of the descriptors has
-/// something to read, for at most `timeout`. Returns for each descriptor whether that is so; a signal may
-/// end the wait early, with `false` for all.
-#[cfg(feature = "serde")] // for pools
-pub(crate) fn wait_for_any(
-    fds: &[BorrowedFd<'_>],
-    timeout: Option<Duration>,
-) -> io::Result<Vec<bool>> {
-    let polled = |fd: &BorrowedFd<'_>| libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    let mut polls: Vec<libc::pollfd> = fds.iter().map(polled).collect();
-    let time = timeout.map(|timeout| libc::timespec {
-        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: timeout.subsec_nanos().into(),
-    });
-    let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    let count = polls.len() as libc::nfds_t;
-    // SAFETY: `count` descriptors are passed, and a time or none, all alive, and no mask.
-    let found = check(unsafe { libc::ppoll(polls.as_mut_ptr(), count, time, std::ptr::null()) });
-    match found {
-        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-        Err(_) => Ok(vec![false; fds.len()]),
-        Ok(_) => Ok(polls.iter().map(|poll| poll.revents != 0).collect()),
     }
 }
 

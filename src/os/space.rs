@@ -85,16 +85,6 @@ fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the memory of a part of a file back. The part reads as zeros then.
-#[cfg(feature = "serde")] // for pools
-pub(crate) fn discard(file: super::BorrowedFd<'_>, part: &std::ops::Range<u64>) -> io::Result<()> {
-    let how = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    let at = |offset: u64| libc::off64_t::try_from(offset).map_err(io::Error::other);
-    let (start, len) = (at(part.start)?, at(part.end - part.start)?);
-    // SAFETY: the call takes numbers.
-    check(unsafe { libc::fallocate64(file.as_raw_fd(), how, start, len) }).map(drop)
-}
-
 pub(super) fn to_off(value: u64) -> io::Result<libc::off_t> {
     value
         .try_into()

@@ -1,10 +1,10 @@
-//! The caller's side: putting tasks, and filing what came of them. There is no thread behind it:
-//! whoever waits for a result drains the queue of results, and files what belongs to others.
+//! The caller's side: putting tasks, and filing their outcomes. There is no thread behind it: a thread that
+//! waits for its result drains the queue of results, and files the results of others.
 //!
 //! Invariants:
-//! 1. *At most one thread drains*, without the state's lock while it waits. When it is done, for
-//!    whatever reason, all other waiters are woken, and one of them goes on.
-//! 2. *Once the supervisor has ended nothing comes any more*, so what is pending is over.
+//! 1. *At most one thread drains*, without the state's lock while it waits. When that thread stops, for
+//!    whatever reason, it wakes all other waiters, and one of them goes on.
+//! 2. *Once the supervisor has ended, no result comes any more*, so pending tasks are over.
 
 use super::error::TaskError;
 use super::payload::{Payload, extent_len, pack_task};
@@ -19,26 +19,26 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a waiter sleeps at most before it looks whether the supervisor is alive.
+/// The longest sleep of a waiter before it looks whether the supervisor is alive.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// The same for one that waits for room: the results have to be drained meanwhile.
+/// The longest sleep of a waiter for space: it has to drain the results in between.
 const ROOM_SLICE: Duration = Duration::from_millis(5);
 
-/// How long a supervisor that was told to end may take before it is killed.
+/// How long a supervisor may take to end when it is told to, before it is killed.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// How many results are filed in one go.
+/// How many results one drain files at most.
 const BATCH: usize = 256;
 
 pub(super) struct Core {
     pub(super) shared: Shared,
     pub(super) supervisor: Process,
-    /// What is written here has the supervisor end everything.
+    /// A byte that is written here makes the supervisor end everything.
     stop_tx: PipeWriter,
-    /// So that there always is a reader, and a word to a dead supervisor no `SIGPIPE`.
+    /// Keeps a reader open, so that writing to a dead supervisor raises no `SIGPIPE`.
     _stop_rx: PipeReader,
-    /// The process whose pool it is: in any other this is a fork's copy.
+    /// The process that made the pool. In any other process this is a fork's copy.
     creator: u32,
     state: Mutex<State>,
     changed: Condvar,
@@ -62,11 +62,12 @@ impl Core {
         }
     }
 
-    /// Waits until the supervisor says that it can be one.
+    /// Waits until the supervisor says that it is ready.
     pub(super) fn hear_greeting(&self) -> Result<(), Error> {
         let (_, end) = &self.shared.passage;
         let heard = loop {
-            match Process::wait_for_any([&self.supervisor], end.as_fd(), None) {
+            match os::wait_for_any(&[end.as_fd(), self.supervisor.fd()], None).map(|ready| ready[0])
+            {
                 Ok(true) => break os::try_receive_fd(end.as_fd()).map(drop),
                 Ok(false) if self.supervisor.is_alive() => {} // a signal came in between
                 Ok(false) => {
@@ -92,8 +93,8 @@ impl Core {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a task: a message with room for a header. Waits while too many are under way, or the queue
-    /// is full. The entry that its outcome will be in.
+    /// Puts a task. `message` has space for a header at its beginning. Waits while too many tasks are under
+    /// way, or while the queue is full. Returns the entry for the task's outcome.
     pub(super) fn submit(&self, mut message: Vec<u8>) -> Result<u32, TaskError> {
         if self.is_copy() {
             return Err(TaskError::Closed);
@@ -104,7 +105,7 @@ impl Core {
             entry,
         } = self
             .wait(None, State::book)
-            .expect("a wait without a deadline ends with what it is for")?;
+            .expect("a wait without a deadline ends with a result")?;
         let header = MessageHeader::new(slot, generation, MessageKind::Task);
         header.write(&mut message);
         let packed = extent_len(&message).map_or(Ok(()), |len| {
@@ -118,7 +119,7 @@ impl Core {
                 let mut state = self.lock();
                 state.free_slot(slot);
                 state.free_entry(entry);
-                self.wake(&state); // who waits for a slot, or for all of them
+                self.wake(&state); // somebody may wait for a slot, or for the end of all tasks
                 Err(error)
             }
         }
@@ -143,9 +144,9 @@ impl Core {
         }
     }
 
-    /// Why a task was not put.
+    /// Translates an error of the queue of tasks.
     fn why_not(&self, error: &PutError) -> TaskError {
-        self.drain_if_nobody_does(Duration::ZERO); // the supervisor may have said it
+        self.drain_if_nobody_does(Duration::ZERO); // the supervisor may have said why
         let over = self.lock().over.clone();
         over.unwrap_or_else(|| match error {
             PutError::Closed => TaskError::Closed,
@@ -153,7 +154,7 @@ impl Core {
         })
     }
 
-    /// Waits until `look` finds something, draining the results meanwhile, or until the deadline.
+    /// Waits until `look` finds something, or until the deadline, and drains the results meanwhile.
     pub(super) fn wait<T>(
         &self,
         deadline: Option<Instant>,
@@ -186,7 +187,7 @@ impl Core {
     pub(super) fn wait_for_first(&self, entries: impl Iterator<Item = u32> + Clone) -> usize {
         let first = |state: &mut State| entries.clone().position(|entry| state.has(entry));
         let found = self.wait(None, first);
-        found.expect("a wait without a deadline ends with what it is for")
+        found.expect("a wait without a deadline ends with a result")
     }
 
     fn wake(&self, state: &State) {
@@ -203,7 +204,7 @@ impl Core {
         }
     }
 
-    /// Files the results that have come; waits for the first for at most `slice`. The lock is let go of
+    /// Files the results that have come, and waits for the first for at most `slice`. The lock is released
     /// meanwhile.
     fn drain<'a>(
         &'a self,
@@ -219,7 +220,7 @@ impl Core {
         } else {
             results.get_into_timeout(&mut buffer, slice)
         };
-        // Before the last look at the queue: what it put is there.
+        // Asked before the last look at the queue: by then everything that the supervisor put is there.
         let is_dead = got.is_err() && !self.supervisor.is_alive();
         let mut state = self.lock();
         let mut got = if is_dead {
@@ -228,7 +229,7 @@ impl Core {
             got
         };
         if got.is_err() {
-            // So that what the dead sent, and put no note of, does not fill the sockets.
+            // Segments whose senders died before they put their messages must not fill the sockets.
             while let Ok(true) = self.receive_one(&mut state) {}
         }
         let mut filed = 0;
@@ -261,7 +262,7 @@ impl Core {
     /// Files one message.
     fn file(&self, state: &mut State, message: &[u8]) {
         let Some(header) = MessageHeader::read(message) else {
-            return; // nobody wrote it
+            return; // no process of this pool wrote the message
         };
         let died = || TaskError::WorkerDied {
             pid: word_at(message, MessageHeader::LEN).unwrap_or_default(),
@@ -295,7 +296,7 @@ impl Core {
         state.end(slot, generation, outcome);
     }
 
-    /// The segment of a result whose note has come, which was sent before that.
+    /// Returns the segment of an out-of-line result whose message has come. The segment was sent before.
     fn receive(&self, state: &mut State, slot: u32, generation: u32) -> Result<OwnedFd, String> {
         loop {
             if let Some(fd) = state.kept(slot, generation) {
@@ -307,13 +308,13 @@ impl Core {
         }
     }
 
-    /// Receives the next segment, if there is one, and keeps it for its task, if that is under way.
+    /// Receives the next segment, and keeps it if its task is under way. Returns whether there was one.
     fn receive_one(&self, state: &mut State) -> Result<bool, String> {
         let (_, end) = &self.shared.passage;
         match os::try_receive_fd(end.as_fd()) {
             Ok(None) => Ok(false),
-            Ok(Some((word, fd))) => {
-                let (slot, generation) = MessageHeader::of_key(word);
+            Ok(Some((key, fd))) => {
+                let (slot, generation) = MessageHeader::of_key(key);
                 state.keep(slot, generation, fd);
                 Ok(true)
             }
@@ -321,7 +322,7 @@ impl Core {
         }
     }
 
-    /// Nobody will ask for the entry any more.
+    /// Frees an entry for which nobody will ask any more.
     pub(super) fn abandon(&self, entry: u32) {
         if self.is_copy() {
             return;
@@ -333,7 +334,7 @@ impl Core {
         }
     }
 
-    /// No more tasks.
+    /// Accepts no more tasks.
     pub(super) fn close(&self) {
         if !self.is_copy() {
             self.lock().closed = true;
@@ -341,7 +342,7 @@ impl Core {
         }
     }
 
-    /// Waits until everything that was put has ended.
+    /// Waits until all tasks that were put have ended.
     pub(super) fn wait_for_all(&self) {
         self.wait(None, |state| {
             let idle = state.free_slots.len() == state.slots.len();
@@ -349,7 +350,7 @@ impl Core {
         });
     }
 
-    /// UnlinkOnLast the processes, and whatever is pending.
+    /// Ends the processes, and all pending tasks.
     pub(super) fn terminate(&self) {
         if self.is_copy() {
             return;
@@ -364,29 +365,29 @@ impl Core {
         self.shared.results.close();
         let _ = (&self.stop_tx).write_all(b".");
         if let Ok(None) = self.supervisor.join_timeout(GOODBYE) {
-            // It is stopped. The workers end with it.
+            // The supervisor is stopped. The workers end with it.
             let _ = self.supervisor.kill();
             let _ = self.supervisor.join();
         }
         self.reap_orphans();
     }
 
-    /// Waits for the workers that a killed supervisor has left to this process, if that is where orphans
-    /// come to. They end with their supervisor.
+    /// Waits for the workers that a killed supervisor has left to this process, if this process adopts
+    /// orphans. The workers end with their supervisor.
     pub(super) fn reap_orphans(&self) {
-        // Where it ended by itself it has waited for them.
+        // A supervisor that ended by itself has waited for them.
         let was_orderly = matches!(self.supervisor.exit_code(), None | Some(WELL | BADLY));
         if self.is_copy() || was_orderly || !os::adopts_orphans() {
             return;
         }
         let words = &self.shared.words;
         for index in 0..words.workers() {
-            // Relaxed: the kernel told us of the supervisor's end, and a worker writes before it works.
+            // Relaxed: the kernel told us of the supervisor's end, and a worker writes this before it works.
             let pid = u32::try_from(words.pid(index).swap(0, Ordering::Relaxed));
             let Some(pid) = pid.ok().filter(|pid| *pid != 0) else {
                 continue;
             };
-            // Not for ever: should it be another's by now, it is left alone.
+            // Not for ever: the pid may belong to another process by now, which is left alone.
             if let Ok(fd) = os::open_process(pid)
                 && let Ok(true) = os::wait_for_end(fd.as_fd(), GOODBYE)
             {

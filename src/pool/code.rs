@@ -1,4 +1,4 @@
-//! Encoding, and the function that a worker runs for a task's types.
+//! Encoding and decoding, and the function that a worker runs for a task's types.
 
 use super::payload::Payload;
 use super::wire::MessageKind;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ptr::with_exposed_provenance;
 
-/// A growing message, for postcard to write to.
+/// A growing message, to which postcard writes.
 struct Onto<'a>(&'a mut Vec<u8>);
 
 impl Flavor for Onto<'_> {
@@ -31,19 +31,19 @@ impl Flavor for Onto<'_> {
     }
 }
 
-/// Why something could not be encoded or decoded; a handle says it better than postcard.
+/// Returns why something could not be encoded or decoded. A handle knows that better than postcard.
 fn reason(error: postcard::Error) -> String {
     types::take_reason().unwrap_or_else(|| error.to_string())
 }
 
-/// Appends the encoding.
+/// Appends the encoding of `item`.
 pub(super) fn encode<T: Serialize>(item: &T, message: &mut Vec<u8>) -> Result<(), String> {
-    types::take_reason(); // of an error that somebody got over
+    types::take_reason(); // forget the reason of an earlier error
     postcard::serialize_with_flavor(item, Onto(message)).map_err(reason)
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    types::take_reason(); // of an error that somebody got over
+    types::take_reason(); // forget the reason of an earlier error
     match postcard::take_from_bytes(bytes) {
         Ok((item, [])) => Ok(item),
         Ok((_, rest)) => Err(format!(
@@ -55,12 +55,12 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     }
 }
 
-/// Decodes the argument, runs the function at an address, and appends the result, or why there is
-/// none.
+/// Decodes the argument, runs the function at an address, and appends the result, or a text that says why
+/// there is no result.
 pub(super) type Runner = fn(usize, Payload<'_>, &mut Vec<u8>) -> MessageKind;
 
-/// The [`Runner`] for functions of these types. What it is given must be the address of an
-/// `fn(A) -> R` of this program.
+/// The [`Runner`] for functions of these types. `function` must be the address of an `fn(A) -> R` of this
+/// program.
 pub(super) fn run_as<A, R>(
     function: usize,
     argument: Payload<'_>,
@@ -71,7 +71,7 @@ where
     R: Serialize,
 {
     let start = message.len();
-    // The bytes are let go of before the function runs.
+    // The bytes are dropped before the function runs.
     let argument = match argument.read(decode::<A>) {
         Ok(argument) => argument,
         Err(why) => {
@@ -80,8 +80,8 @@ where
         }
     };
     let function = with_exposed_provenance::<()>(function);
-    // SAFETY: the caller's part of this pool made the pair of this very function and that address from
-    // an `fn(A) -> R` (`Pool::apply_async`), in the code that this process was forked with.
+    // SAFETY: the caller's part of this pool paired this very function with the address of an `fn(A) -> R`
+    // (`Task::start`), in the code with which this process was forked.
     let function = unsafe { std::mem::transmute::<*const (), fn(A) -> R>(function) };
     let result = function(argument);
     match encode(&result, message) {

@@ -4,20 +4,36 @@ use std::error::Error as StdError;
 use std::fmt;
 
 /// How a task ended without a result.
+///
+/// ```
+/// use shmkit::{Pool, TaskError};
+///
+/// fn half(n: u32) -> u32 {
+///     assert!(n % 2 == 0, "{n} is odd");
+///     n / 2
+/// }
+///
+/// # fn main() -> shmkit::Result<()> {
+/// let pool = Pool::with_workers(1)?;
+/// assert_eq!(pool.apply(half, 3), Err(TaskError::Panicked("3 is odd".into())));
+/// assert_eq!(pool.apply(half, 4), Ok(2)); // the worker lives on
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskError {
-    /// It panicked; what the panic said. The worker lives on.
+    /// The task panicked, with this text. The worker lives on.
     Panicked(String),
-    /// Its worker ended while it had the task; or the pool's supervisor did, or the pool gave up.
+    /// The worker ended while it had the task; or the pool's supervisor ended, or the pool gave up.
     WorkerDied {
-        /// Of the process that ended.
+        /// The id of the process that ended.
         pid: u32,
-        /// `n` for an exit code, `-n` where the signal n killed it.
+        /// `n` for an exit code, `-n` if the signal n killed the process.
         exit_code: i32,
     },
-    /// The argument or the result can't be encoded, or carried; and why.
+    /// The argument or the result can't be encoded, or carried; the text says why.
     Encode(String),
-    /// The task or the result can't be decoded; and why.
+    /// The task or the result can't be decoded; the text says why.
     Decode(String),
     /// The pool is closed, or was terminated before the task had ended.
     Closed,

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-/// Tasks under way, no more than a window of them.
+/// A window of tasks under way.
 struct Window<'a, A, R, I> {
     core: &'a Arc<Core>,
     function: fn(A) -> R,
@@ -17,8 +17,8 @@ struct Window<'a, A, R, I> {
     tasks: VecDeque<Result<Task<R>, TaskError>>,
 }
 
-/// How many tasks an iterator has under way for each worker, and at least in all: enough that no
-/// worker waits for the caller, who may be slow.
+/// How many tasks an iterator has under way for each worker, and at least in all: so many that no worker waits
+/// for the caller, which may be slow.
 const PER_WORKER: usize = 4;
 const AT_LEAST: usize = 32;
 
@@ -103,7 +103,7 @@ where
             None if self.0.core.is_copy() => 0,
             None => self.0.core.wait_for_first(tasks.iter().filter_map(ended)),
         };
-        let next = tasks.remove(first).expect("one that there is");
+        let next = tasks.remove(first).expect("an index that was found");
         Some(next.and_then(Task::get))
     }
 }

@@ -1,25 +1,26 @@
-//! Who has which task, whoever dies: noting it inside the take, and finding it after a death.
+//! Leases: which worker has which task, whoever dies. A worker records its lease inside the take, and the
+//! supervisor finds it after a death.
 //!
-//! | step | a worker's take, under the consumers' lock | if it dies after it |
+//! | step | a worker's take, under the consumers' lock | if the worker dies after the step |
 //! |---|---|---|
 //! | 1 | looks at the front task | the task is still the front one |
-//! | 2 | **notes** itself as the owner of the task's slot | still the front one; the note names a dead worker |
+//! | 2 | **records** its lease in the task's slot | the task is still the front one; the lease names a dead worker |
 //! | 3 | copies the task | the same |
 //! | 4 | **commits** the take | the task is this worker's, and ends with it |
 //!
 //! Invariants:
-//! 1. *A task is put once for its slot and generation, and committed by one worker.*
-//! 2. *A note that is not the front task's was committed.* Noting and committing are under one lock,
-//!    and between them the task is the front one. A dead worker's note that was not committed is the
-//!    front task's until another worker takes that, who writes over the note first.
-//! 3. *A worker's number is never used again*, so that a note never comes to mean its successor.
+//! 1. *A task is put once for its slot and generation, and one worker commits its take.*
+//! 2. *A lease of a task that is not the front one was committed.* A worker records and commits under one
+//!    lock, and in between the task is the front one. If a dead worker's lease was not committed, its task
+//!    is the front one until another worker takes it, and that worker overwrites the lease first.
+//! 3. *A worker's number is never used again*, so that a lease never comes to mean a successor.
 //!
-//! So whoever finds a worker dead takes the consumers' lock (from the dead one, if need be), and every
-//! slot that the notes say is that worker's, but for the front task's, is one whose task ends with it.
-//! A worker that owes nothing for a task any more takes its note back; one that dies before that is
-//! reported for a task that has ended, which its generation shows.
+//! So the supervisor, when it finds a worker dead, takes the consumers' lock (from the dead worker, if need
+//! be). Every task that the worker has leased ends with it, except for the front task. A worker ends its lease
+//! once it has answered. If it dies just before that, the supervisor reports a task that has ended already,
+//! as the task's generation shows.
 //!
-//! If the finder dies, its pool ends.
+//! If the supervisor dies, its pool ends.
 
 use super::wire::{Lease, MessageHeader, MessageKind, SLOTS, Words};
 use crate::error::GetError;
@@ -27,7 +28,7 @@ use crate::types::{ByteQueue, front_with};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// A task message without code: for models and sweeps.
+/// Makes the message of a task without code, for tests and the crash sweep.
 #[must_use]
 pub fn new_task(slot: u32, generation: u32) -> Vec<u8> {
     let mut message = vec![0; MessageHeader::LEN];
@@ -35,21 +36,21 @@ pub fn new_task(slot: u32, generation: u32) -> Vec<u8> {
     message
 }
 
-/// Step 2: notes `worker` as the owner of the task in `message`. To be called on the front message,
-/// under the consumers' lock.
+/// Does step 2: records that `worker` has the task in `message`, which is the front message. The caller has
+/// the consumers' lock.
 pub fn record_lease(words: &Words, worker: u32, message: &[u8]) {
     if let Some(MessageHeader {
         slot, generation, ..
     }) = MessageHeader::read(message)
     {
         let owner = Lease { worker, generation };
-        // Relaxed: whoever finds this worker dead reads it under the consumers' lock.
+        // Relaxed: whoever finds this worker dead reads the lease under the consumers' lock.
         words.lease(slot).store(owner.word(), Ordering::Relaxed);
     }
 }
 
-/// Takes the next task into `message`, and notes `worker` as its owner; waits for one, for at most
-/// `timeout` if that is given.
+/// Takes the next task into `message`, and records the lease of `worker`. Waits for a task, for at most
+/// `timeout` if there is one.
 ///
 /// # Errors
 /// As for [`ByteQueue::get_with_timeout`].
@@ -66,7 +67,7 @@ pub fn take_task(
         message.clear();
         message.extend_from_slice(front);
     };
-    // As long as there are tasks, without a look at the clock.
+    // As long as there are tasks, nobody looks at the clock.
     match tasks.try_get_with(&mut take) {
         Err(GetError::Empty | GetError::Busy) => {}
         taken => return taken,
@@ -77,7 +78,7 @@ pub fn take_task(
     }
 }
 
-/// The slots and generations of the tasks that `worker`, which is dead, took and owed something for.
+/// Returns the slots and generations of the tasks that end with `worker`, which is dead.
 ///
 /// # Errors
 /// [`GetError::Corrupt`].
@@ -99,7 +100,7 @@ pub fn leases_of(
     })
 }
 
-/// Takes a note back, unless somebody has taken the slot's next task since.
+/// Ends a lease, unless a worker has taken the slot's next task since.
 pub(super) fn end_lease(words: &Words, worker: u32, slot: u32, generation: u32) {
     let owner = Lease { worker, generation };
     let _ =

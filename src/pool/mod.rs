@@ -3,18 +3,18 @@
 //! ```text
 //! caller -- tasks ----> worker, worker ...    daemons of the supervisor
 //!   |  <---- results -- worker, worker ...
-//!   |  <---- results -- supervisor            a daemon of the caller; says whose tasks ended by a death
+//!   |  <---- results -- supervisor            a daemon of the caller; reports tasks that ended by a death
 //! ```
 //!
-//! | who | does what | explained in |
+//! | process | what it does | explained in |
 //! |---|---|---|
-//! | the caller | puts tasks, files results; has no thread of its own | `caller`, `state`, `task` |
-//! | the supervisor | forks workers, and reports what ends with the dead ones | `supervisor` |
+//! | the caller | puts tasks and files results; it has no thread of its own | `caller`, `state`, `task`, `imap` |
+//! | the supervisor | forks workers, and reports the tasks that end with dead workers | `supervisor` |
 //! | a worker | takes, decodes, runs, encodes, answers | `worker`, `code` |
-//! | all three | note who has which task, so that a death ends that one and no other | `lease` |
-//! | sender and receiver | carry what is too long for a queue | `payload` |
+//! | all three | record which worker has which task, so that a death ends that task and no other | `lease` |
+//! | sender and receiver | carry payloads that are too long for a queue | `payload` |
 //!
-//! What they share is anonymous, and inherited by the forks: it ends with the last of them.
+//! The channels between them are anonymous and inherited by the forks: they end with the last process.
 
 mod caller;
 mod code;

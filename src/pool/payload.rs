@@ -1,15 +1,15 @@
-//! Messages that are too long for a queue. What is in the queue is a note of where the rest is, which no
-//! death leaks.
+//! Payloads: arguments and results. One that is too long for a queue travels out of line, where no death
+//! leaks it, and its message in the queue says where it is.
 //!
-//! | | where it is | if its sender dies before it is read |
+//! | payload | where it is | if its sender dies before it is read |
 //! |---|---|---|
-//! | a task's | in a extent of a file without a name, which supervisor and workers have inherited; the caller gives it back once the task has ended | the pool ends |
-//! | a result's | in an anonymous segment of its own; the worker sends its descriptor through a socket, and then puts the note | it is in the socket, and the result is as good as any |
+//! | a task's argument | in an extent of a file without a name, which supervisor and workers have inherited; the caller releases the extent once the task has ended | the pool ends |
+//! | a task's result | in an anonymous segment of its own; the worker sends the segment's descriptor through a socket, and then puts the message | the descriptor is in the socket, and the result is as good as any |
 //!
 //! Invariants:
-//! 1. *A extent is one task's, and written before its note is put*; it is given back, and may become
-//!    another's, after that task's result has come or its worker has died: nobody reads it any more.
-//! 2. *A result's segment begins as its note does*, so that none is taken for another's.
+//! 1. *An extent belongs to one task, and is written before its message is put.* It is released, and may
+//!    become another task's, after the result has come or the worker has died: nobody reads it any more.
+//! 2. *A result's segment begins as its message does*, so that nobody takes it for another result's.
 
 use super::wire::{ADDRESSES, INLINE_LEN, MessageHeader, address_at};
 use crate::os::{self, AsFd, File, OwnedFd};
@@ -18,16 +18,16 @@ use crate::types::Array;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
-/// Which parts of the file are arguments: the caller's knowledge. A extent begins behind all others that
-/// are in use; what was before it takes no memory once it was given back.
+/// The caller's record of which parts of the file are in use. A new extent begins behind all extents in use;
+/// a released extent takes no memory any more.
 pub(super) struct Extents {
     file: Arc<File>,
-    /// Of the last extent.
+    /// The end of the last extent.
     end: u64,
     in_use: usize,
 }
 
-/// What a extent's start is a multiple of: of every page's size, so that no two share one.
+/// Alignment of an extent: a multiple of every page size, so that extents never share a page.
 const EXTENT_ALIGN: u64 = 64 << 10;
 
 impl Extents {
@@ -39,7 +39,7 @@ impl Extents {
         }
     }
 
-    /// A extent of so many bytes.
+    /// Returns a new extent of `len` bytes.
     pub(super) fn take(&mut self, len: usize) -> Range<u64> {
         let start = self.end.next_multiple_of(EXTENT_ALIGN);
         self.end = start + len as u64;
@@ -47,9 +47,9 @@ impl Extents {
         start..self.end
     }
 
-    /// Gives one back (invariant 1).
+    /// Releases an extent (invariant 1).
     pub(super) fn release(&mut self, extent: &Range<u64>) {
-        // Where that fails, the memory waits for the next extent there, or for the pool's end.
+        // If that fails, the memory stays until the next extent there, or until the pool ends.
         let pages = extent.start..extent.end.next_multiple_of(EXTENT_ALIGN);
         let _ = os::discard(self.file.as_fd(), &pages);
         self.in_use -= 1;
@@ -59,13 +59,15 @@ impl Extents {
     }
 }
 
-/// Whether a task's argument is to travel in a extent, and of how many bytes.
+/// Returns the length of the extent for a task's argument, if the argument has to travel out of line.
 pub(super) fn extent_len(message: &[u8]) -> Option<usize> {
     (message.len() > INLINE_LEN).then(|| message.len() - MessageHeader::LEN - ADDRESSES)
 }
 
-/// Writes a task's argument to its extent: the message becomes a note. `Err` says what the system
-/// refused.
+/// Writes a task's argument to its extent, and puts the extent into the message instead.
+///
+/// # Errors
+/// A text that says what the system refused.
 pub(super) fn pack_task(
     header: MessageHeader,
     message: &mut Vec<u8>,
@@ -74,7 +76,7 @@ pub(super) fn pack_task(
 ) -> Result<(), String> {
     let argument = &message[MessageHeader::LEN + ADDRESSES..];
     let failed = |error| format!("{} bytes in memory: {error}", argument.len());
-    // To write beyond the limit would end this process.
+    // Writing beyond the limit would end this process.
     let limit = os::file_size_limit().map_err(failed)?;
     if limit.is_some_and(|limit| limit < extent.end) {
         return Err(failed(std::io::ErrorKind::FileTooLarge.into()));
@@ -88,8 +90,10 @@ pub(super) fn pack_task(
     Ok(())
 }
 
-/// Has a result that is too long travel in a segment, whose descriptor this is: the message becomes a
-/// note. `Err` says what the system refused.
+/// Moves a result that is too long for the queue into a segment, and returns the segment's descriptor.
+///
+/// # Errors
+/// A text that says what the system refused.
 pub(super) fn pack_result(
     header: MessageHeader,
     message: &mut Vec<u8>,
@@ -105,18 +109,22 @@ pub(super) fn pack_result(
     Ok(Some(fd))
 }
 
-/// An argument or a result, or a text about it: in the bytes of its message, in bytes of its own, or in
-/// a segment.
+/// An argument, a result, or a text about it.
 #[derive(Debug)]
 pub(super) enum Payload<'a> {
+    /// The bytes lie in the message.
     Inline(&'a [u8]),
+    /// The bytes are a copy.
     Own(Vec<u8>),
-    /// From that offset on.
+    /// The bytes lie in a segment, from this offset on.
     Segment(Array<u8>, usize),
 }
 
 impl<'a> Payload<'a> {
-    /// The argument of a task that begins with `header`. `Err` says why its extent can't be read.
+    /// Returns the argument of a task whose message begins with `header`.
+    ///
+    /// # Errors
+    /// A text that says why the argument's extent can't be read.
     pub(super) fn of_task(
         header: MessageHeader,
         message: &'a [u8],
@@ -131,26 +139,26 @@ impl<'a> Payload<'a> {
         let written = os::FileStatus::of(file).map_err(failed)?.len;
         let extent = address_at(rest, 0).zip(address_at(rest, 8));
         let extent = extent.filter(|(start, end)| start <= end && *end as u64 <= written);
-        let (start, end) = extent.ok_or("a note of no extent")?;
+        let (start, end) = extent.ok_or("an argument that is nowhere")?;
         let mut bytes = vec![0; end - start];
         os::read_exact_at(file, &mut bytes, start as u64).map_err(failed)?;
         Ok(Self::Own(bytes))
     }
 
-    /// The result in a segment, which `note` is of.
-    pub(super) fn in_segment(note: MessageHeader, fd: OwnedFd) -> Result<Self, String> {
+    /// Returns the result in a segment. `header` is that of its message.
+    pub(super) fn in_segment(header: MessageHeader, fd: OwnedFd) -> Result<Self, String> {
         let segment = Array::open(Place::fd(fd)).map_err(|error| error.to_string())?;
         let mut start = [0; MessageHeader::LEN];
         let read = segment.read_at(0, &mut start);
         if read.is_err()
-            || MessageHeader::read(&start).map(MessageHeader::as_out_of_line) != Some(note)
+            || MessageHeader::read(&start).map(MessageHeader::as_out_of_line) != Some(header)
         {
             return Err("another message's segment".into());
         }
         Ok(Self::Segment(segment, MessageHeader::LEN))
     }
 
-    /// One that does without the message.
+    /// Returns the payload without a borrow of its message.
     pub(super) fn kept(self) -> Payload<'static> {
         match self {
             Self::Inline(bytes) => Payload::Own(bytes.to_vec()),
@@ -159,13 +167,13 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// Runs `f` on the bytes, and lets go of them.
+    /// Runs `f` on the bytes, and drops them.
     pub(super) fn read<R>(self, f: impl FnOnce(&[u8]) -> R) -> R {
         match self {
             Self::Inline(bytes) => f(bytes),
             Self::Own(bytes) => f(&bytes),
             Self::Segment(segment, from) => {
-                // Its sender wrote it before anybody could open it.
+                // The sender wrote the segment before anybody could open it, so poison means nothing.
                 let bytes = segment.lock().unwrap_or_else(PoisonError::into_inner);
                 f(bytes.get(from..).unwrap_or_default())
             }
@@ -187,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_is_one_argument_s_and_takes_no_memory_afterwards() {
+    fn an_extent_belongs_to_one_argument_and_takes_no_memory_afterwards() {
         let file = Arc::new(os::create_in_memory().unwrap());
         let mut extents = Extents::new(Arc::clone(&file));
         assert_eq!(extent_len(&task(100)), None);
@@ -200,9 +208,9 @@ mod tests {
                 pack_task(header, &mut message, &file, &extent).unwrap();
                 taken.push((len, extent, message));
             }
-            for (len, extent, note) in taken {
-                let header = MessageHeader::read(&note).unwrap();
-                let payload = Payload::of_task(header, &note, &file).unwrap();
+            for (len, extent, message) in taken {
+                let header = MessageHeader::read(&message).unwrap();
+                let payload = Payload::of_task(header, &message, &file).unwrap();
                 let all =
                     payload.read(|bytes| bytes == &task(len)[MessageHeader::LEN + ADDRESSES..]);
                 assert!(all, "{len} bytes at {extent:?}");
@@ -215,23 +223,23 @@ mod tests {
     }
 
     #[test]
-    fn a_note_of_no_region_is_an_error() {
+    fn an_argument_that_is_nowhere_is_an_error() {
         let file = os::create_in_memory().unwrap();
         for (start, end) in [(0u64, 1u64), (1, 0), (0, u64::MAX)] {
-            let mut note = task(0);
-            MessageHeader::read(&note)
+            let mut message = task(0);
+            MessageHeader::read(&message)
                 .unwrap()
                 .as_out_of_line()
-                .write(&mut note);
-            note.extend(start.to_ne_bytes());
-            note.extend(end.to_ne_bytes());
-            let header = MessageHeader::read(&note).unwrap();
+                .write(&mut message);
+            message.extend(start.to_ne_bytes());
+            message.extend(end.to_ne_bytes());
+            let header = MessageHeader::read(&message).unwrap();
             for len in [
                 MessageHeader::LEN,
                 MessageHeader::LEN + ADDRESSES,
-                note.len(),
+                message.len(),
             ] {
-                assert!(Payload::of_task(header, &note[..len], &file).is_err());
+                assert!(Payload::of_task(header, &message[..len], &file).is_err());
             }
         }
     }

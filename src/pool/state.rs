@@ -1,15 +1,15 @@
-//! What the caller knows of its tasks: [`State`].
+//! [`State`]: the caller's knowledge of its tasks.
 //!
-//! | a task is | its slot | its entry | next |
+//! | a task is | its slot is | its entry is | next |
 //! |---|---|---|---|
-//! | put | in use | pending, or abandoned by a dropped `Task` | its result, or the notice of its worker's death |
-//! | ended | free, in its next generation | ready; free, if it was abandoned | the `Task` takes it |
-//! | taken | -- | free | -- |
+//! | put | in use | pending, or abandoned by a dropped `Task` | its result comes, or the report of its worker's death |
+//! | ended | free, in its next generation | ready; free, if it was abandoned | the `Task` takes the outcome |
+//! | taken | – | free | – |
 //!
 //! Invariants:
-//! 1. *A slot in use is of one task*, the one of its generation. The first message for it ends the
-//!    task; any later one is of an old generation, and thrown away.
-//! 2. *An entry that is not free is one [`Task`](super::task::Task)'s*, or nobody's, and then abandoned.
+//! 1. *A slot in use belongs to one task*, that of its generation. The first message for the slot ends the
+//!    task; a later message is of an old generation, and is thrown away.
+//! 2. *An entry that is not free belongs to one [`Task`](super::task::Task)*, or is abandoned.
 
 use super::error::TaskError;
 use super::payload::{Extents, Payload};
@@ -23,33 +23,33 @@ pub(super) struct State {
     pub(super) free_slots: Vec<u32>,
     pub(super) entries: Vec<Entry>,
     free_entries: Vec<u32>,
-    /// Of long arguments.
+    /// The extents of long arguments.
     extents: Extents,
-    /// Somebody drains the results.
+    /// Whether a thread drains the results.
     pub(super) draining: bool,
-    /// How many wait for that one.
+    /// How many threads wait for that thread.
     pub(super) waiters: usize,
-    /// The drainer's, while nobody drains.
+    /// The buffer for draining, while nobody drains.
     pub(super) buffer: Vec<u8>,
     pub(super) closed: bool,
-    /// What becomes of everything that has not ended yet.
+    /// The outcome of every task that has not ended, once the pool is over.
     pub(super) over: Option<TaskError>,
 }
 
-/// What `SLOTS` there are of, at most.
+/// One task under way; at most `SLOTS` of them exist.
 pub(super) struct Slot {
-    /// From 1 on.
+    /// Counts the slot's tasks, from 1 on.
     pub(super) generation: u32,
     pub(super) in_use: bool,
     pub(super) entry: u32,
-    /// Where the argument is, if it is long.
+    /// The extent of the argument, if that is out of line.
     extent: Option<Range<u64>>,
-    /// The result's segment, whose note has not come yet; `None` in it where there was no room for a
-    /// descriptor.
+    /// The segment of an out-of-line result whose message has not come yet. The inner `None` stands for a
+    /// segment for which this process had no descriptor left.
     passed: Option<Option<OwnedFd>>,
 }
 
-/// Where a task under way is kept.
+/// The slot and the entry of a task under way.
 pub(super) struct Booking {
     pub(super) slot: u32,
     pub(super) generation: u32,
@@ -63,11 +63,11 @@ pub(super) enum Entry {
     Ready(Outcome),
 }
 
-/// How a task ended: with the bytes of its result, in the message or in a segment.
+/// How a task ended; the result is still encoded.
 pub(super) type Outcome = Result<Payload<'static>, TaskError>;
 
 impl State {
-    /// Without tasks; those to come may have long arguments in that file.
+    /// Makes the state without tasks. Long arguments will lie in the file `arguments`.
     pub(super) fn new(arguments: Arc<File>) -> Self {
         Self {
             slots: Vec::new(),
@@ -112,7 +112,7 @@ impl State {
         }))
     }
 
-    /// A extent for the argument of the task in that slot, until the slot is freed.
+    /// Returns an extent for the argument of the task in a slot, until the slot is freed.
     pub(super) fn extent_for(&mut self, slot: u32, len: usize) -> Range<u64> {
         let extent = self.extents.take(len);
         self.slots[slot as usize].extent = Some(extent.clone());
@@ -124,25 +124,25 @@ impl State {
         (slot.in_use && slot.generation == generation).then_some(slot)
     }
 
-    /// Whether that task is under way.
+    /// Returns whether a task is under way.
     pub(super) fn is_current(&self, slot: u32, generation: u32) -> bool {
         let slot = self.slots.get(slot as usize);
         slot.is_some_and(|slot| slot.in_use && slot.generation == generation)
     }
 
-    /// Keeps the segment of a result whose note is to come.
+    /// Keeps the segment of a result whose message is still to come.
     pub(super) fn keep(&mut self, slot: u32, generation: u32, fd: Option<OwnedFd>) {
         if let Some(slot) = self.current(slot, generation) {
             slot.passed = Some(fd);
         }
     }
 
-    /// What was kept.
+    /// Returns, once, the segment that was kept.
     pub(super) fn kept(&mut self, slot: u32, generation: u32) -> Option<Option<OwnedFd>> {
         self.current(slot, generation)?.passed.take()
     }
 
-    /// UnlinkOnLast a task, if it is under way (invariant 1).
+    /// Ends a task, if it is under way (invariant 1).
     pub(super) fn end(&mut self, slot: u32, generation: u32, outcome: Outcome) {
         let Some(ended) = self.current(slot, generation) else {
             return;
@@ -180,7 +180,7 @@ impl State {
         self.free_entries.push(entry);
     }
 
-    /// The entry's outcome, if there is one: then nobody may ask for it again.
+    /// Takes the entry's outcome, if there is one. Nobody may ask for the entry again after that.
     pub(super) fn take(&mut self, entry: u32) -> Option<Outcome> {
         let found = &mut self.entries[entry as usize];
         match found {
@@ -200,13 +200,13 @@ impl State {
         }
     }
 
-    /// Whether [`take`](Self::take) would find something.
+    /// Returns whether [`take`](Self::take) would find an outcome.
     pub(super) fn has(&self, entry: u32) -> bool {
         self.over.is_some() || matches!(self.entries[entry as usize], Entry::Ready(_))
     }
 }
 
-/// Fewer than 2^32 there are: each takes more than a byte.
+/// Converts an index. There are fewer than 2^32 slots and entries, because each takes more than a byte.
 fn index(index: usize) -> u32 {
     index.try_into().expect("fewer than 2^32")
 }
@@ -224,8 +224,8 @@ mod tests {
         Some(outcome.map(|payload| payload.read(<[u8]>::to_vec)))
     }
 
-    /// A worker that dies between its result and taking its note back is reported for a task that has
-    /// ended, and whose slot may be another's by then.
+    /// If a worker dies after it put its result and before it ended its lease, the supervisor reports a task
+    /// that has ended already. By then another task may have the slot.
     #[test]
     fn a_late_message_ends_no_other_task() {
         let died = || {

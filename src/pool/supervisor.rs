@@ -1,9 +1,9 @@
-//! The supervisor: forks the workers, waits for the deaths among them, reports the tasks that end with
-//! them, and forks others in their place.
+//! The supervisor: it forks the workers, waits for deaths among them, reports the tasks that end with a dead
+//! worker, and forks another worker in its place.
 //!
-//! It has a single thread, whatever the caller has come to have, so that its forks are sound. It
-//! sleeps until a child ends or the caller says a word. The workers are its daemons, and it is the
-//! caller's: whoever of them dies, those below end too.
+//! The supervisor has a single thread, however many threads the caller has by now, so that its forks are
+//! sound. It sleeps until a child ends, or until the caller tells it to stop. The workers are daemons of the
+//! supervisor, and the supervisor is a daemon of the caller: if one of them dies, those below end too.
 
 use super::lease::{end_lease, leases_of};
 use super::wire::{Code, MessageHeader, MessageKind, Shared, of_words};
@@ -14,37 +14,38 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long a worker that was told to stop may take: to let go of handles, not to end a task.
+/// How long a worker may take when it is told to stop: enough to let go of handles, not to end a task.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// How long it is before another worker is tried to be started where one could not be: at first, and at
-/// most, each time twice as long.
+/// How long the supervisor waits after a failed fork before it tries again: at first, and at most. It waits
+/// twice as long each time.
 const AGAIN: Duration = Duration::from_millis(10);
 const AGAIN_AT_MOST: Duration = Duration::from_millis(100);
 
-/// How a pool ended.
+/// The exit codes of a supervisor and of a worker: it ended well, or badly.
 pub(super) const WELL: i32 = 0;
 pub(super) const BADLY: i32 = 1;
 
-/// What comes out of the passage first.
+/// The first message in the passage.
 const GREETING: [u8; 8] = *b"greeting";
 
-/// The exit code of a worker whose status somebody else took.
+/// Stands for the exit code of a worker whose status somebody else took.
 const UNKNOWN: i32 = 0;
 
 pub(super) struct Supervisor<'a> {
     shared: &'a Shared,
     code: &'a Code,
-    /// Has something to read, or nobody to write to it, once the pool is to be terminated.
+    /// Readable, or without a writer, once the pool has to end.
     stop_rx: &'a PipeReader,
+    /// The workers, by slot.
     crew: Vec<Option<CrewMember>>,
-    /// How many workers have been started.
+    /// How many workers have been started so far.
     started: u32,
-    /// How many in a row did not get as far as their loop.
+    /// How many workers in a row died before they entered their loop.
     stillborn: usize,
-    /// When to try to fork again, after the next time that it can't be done.
+    /// How long to wait after the next failed fork.
     again: Duration,
-    /// Who had, in each place of the crew, when that was last looked at.
+    /// For each slot, the number of the last worker that was seen to enter its loop.
     ready: Vec<u64>,
 }
 
@@ -53,7 +54,7 @@ struct CrewMember {
     number: u32,
 }
 
-/// The pool can't go on.
+/// Says that the pool can't go on.
 struct GivenUp;
 
 impl<'a> Supervisor<'a> {
@@ -75,9 +76,9 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Its whole life; the exit code.
+    /// Lives the supervisor's whole life; returns the exit code.
     pub(super) fn run(mut self) -> i32 {
-        os::default_sigchld(); // the caller's handler may wait for children: the workers, here
+        os::default_sigchld(); // the caller's handler might wait for the workers
         if self.greet().is_err() {
             return BADLY;
         }
@@ -87,10 +88,9 @@ impl<'a> Supervisor<'a> {
                 Err(GivenUp) => break BADLY,
             };
             if self.crew.iter().all(Option::is_none) && retry.is_none() {
-                return WELL; // closed, and everything done
+                return WELL; // the pool is closed, and everything is done
             }
-            let crew = self.crew.iter().flatten().map(|member| &member.process);
-            match Process::wait_for_any(crew, self.stop_rx.as_fd(), retry) {
+            match self.wait(retry) {
                 Ok(false) => {}
                 Ok(true) => break WELL,
                 Err(_) => break BADLY,
@@ -103,27 +103,35 @@ impl<'a> Supervisor<'a> {
         code
     }
 
-    /// Tells the caller that there is a supervisor, if it can be one.
+    /// Waits until a worker ends, or until the pool has to end, for at most `timeout`; returns whether the
+    /// pool has to end. The wait may end early.
+    fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        let crew = self.crew.iter().flatten().map(|member| member.process.fd());
+        let fds: Vec<_> = std::iter::once(self.stop_rx.as_fd()).chain(crew).collect();
+        Ok(os::wait_for_any(&fds, timeout)?[0])
+    }
+
+    /// Tells the caller that the supervisor is ready, if it can use the queues.
     fn greet(&self) -> io::Result<()> {
         if !self.shared.is_held() {
             return Err(io::ErrorKind::NotFound.into());
         }
         let (end, _) = &self.shared.passage;
-        // With some descriptor, as everything that goes through there.
+        // Every message in the passage carries a descriptor; this one carries any.
         os::send_fd(end.as_fd(), GREETING, end.as_fd())
     }
 
-    /// Whether there will be no work for a worker that is started now.
+    /// Returns whether there will be no work for a worker that is started now.
     fn is_finished(&self) -> bool {
         self.shared.tasks.is_closed() && self.shared.tasks.is_empty()
     }
 
-    /// How many workers in a row may die before they get as far as their loop.
-    fn wait(&self) -> usize {
+    /// Returns how many workers in a row may die before they enter their loop.
+    fn stillborn_limit(&self) -> usize {
         3 * self.crew.len() + 3
     }
 
-    /// Fills the crew's empty places; when to try again, if that did not do for all of them.
+    /// Forks workers for the empty slots. Returns how long to wait before trying again, if a fork failed.
     fn staff(&mut self) -> Result<Option<Duration>, GivenUp> {
         for index in 0..self.crew.len() {
             if self.crew[index].is_some() || self.is_finished() {
@@ -142,9 +150,9 @@ impl<'a> Supervisor<'a> {
                     None => BADLY,
                 });
             let Ok(process) = process else {
-                // As long as others work, it may well pass.
+                // As long as other workers live, the failure may pass.
                 if self.crew.iter().all(Option::is_none) {
-                    self.note_stillborn([os::pid(), BADLY.cast_unsigned()])?;
+                    self.count_stillborn([os::pid(), BADLY.cast_unsigned()])?;
                 }
                 let again = self.again;
                 self.again = (2 * again).min(AGAIN_AT_MOST);
@@ -180,15 +188,15 @@ impl<'a> Supervisor<'a> {
             words,
             ..
         } = self.shared;
-        let obituary = [member.process.pid(), exit_code.cast_unsigned()];
+        let death = [member.process.pid(), exit_code.cast_unsigned()];
         let taken = leases_of(tasks, words, member.number).map_err(|_| GivenUp)?;
         for (slot, generation) in taken {
             let header = MessageHeader::new(slot, generation, MessageKind::Died);
-            // Behind whatever the dead one put. Where it fails the pool is being terminated.
-            let _ = results.put(&of_words(header, obituary));
+            // This comes after everything that the dead worker put. If it fails, the pool is ending.
+            let _ = results.put(&of_words(header, death));
             end_lease(words, member.number, slot, generation);
         }
-        // Relaxed: the kernel told us of its end.
+        // Relaxed: the kernel told us of the worker's end.
         let was_ready = words.ready(index).load(Ordering::Relaxed) == u64::from(member.number);
         let ready_now: Vec<u64> = (0..self.crew.len())
             .map(|index| words.ready(index).load(Ordering::Relaxed))
@@ -200,26 +208,31 @@ impl<'a> Supervisor<'a> {
         if was_ready {
             return Ok(());
         }
-        self.note_stillborn(obituary)
+        self.count_stillborn(death)
     }
 
-    fn note_stillborn(&mut self, obituary: [u32; 2]) -> Result<(), GivenUp> {
+    fn count_stillborn(&mut self, death: [u32; 2]) -> Result<(), GivenUp> {
         self.stillborn += 1;
-        if self.stillborn < self.wait() {
+        if self.stillborn < self.stillborn_limit() {
             return Ok(());
         }
         let header = MessageHeader::new(0, 0, MessageKind::GivenUp);
-        let _ = self.shared.results.put(&of_words(header, obituary));
+        let _ = self.shared.results.put(&of_words(header, death));
         self.shared.tasks.close();
         Err(GivenUp)
     }
 
-    /// UnlinkOnLast the workers: those that can have a moment for it.
+    /// Ends the workers. Idle workers have a moment to let go of their handles.
     fn dismiss(&mut self) {
         self.shared.words.stop().store(1, Ordering::Relaxed);
         self.shared.tasks.close();
         let deadline = Instant::now() + GRACE;
-        let mut crew: Vec<Process> = self.crew.drain(..).flatten().map(|m| m.process).collect();
+        let mut crew: Vec<Process> = self
+            .crew
+            .drain(..)
+            .flatten()
+            .map(|member| member.process)
+            .collect();
         for process in &crew {
             let left = deadline.saturating_duration_since(Instant::now());
             let _ = process.join_timeout(left);

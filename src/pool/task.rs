@@ -12,13 +12,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A task that a [`Pool`](crate::Pool) was given: see [`Pool::apply_async`](crate::Pool::apply_async).
+/// A task of a [`Pool`](crate::Pool): see [`Pool::apply_async`](crate::Pool::apply_async).
 ///
-/// Dropping it lets the task go on, and throws its result away.
+/// Dropping the handle lets the task go on, and throws its result away.
 #[must_use = "dropped, its result is thrown away"]
 pub struct Task<R> {
     core: Arc<Core>,
-    /// `None` once its outcome was taken.
+    /// The entry of the outcome; `None` once it was taken.
     entry: Option<u32>,
     result: PhantomData<fn() -> R>,
 }
@@ -26,20 +26,42 @@ pub struct Task<R> {
 impl<R: DeserializeOwned> Task<R> {
     /// Waits for the result.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = shmkit::Pool::with_workers(1)?;
+    /// let task = pool.apply_async(str_len, "hello".to_owned())?;
+    /// assert_eq!(task.get()?, 5);
+    /// # fn str_len(text: String) -> usize { text.len() }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`TaskError`] says how the task ended without one; [`Closed`](TaskError::Closed) as well where
-    /// [`get_timeout`](Self::get_timeout) has given it out already.
+    /// A [`TaskError`] if the task ended without a result, and [`Closed`](TaskError::Closed) also if
+    /// [`get_timeout`](Self::get_timeout) has returned the result already.
     pub fn get(mut self) -> Result<R, TaskError> {
         self.wait(None)
             .expect("a wait without a deadline ends with the outcome")
     }
 
-    /// Waits for the result, for at most `timeout`; `None` if the task had not ended by then.
+    /// Waits for the result, for at most `timeout`; returns `None` if the task has not ended by then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = shmkit::Pool::with_workers(1)?;
+    /// let mut task = pool.apply_async(forever, ())?;
+    /// assert_eq!(task.get_timeout(Duration::from_millis(1))?, None);
+    /// # fn forever(_: ()) -> u8 { loop { std::thread::park(); } }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`get`](Self::get).
     pub fn get_timeout(&mut self, timeout: Duration) -> Result<Option<R>, TaskError> {
-        // Beyond what the clock can count: for ever.
+        // A timeout that the clock can't count means for ever.
         self.wait(Instant::now().checked_add(timeout)).transpose()
     }
 
@@ -54,7 +76,7 @@ impl<R: DeserializeOwned> Task<R> {
 }
 
 impl<R> Task<R> {
-    /// Gives the pool the task `f(arg)`.
+    /// Gives the pool the task `f(arg)`, and returns its handle.
     pub(super) fn start<A>(core: &Arc<Core>, f: fn(A) -> R, arg: A) -> Result<Self, TaskError>
     where
         A: Serialize + DeserializeOwned,
@@ -63,7 +85,7 @@ impl<R> Task<R> {
         let mut message = Vec::with_capacity(64);
         message.resize(MessageHeader::LEN, 0);
         let runner: Runner = run_as::<A, R>;
-        // As addresses they are the same in every worker, which checks that they are of code.
+        // The addresses are the same in every worker, which checks that they are addresses of code.
         for address in [
             (runner as *const ()).expose_provenance(),
             (f as *const ()).expose_provenance(),
@@ -85,7 +107,19 @@ impl<R> Task<R> {
         self.entry
     }
 
-    /// Whether the task has ended, in whatever way: then [`get`](Self::get) does not wait.
+    /// Returns whether the task has ended, in whatever way. If so, [`get`](Self::get) does not wait.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = shmkit::Pool::with_workers(1)?;
+    /// let task = pool.apply_async(u8::count_ones, 7)?;
+    /// while !task.is_ready() {
+    ///     std::thread::yield_now(); // something else to do
+    /// }
+    /// assert_eq!(task.get()?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let Some(entry) = self.entry.filter(|_| !self.core.is_copy()) else {

@@ -1,4 +1,5 @@
-//! What caller, supervisor and workers say to each other, and where: [`Shared`], [`Words`], [`MessageHeader`].
+//! The channels between caller, supervisor and workers, and the form of their messages: [`Shared`],
+//! [`Words`], [`MessageHeader`].
 
 use crate::error::{Error, Result};
 use crate::os::{self, File, OwnedFd};
@@ -7,32 +8,33 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// How many tasks may be under way: put, and not ended yet.
+/// How many tasks may be under way, that is, put and not ended yet.
 pub(super) const SLOTS: u32 = 1 << 14;
 
-/// Room for as many tasks of some 100 bytes.
+/// The capacity for tasks in bytes: as many as there are slots, of some 100 bytes each.
 const TASKS_LEN: usize = 2 << 20;
 
+/// The capacity for results in bytes.
 const RESULTS_LEN: usize = 1 << 20;
 
-/// What is longer travels beside the queue, as a [`payload`](super::payload).
+/// The longest message. A longer one sends its [`payload`](super::payload) out of line.
 pub(super) const INLINE_LEN: usize = 64 << 10;
 
 /// Bytes of the two addresses of code between a task's header and its argument.
 pub(super) const ADDRESSES: usize = 16;
 
-/// What a pool's processes share: anonymous segments, inherited by the forks, so that no death leaks
-/// them.
+/// The channels that a pool's processes share. They are anonymous and inherited by the forks, so that no
+/// death leaks them.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// From the caller to whichever worker comes first.
+    /// Tasks, from the caller to whichever worker comes first.
     pub(super) tasks: ByteQueue,
-    /// From the workers, and from the supervisor, to the caller.
+    /// Results, from the workers and the supervisor to the caller.
     pub(super) results: ByteQueue,
-    /// The workers' end, and the caller's, of where the segments of results go through; and before
-    /// them the supervisor's greeting.
+    /// The sockets for the segments of results: the workers' end, and the caller's. The supervisor's greeting
+    /// comes through them first.
     pub(super) passage: (OwnedFd, OwnedFd),
-    /// What is in the [extents](super::payload) of arguments that are too long for the queue.
+    /// The file with the [extents](super::payload) of arguments that are too long for the queue.
     pub(super) arguments: Arc<File>,
     pub(super) words: Words,
 }
@@ -51,23 +53,23 @@ impl Shared {
         })
     }
 
-    /// Whether this process can use the queues: a fork that found no descriptors for that is no holder
-    /// of them. (The words need no holder.)
+    /// Returns whether this process can use the queues. A fork that found no descriptors is no holder of
+    /// them. (The words need no holder.)
     pub(super) fn is_held(&self) -> bool {
         is_holder(&self.tasks) && is_holder(&self.results)
     }
 }
 
-/// The words that a pool's processes share besides the queues. Zeros at first.
+/// The words that a pool's processes share besides the queues. They are zero at first.
 #[derive(Clone, Debug)]
 pub struct Words {
-    /// One for "stop", two a worker, one a slot.
+    /// One word for "stop", two words a worker, one word a slot.
     words: SharedWords,
     workers: usize,
 }
 
 impl Words {
-    /// Words for a pool of so many workers.
+    /// Makes the words for a pool of `workers` workers.
     ///
     /// # Errors
     /// As for [`Array::zeroed`](crate::Array::zeroed).
@@ -76,39 +78,41 @@ impl Words {
         Ok(Self { words, workers })
     }
 
-    /// Not 0 once the workers are to leave their loops, whatever there is to do. Written by the caller.
+    /// Returns the word that tells the workers to leave their loops, whatever there is to do, when it is not
+    /// 0. Caller and supervisor write it.
     pub(super) fn stop(&self) -> &AtomicU64 {
         self.words.word(0)
     }
 
-    /// The number of the last worker in that place of the crew that got as far as its loop. Written by
-    /// it.
+    /// Returns the word with the number of the last worker in a slot of the crew that entered its loop. That
+    /// worker writes it.
     pub(super) fn ready(&self, index: usize) -> &AtomicU64 {
-        assert!(index < self.workers, "one of the crew");
+        assert!(index < self.workers, "a slot of the crew");
         self.words.word(1 + index)
     }
 
-    /// The pid of the worker in that place of the crew: written by it at its start, and set back by the
-    /// supervisor once it was waited for. Read by a caller that has to wait for it itself.
+    /// Returns the word with the pid of the worker in a slot of the crew. The worker writes it at its start,
+    /// and the supervisor zeroes it once it has waited for the worker. A caller that has to wait for the
+    /// worker itself reads it.
     pub(super) fn pid(&self, index: usize) -> &AtomicU64 {
-        assert!(index < self.workers, "one of the crew");
+        assert!(index < self.workers, "a slot of the crew");
         self.words.word(1 + self.workers + index)
     }
 
-    /// How many workers there are places for.
+    /// Returns how many workers the pool has.
     pub(super) fn workers(&self) -> usize {
         self.workers
     }
 
-    /// Who has that slot's task: see [`Lease`]; 0 is nobody. Written by the taker, inside the take; the
-    /// same worker sets it back once it owes nothing more.
+    /// Returns the word with the [`Lease`] of a slot's task; 0 if nobody has the task. A worker writes it
+    /// inside the take, and zeroes it once it has answered.
     pub(super) fn lease(&self, slot: u32) -> &AtomicU64 {
-        assert!(slot < SLOTS, "a slot that there is");
+        assert!(slot < SLOTS, "a slot that exists");
         self.words.word(1 + 2 * self.workers + slot as usize)
     }
 }
 
-/// A word of [`Words::lease`].
+/// A worker's right to a task: the content of a word of [`Words::lease`].
 ///
 /// ```text
 /// bit 63 … 32   the worker's number, from 1 on, never used again
@@ -134,23 +138,23 @@ impl Lease {
     }
 }
 
-/// What a message is about.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum MessageKind {
-    /// Two addresses of code and the argument.
+    /// A task: two addresses of code, and the argument.
     Task = 1,
-    /// The result.
+    /// The result of a task.
     Value,
-    /// What the task's panic said.
+    /// The text of the task's panic.
     Panicked,
     /// Why the result could not be encoded.
     Encode,
     /// Why the task could not be decoded.
     Decode,
-    /// The pid and the exit code of the worker that had the task.
+    /// The worker that had the task died: its pid and its exit code.
     Died,
-    /// The same of the last worker, after which there will be none.
+    /// The pool gives up: the pid and the exit code of the last worker.
     GivenUp,
 }
 
@@ -166,13 +170,13 @@ impl MessageKind {
     ];
 }
 
-/// How every message begins.
+/// The beginning of every message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MessageHeader {
     pub(super) slot: u32,
     pub(super) generation: u32,
     pub(super) kind: MessageKind,
-    /// This is the note of a [`payload`](super::payload), and the rest of the message is there.
+    /// Whether the [`payload`](super::payload) is not in the message.
     pub(super) out_of_line: bool,
 }
 
@@ -189,7 +193,7 @@ impl MessageHeader {
         }
     }
 
-    /// That of the note that stands for the message.
+    /// Returns the header for the same message with its payload out of line.
     pub(super) fn as_out_of_line(self) -> Self {
         Self {
             out_of_line: true,
@@ -197,7 +201,7 @@ impl MessageHeader {
         }
     }
 
-    /// The slot and the generation.
+    /// Returns the slot and the generation, as the key of a segment in the sockets.
     pub(super) fn key(self) -> [u8; 8] {
         let mut key = [0; 8];
         key[..4].copy_from_slice(&self.slot.to_ne_bytes());
@@ -205,13 +209,13 @@ impl MessageHeader {
         key
     }
 
-    /// Of a [`key`](Self::key).
+    /// Returns the slot and the generation from a [`key`](Self::key).
     pub(super) fn of_key(key: [u8; 8]) -> (u32, u32) {
         let slot = u32::from_ne_bytes([key[0], key[1], key[2], key[3]]);
         (slot, u32::from_ne_bytes([key[4], key[5], key[6], key[7]]))
     }
 
-    /// Writes it over the first bytes of a message.
+    /// Writes the header over the first bytes of a message.
     pub(super) fn write(self, message: &mut [u8]) {
         let kind = self.kind as u32
             | if self.out_of_line {
@@ -224,7 +228,7 @@ impl MessageHeader {
         }
     }
 
-    /// `None` for what none of ours wrote.
+    /// Reads the header of a message; `None` if no process of a pool wrote it.
     pub(super) fn read(message: &[u8]) -> Option<Self> {
         let kind = word_at(message, 8)?;
         let found = MessageKind::ALL
@@ -240,7 +244,7 @@ impl MessageHeader {
     }
 }
 
-/// A message of a header and some words.
+/// Returns a message that consists of a header and two words.
 pub(super) fn of_words(header: MessageHeader, words: [u32; 2]) -> [u8; MessageHeader::LEN + 8] {
     let mut message = [0; MessageHeader::LEN + 8];
     header.write(&mut message);
@@ -259,14 +263,14 @@ pub(super) fn address_at(message: &[u8], at: usize) -> Option<usize> {
     Some(usize::from_ne_bytes(bytes.try_into().expect("8 bytes")))
 }
 
-/// Where there was code when the pool was made: that of files, which nobody writes. What a program makes
-/// for itself may be other code by the time that it is called. (So may a library that has been unloaded
-/// since, and another loaded in its place: nothing here tells.)
+/// The addresses of code when the pool was made: only code of files, which nobody writes. Code that a program
+/// makes for itself may be other code by the time it is called. (The same is true of a library that was
+/// unloaded since, if another was loaded in its place: nothing here can tell.)
 #[derive(Clone, Debug)]
 pub(super) struct Code(Vec<Range<usize>>);
 
 impl Code {
-    /// Of this process, now.
+    /// Returns the code that this process has now.
     pub(super) fn mapped() -> std::io::Result<Self> {
         let mappings = os::mappings()?.into_iter();
         let code = mappings.filter(|mapping| mapping.is_code && mapping.file.is_some());

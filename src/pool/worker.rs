@@ -1,10 +1,10 @@
-//! A worker: takes tasks, runs them, and answers.
+//! A worker: it takes tasks, runs them, and answers.
 //!
 //! | stage | if the worker dies in it |
 //! |---|---|
-//! | idle, or taking | nobody notices: see [`lease`](super::lease) |
+//! | idle, or taking a task | nobody notices: see [`lease`](super::lease) |
 //! | decoding, running, encoding | the supervisor reports its task |
-//! | sending the result's segment, putting the result | either the result is in, or the supervisor reports its task; or both, and the first of them counts |
+//! | sending the result's segment, putting the result | the result is in, or the supervisor reports the task; or both, and the first of them counts |
 
 use super::code::Runner;
 use super::lease::{end_lease, take_task};
@@ -21,23 +21,24 @@ use std::ptr::with_exposed_provenance;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// How long a worker without a task keeps the handles open that tasks had as arguments.
+/// How long a worker without a task keeps open the handles that came as arguments.
 const IDLE: Duration = Duration::from_millis(20);
 
-/// From this size on a buffer is given back after use.
+/// A buffer of at least this size is freed after use.
 const LARGE: usize = 1 << 20;
 
 pub(super) struct Worker<'a> {
     shared: &'a Shared,
     code: &'a Code,
     number: u32,
-    /// The task's message, and then the result's.
+    /// The task's message.
     task: Vec<u8>,
+    /// The result's message.
     result: Vec<u8>,
 }
 
 impl<'a> Worker<'a> {
-    /// `index` is its place in the crew. `None` where it can't work.
+    /// Makes the worker in slot `index`; `None` if this process can't use the queues.
     pub(super) fn new(
         shared: &'a Shared,
         code: &'a Code,
@@ -61,11 +62,11 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Its whole life.
+    /// Lives the worker's whole life.
     pub(super) fn run(mut self) {
         while !self.is_stopped() {
             match self.take() {
-                // Else the pool is being terminated: there is nobody left to answer.
+                // If answering fails, the pool is ending, and there is nobody left to answer.
                 Ok(()) if self.work().is_ok() => {}
                 Ok(()) | Err(GetError::Closed) => break,
                 Err(error) => panic!("{error}"),
@@ -92,7 +93,7 @@ impl<'a> Worker<'a> {
     /// Runs the task that was taken, and answers.
     fn work(&mut self) -> Result<(), PutError> {
         types::next_task();
-        // What none of ours wrote is nobody's.
+        // A message that no process of this pool wrote belongs to nobody.
         let Some(header) = MessageHeader::read(&self.task) else {
             return Ok(());
         };
@@ -105,16 +106,16 @@ impl<'a> Worker<'a> {
         }));
         let kind = match ended {
             Ok(Ok(kind)) => kind,
-            Ok(Err(why)) => self.say(MessageKind::Decode, &why),
+            Ok(Err(why)) => self.set_text(MessageKind::Decode, &why),
             Err(payload) => {
-                let kind = self.say(MessageKind::Panicked, text_of(&*payload));
-                // Its drop is the task's code as well.
+                let kind = self.set_text(MessageKind::Panicked, text_of(&*payload));
+                // The panic's payload is dropped by the task's code, which may panic again.
                 let dropped = catch_unwind(AssertUnwindSafe(|| drop(payload)));
                 dropped.unwrap_or_else(mem::forget);
                 kind
             }
         };
-        // What the task printed comes before its result. A failure is the task's, which can look itself.
+        // The task's output comes before its result. If the flush fails, the task could have seen that itself.
         let _ = catch_unwind(|| io::stdout().flush());
         let answered = self.answer(header.slot, header.generation, kind);
         for buffer in [&mut self.task, &mut self.result] {
@@ -125,7 +126,7 @@ impl<'a> Worker<'a> {
         answered
     }
 
-    fn say(&mut self, kind: MessageKind, text: &str) -> MessageKind {
+    fn set_text(&mut self, kind: MessageKind, text: &str) -> MessageKind {
         self.result.truncate(MessageHeader::LEN);
         self.result.extend_from_slice(text.as_bytes());
         kind
@@ -135,11 +136,11 @@ impl<'a> Worker<'a> {
         let header = MessageHeader::new(slot, generation, kind);
         header.write(&mut self.result);
         let passed = pack_result(header, &mut self.result).and_then(|fd| match fd {
-            Some(fd) => self.pass(header, &fd),
+            Some(fd) => self.send_segment(header, &fd),
             None => Ok(()),
         });
         if let Err(why) = passed {
-            let kind = self.say(MessageKind::Encode, &why);
+            let kind = self.set_text(MessageKind::Encode, &why);
             MessageHeader::new(slot, generation, kind).write(&mut self.result);
         }
         self.shared.results.put(&self.result)?;
@@ -148,14 +149,17 @@ impl<'a> Worker<'a> {
     }
 
     /// Sends a result's segment.
-    fn pass(&self, header: MessageHeader, fd: &OwnedFd) -> Result<(), String> {
+    fn send_segment(&self, header: MessageHeader, fd: &OwnedFd) -> Result<(), String> {
         let (end, _) = &self.shared.passage;
         os::send_fd(end.as_fd(), header.key(), fd.as_fd())
             .map_err(|error| format!("a segment that can't be sent: {error}"))
     }
 }
 
-/// Runs a task, and appends its result. `Err` says why it is no task.
+/// Runs a task, and appends its result.
+///
+/// # Errors
+/// A text that says why the message is no task.
 fn perform(
     code: &Code,
     arguments: &File,
@@ -165,8 +169,8 @@ fn perform(
     let (runner, function) = addresses(code, task.get(MessageHeader::LEN..).unwrap_or_default())?;
     let argument = Payload::of_task(header, task, arguments)?;
     let runner = with_exposed_provenance::<()>(runner);
-    // SAFETY: code that this process was forked with, at the address of a `Runner` that the caller's
-    // part of this pool wrote (`Pool::apply_async`). Nobody else has the queue.
+    // SAFETY: the address is that of code with which this process was forked, and of a `Runner`, since the
+    // caller's part of this pool wrote it (`Task::start`) and nobody else has the queue.
     let runner = unsafe { mem::transmute::<*const (), Runner>(runner) };
     Ok(runner(function, argument, result))
 }
@@ -185,7 +189,7 @@ fn addresses(code: &Code, task: &[u8]) -> Result<(usize, usize), String> {
     Ok((runner, function))
 }
 
-/// What a panic said.
+/// Returns the text of a panic.
 fn text_of(payload: &(dyn Any + Send)) -> &str {
     if let Some(text) = payload.downcast_ref::<&str>() {
         return text;

@@ -1,4 +1,4 @@
-//! What a process knows of itself and of its children: names, and children whose handles are gone.
+//! The knowledge of a process about itself and its children: names, and children whose handles are gone.
 
 use super::child::Child;
 use crate::error::Error;
@@ -6,12 +6,12 @@ use crate::os::Ask;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What a process knows about itself and its children.
+/// The knowledge of a process about itself and its children.
 pub(super) struct Family {
     pub(super) me: ProcessName,
-    /// How many children have been started or tried.
+    /// How many children this process has started, or has tried to start.
     children: u32,
-    /// Children that nobody has a handle to any more, and that had not ended when it was dropped.
+    /// Children whose handles were dropped before they had ended.
     pub(super) dropped: Vec<Child>,
 }
 
@@ -43,22 +43,21 @@ impl Family {
         }
     }
 
-    /// Reaps those who have ended of the children that were dropped; in a forked child, forgets its
-    /// parent's.
+    /// Reaps the dropped children that have ended. In a forked child, forgets its parent's children.
     pub(super) fn reap(&mut self) {
         self.dropped
             .retain(|child| matches!(child.look(Ask::Look), Ok(None)));
     }
 }
 
-/// Which child of which child of a program's first process one is. What it is called is put together
-/// when it is asked for: a start is faster by what it does not write to.
+/// The name of a process, or its place among the descendants of a program's first process. The name is put
+/// together when somebody asks for it: a start is faster if it writes less.
 #[derive(Clone)]
 pub(super) struct ProcessName {
     given_name: Option<String>,
-    /// The parent's: `1:2`; empty for a child of the first process, and the first process.
+    /// The parent's lineage, such as `1:2`; empty for the first process and its children.
     lineage: String,
-    /// From 1 on; 0 in the first process.
+    /// The number among the parent's children, from 1 on; 0 for the first process.
     number: u32,
 }
 
@@ -83,14 +82,25 @@ impl ProcessName {
         Error::from_os(&self.label(), op, source)
     }
 
-    /// What it is called in errors.
+    /// Returns the process's name in errors.
     pub(super) fn label(&self) -> String {
         format!("process {}", self.name())
     }
 }
 
-/// The name of this process: `main` in one that no [`Process`](crate::Process) started; `Process-1` or the name it
-/// was given in a child; `Process-1:2` in that one's second child.
+/// Returns the name of this process: `main` if no [`Process`](crate::Process) started it; in a child,
+/// `Process-1` or the name that it was given; in that child's second child, `Process-1:2`.
+///
+/// ```
+/// use shmkit::{Process, process::current_name};
+///
+/// # fn main() -> shmkit::Result<()> {
+/// assert_eq!(current_name(), "main");
+/// let child = Process::spawn(|| assert_eq!(current_name(), "Process-1"))?;
+/// assert!(child.join()?.success());
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub fn current_name() -> String {
     family().me.name()

@@ -5,14 +5,14 @@ use super::family::{ProcessName, family};
 use super::outcome::Outcome;
 use super::start::ProcessBuilder;
 use crate::error::Result;
-use crate::os::{self, AsFd, Ask, ExitStatusExt, Signal};
+use crate::os::{self, AsFd, Ask, BorrowedFd, ExitStatusExt, Signal};
 use std::fmt;
 use std::io;
 use std::process::ExitStatus;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// A child process that runs a closure: a fork of this one, with everything that it has open.
+/// A child process that runs a closure: a fork of this process, with everything that it has open.
 ///
 /// ```
 /// use shmkit::{Process, Queue};
@@ -38,36 +38,36 @@ use std::time::{Duration, Instant};
 ///
 /// # The child
 ///
-/// - It has a copy of all memory: what it changes there its parent never sees. Handles to segments
-///   are inherited, and it is a holder of its own (see [Forks](crate#forks)), also of those that the
-///   closure does not use. When the closure has ended they are let go of, and the name of a segment that
-///   nobody holds any more is removed, as by a drop. (Not where the child leaves threads of its own behind,
-///   or ends in another way, say by [`std::process::exit`]: such a name waits for the next create, open or
-///   [`sweep`](crate::sweep).)
-/// - What the closure captured by value is dropped in both processes: in the child when the closure
+/// - The child has a copy of all memory: its parent never sees what the child changes there. The child
+///   inherits all handles to segments, also those that the closure does not use, and is a holder of its own
+///   (see [Forks](crate#forks)). When the closure has ended, the child lets go of them, and removes the name
+///   of a segment that nobody holds any more, as a drop does. (If the child leaves threads of its own
+///   behind, or ends in another way, say by [`std::process::exit`], such a name waits for the next create,
+///   open or [`sweep`](crate::sweep).)
+/// - A value that the closure captured is dropped in both processes: in the child when the closure
 ///   ends, in the parent once the child is started.
-/// - A panic is caught, after its text has gone to standard error, and is exit code 101 (with
-///   `panic = "abort"` it is the signal 6). The error of a closure that returns one goes to standard
-///   error, too, and is exit code 1.
-/// - Rust's standard output is flushed in the parent before the fork and in the child at its end, so
-///   that everything written appears once. Then the child leaves through `_exit`: neither `atexit`
-///   handlers nor destructors of thread-locals, which are its parent's, run in it, and what the C
-///   library's own `stdio` has buffered is lost. (A child that calls [`std::process::exit`] runs the
-///   handlers.)
+/// - A panic is caught, after its text has gone to standard error, and becomes exit code 101 (with
+///   `panic = "abort"` it becomes the signal 6). If the closure returns an error, the error goes to standard
+///   error too, and becomes exit code 1.
+/// - The parent flushes Rust's standard output before the fork, and the child does so at its end, so
+///   that everything written appears once. Then the child leaves through `_exit`. Neither `atexit`
+///   handlers nor destructors of thread-locals run in it, because they are its parent's, and the buffers of
+///   the C library's own `stdio` are lost. (A child that calls [`std::process::exit`] runs the handlers.)
 /// - A child that is no daemon outlives its parent. A daemon is killed (`SIGKILL`) when its parent
-///   ends, however that ends.
+///   ends, however the parent ends.
 ///
 /// # Handles
 ///
-/// Any thread may wait for it, at once and more than once. Dropping a handle neither ends the
-/// process nor waits for it; the next `spawn` reaps what has ended since, so that no zombies pile up.
+/// Any thread may wait for the process, at once and more than once. Dropping a handle neither ends the
+/// process nor waits for it; the next `spawn` reaps processes that have ended since, so that no zombies
+/// pile up.
 ///
-/// In a *forked child*, the handles that it inherited to its parent's children are not its children:
+/// A *forked child* inherits handles to its parent's children, which are not its own children:
 /// [`is_alive`](Self::is_alive), [`terminate`](Self::terminate) and [`kill`](Self::kill) do what they
 /// say, [`join`](Self::join) and [`join_timeout`](Self::join_timeout) are an error, and
-/// [`exit_code`](Self::exit_code) is `None`, except where the end was known before the fork. It is
-/// the same in the parent if somebody else waits for its children (`waitpid(-1, ..)`). A handler of
-/// `SIGCHLD` that does so in another thread may even come before `spawn` has a handle to give.
+/// [`exit_code`](Self::exit_code) is `None`, unless the end was known before the fork. The same holds in the
+/// parent if somebody else waits for its children (`waitpid(-1, ..)`). A handler of `SIGCHLD` that does so
+/// in another thread may even come before `spawn` has a handle to return.
 pub struct Process {
     /// `None` only while being dropped.
     child: Option<Child>,
@@ -84,28 +84,56 @@ impl Process {
         }
     }
 
-    /// Starts a process that runs `f`. `f` may borrow: the child has a copy of everything.
+    /// Starts a process that runs `f`. The closure may borrow, because the child has a copy of everything.
+    ///
+    /// ```
+    /// use shmkit::{Process, Value};
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let counter = Value::new(0u32)?;
+    /// let children = [1, 2, 3].map(|n| Process::spawn(|| counter.update(|sum| *sum += n)));
+    /// for child in children {
+    ///     child?.join()?;
+    /// }
+    /// assert_eq!(counter.get(), 6);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::MultiThreaded`](crate::Error::MultiThreaded) where this process has more than one thread, since the child would
-    /// have copies of the locks that the others hold; [`GuardsHeld`](crate::Error::GuardsHeld) inside a
-    /// closure that runs under a lock, or beside a guard; [`Unsupported`](crate::Error::Unsupported) where
-    /// this process ignores `SIGCHLD`; [`Os`](crate::Error::Os).
+    /// [`Error::MultiThreaded`](crate::Error::MultiThreaded) if this process has more than one thread, because
+    /// the child would have copies of the locks that the others hold;
+    /// [`GuardsHeld`](crate::Error::GuardsHeld) inside a closure that runs under a lock, or beside a guard;
+    /// [`Unsupported`](crate::Error::Unsupported) if this process ignores `SIGCHLD`;
+    /// [`Os`](crate::Error::Os).
     pub fn spawn<R: Outcome>(f: impl FnOnce() -> R) -> Result<Self> {
         Self::builder().spawn(f)
     }
 
-    /// As [`spawn`](Self::spawn), in a process of any number of threads.
+    /// Starts a process as [`spawn`](Self::spawn) does, from a process with any number of threads.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let (done, wait) = std::sync::mpsc::channel::<()>();
+    /// let thread = std::thread::spawn(move || wait.recv());
+    /// // SAFETY: the child uses nothing that the other thread may have locked.
+    /// let child = unsafe { shmkit::Process::spawn_unchecked(|| 7) }?;
+    /// child.join()?;
+    /// assert_eq!(child.exit_code(), Some(7));
+    /// # drop(done);
+    /// # let _ = thread.join();
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Safety
-    /// The child has the calling thread alone. Until it ends it must not need anything that another
-    /// thread may have in its hands at the moment of the fork: a lock held there stays locked in the
-    /// child for ever, and what it guards is half done. (Memory allocation, standard output's
-    /// buffer and the handles of this crate are safe to use.)
+    /// The child has the calling thread alone. Until it ends, it must not need anything that another
+    /// thread may have in its hands at the moment of the fork. A lock that is held there stays locked in the
+    /// child for ever, and the data behind it is half done. (Memory allocation, standard output's buffer and
+    /// the handles of this crate are safe to use.)
     ///
     /// # Errors
-    /// As for [`spawn`](Self::spawn), without `MultiThreaded`; of guards, those of the calling thread
-    /// are looked at.
+    /// As for [`spawn`](Self::spawn), without `MultiThreaded`. Only the calling thread's guards are looked at.
     pub unsafe fn spawn_unchecked<R: Outcome>(f: impl FnOnce() -> R) -> Result<Self> {
         // SAFETY: the caller's contract.
         unsafe { Self::builder().spawn_unchecked(f) }
@@ -115,44 +143,82 @@ impl Process {
         self.child.as_ref().expect("a child until the drop")
     }
 
-    /// For a process with a name, or a daemon.
+    /// Returns the descriptor of the process, which is readable once the process has ended.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.child().fd.as_fd()
+    }
+
+    /// Returns a builder, for a process with a name, or a daemon.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let child = shmkit::Process::builder().name("greeter").spawn(|| {
+    ///     assert_eq!(shmkit::process::current_name(), "greeter");
+    /// })?;
+    /// assert_eq!(child.name(), "greeter");
+    /// assert!(child.join()?.success());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn builder() -> ProcessBuilder {
         ProcessBuilder::default()
     }
 
-    /// Its process id, as this process sees it. Once it has been waited for, the system may give the
-    /// number to another process; the handle's methods never mean that one.
+    /// Returns the process id, as this process sees it. Once somebody has waited for the process, the system
+    /// may give the number to another process; the handle's methods never mean that one.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child().pid
     }
 
-    /// The name it was given, or `Process-1`, as its [`current_name`](super::current_name) says.
+    /// Returns the process's name: the one that it was given, or `Process-1` and so on, as
+    /// [`current_name`](super::current_name) returns in the process.
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.get_or_init(|| self.process_name.name())
     }
 
-    /// Whether it has not ended yet.
+    /// Returns whether the process has not ended yet.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         match self.child().look(Ask::Look) {
             Ok(status) => status.is_none(),
-            // No child of ours: its descriptor still tells.
-            Err(_) => !os::wait_for_end(self.child().fd.as_fd(), Duration::ZERO).unwrap_or(true),
+            // The process is no child of ours, but its descriptor still tells.
+            Err(_) => !os::wait_for_end(self.fd(), Duration::ZERO).unwrap_or(true),
         }
     }
 
-    /// Waits for its end.
+    /// Waits until the process has ended.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let child = shmkit::Process::spawn(|| 3)?;
+    /// assert_eq!(child.join()?.code(), Some(3));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Os`](crate::Error::Os) where it is not a child of this process, or somebody else has waited for it.
+    /// [`Error::Os`](crate::Error::Os) if the process is not a child of this one, or if somebody else has
+    /// waited for it.
     pub fn join(&self) -> Result<ExitStatus> {
         let found = self.child().look(Ask::Wait);
         Ok(self.waited(found)?.expect("a wait ends with a status"))
     }
 
-    /// Waits for its end, for at most `timeout`; `None` if it was still alive then.
+    /// Waits until the process has ended, for at most `timeout`; returns `None` if it is still alive then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let child = shmkit::Process::spawn(|| loop { std::thread::park(); })?;
+    /// assert!(child.join_timeout(Duration::from_millis(1))?.is_none());
+    /// child.kill()?;
+    /// assert!(child.join_timeout(Duration::from_secs(9))?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`join`](Self::join).
@@ -168,27 +234,14 @@ impl Process {
             if left.is_zero() {
                 return Ok(None);
             }
-            if self.waited(os::wait_for_end(self.child().fd.as_fd(), left))?
+            if self.waited(os::wait_for_end(self.fd(), left))?
                 && self.waited(self.child().look(Ask::Look))?.is_none()
             {
-                // It has ended, and a tracer (a debugger) has not passed it on to us yet, which
-                // nothing tells.
+                // The process has ended, but its tracer (a debugger) has not passed it on to us yet.
+                // Nothing tells when it does.
                 os::sleep(left.min(Duration::from_millis(1)));
             }
         }
-    }
-
-    /// Waits until one of these children has ended, or `word` has something to read, for at most
-    /// `timeout`; says whether `word` has. May end early.
-    #[cfg(feature = "serde")] // for pools
-    pub(crate) fn wait_for_any<'a>(
-        children: impl IntoIterator<Item = &'a Self>,
-        word: os::BorrowedFd<'a>,
-        timeout: Option<Duration>,
-    ) -> io::Result<bool> {
-        let children = children.into_iter().map(|child| child.child().fd.as_fd());
-        let fds: Vec<_> = std::iter::once(word).chain(children).collect();
-        Ok(os::wait_for_any(&fds, timeout)?[0])
     }
 
     fn waited<T>(&self, result: io::Result<T>) -> Result<T> {
@@ -198,16 +251,36 @@ impl Process {
         })
     }
 
-    /// Asks it to end: `SIGTERM`, which it dies of unless it handles that. Nothing happens where it
-    /// has ended already.
+    /// Asks the process to end, by `SIGTERM`, of which it dies unless it handles the signal. If the process
+    /// has ended already, nothing happens.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let child = shmkit::Process::spawn(|| loop { std::thread::park(); })?;
+    /// child.terminate()?;
+    /// child.join()?;
+    /// assert_eq!(child.exit_code(), Some(-15));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied) where it has become another user's.
+    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied) if the process has become another user's.
     pub fn terminate(&self) -> Result<()> {
         self.signal(Signal::Terminate)
     }
 
-    /// UnlinkOnLast it: `SIGKILL`. Nothing happens where it has ended already.
+    /// Ends the process, by `SIGKILL`. If the process has ended already, nothing happens.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let child = shmkit::Process::spawn(|| loop { std::thread::park(); })?;
+    /// child.kill()?;
+    /// child.join()?;
+    /// assert_eq!(child.exit_code(), Some(-9));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`terminate`](Self::terminate).
@@ -216,14 +289,23 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        match os::signal(self.child().fd.as_fd(), signal) {
+        match os::signal(self.fd(), signal) {
             Err(error) if !os::is_gone(&error) => Err(self.process_name.failed("signal it", error)),
             _ => Ok(()),
         }
     }
 
-    /// How it ended: `None` while it is alive, `n` for an exit code (0 for a return, 1 for an error,
-    /// 101 for a panic), `-n` where the signal n killed it. Does not wait.
+    /// Returns how the process ended: `None` while it is alive, `n` for an exit code (0 for a return, 1 for an
+    /// error, 101 for a panic), `-n` if the signal n killed it. This does not wait.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let child = shmkit::Process::spawn(|| "x".parse::<u32>().map(drop))?;
+    /// child.join()?;
+    /// assert_eq!(child.exit_code(), Some(1));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn exit_code(&self) -> Option<i32> {
         let status = self.child().look(Ask::Look).ok()??;

@@ -1,14 +1,14 @@
-//! [`Outcome`]: what a process may end with.
+//! [`Outcome`]: the result types of a process's closure.
 
 use super::family::current_name;
 use crate::os;
 use std::fmt::Debug;
 
-/// What the closure of a [`Process`](crate::Process) may return: `()` and `i32`, which are exit codes
-/// (0 and itself, of which the system keeps the lowest 8 bits), and `Result<(), E>`, whose error is
-/// printed to standard error and exit code 1.
+/// The types that the closure of a [`Process`](crate::Process) may return: `()`, which is exit code 0; `i32`,
+/// which is the exit code (the system keeps its lowest 8 bits); and `Result<(), E>`, whose error is printed
+/// to standard error and is exit code 1.
 ///
-/// And `!`, so that a closure may run for ever, or end in a panic, in every edition:
+/// The closure may also return `!`, so that it can run for ever, or end in a panic, in every edition:
 ///
 /// ```edition2021
 /// # fn main() -> shmkit::Result<()> {
@@ -35,8 +35,8 @@ use std::fmt::Debug;
 /// # }
 /// ```
 ///
-/// Nothing else can be: what a process has to say at more length goes through a
-/// [`Queue`](crate::Queue) or a [`Value`](crate::Value).
+/// No other type is possible. A process that has more to say uses a [`Queue`](crate::Queue) or a
+/// [`Value`](crate::Value).
 ///
 /// ```compile_fail,E0277
 /// let answer = shmkit::Process::spawn(|| "42".to_owned());
@@ -52,11 +52,11 @@ impl<T: sealed::Outcome> Outcome for T {}
 
 pub(super) mod sealed {
     pub trait Outcome {
-        /// Says what there is to say, and returns the exit code.
+        /// Prints an error, if there is one, and returns the exit code.
         fn into_code(self) -> i32;
     }
 
-    /// What a function returns: a way to name `!` where the language has no other yet.
+    /// Names the type that a function returns: the only way to name `!` so far.
     pub trait Returns {
         type It;
     }

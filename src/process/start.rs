@@ -1,14 +1,13 @@
-//! [`ProcessBuilder`]: how a child comes to be, and its whole life.
+//! [`ProcessBuilder`]: how a child starts, and its whole life.
 //!
 //! Invariants:
-//! 1. *The child never comes back from `start`*: everything it runs is inside `catch_unwind`, and then
-//!    it exits. Its parent's frames below are never unwound in it.
-//! 2. *No fork of ours falls into another thread's use of [`family`] or of standard
-//!    output's buffer*: where there may be other threads, the forking one has both locks, and the child
-//!    lets go of its copies.
+//! 1. *The child never returns from `start`*: everything that it runs is inside `catch_unwind`, and then
+//!    it exits. The child never unwinds its parent's frames below.
+//! 2. *No fork of ours falls into another thread's use of [`family`] or of standard output's buffer*: if
+//!    there may be other threads, the forking thread has both locks, and the child lets go of its copies.
 //!
-//! If the parent dies after the fork, a daemon is killed by the kernel, or finds itself with another
-//! parent before it runs anything; any other child goes on.
+//! If the parent dies after the fork, the kernel kills a daemon, or the daemon finds that it has another
+//! parent before it runs anything. Any other child goes on.
 
 use super::child::Child;
 use super::family::{Family, ProcessName, family};
@@ -21,10 +20,10 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-/// What the exit code of a process says of a panic, as Rust's own `main` does.
+/// The exit code of a process that panicked, as Rust's own `main` has it.
 const PANICKED: i32 = 101;
 
-/// How a process is to be started: see [`Process::builder`].
+/// The options with which a process starts: see [`Process::builder`].
 #[must_use = "nothing is started before `spawn`"]
 #[derive(Clone, Debug, Default)]
 pub struct ProcessBuilder {
@@ -33,34 +32,44 @@ pub struct ProcessBuilder {
 }
 
 impl ProcessBuilder {
-    /// Its name, instead of `Process-1` and so on.
+    /// Gives the process a name, instead of `Process-1` and so on. [`Process::builder`] has an example.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Whether it ends with its parent, however that ends. It does not unless this says so.
+    /// Sets whether the process ends with its parent, however the parent ends. By default it goes on.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let daemon = shmkit::Process::builder().daemon(true).spawn(|| loop { std::thread::park(); })?;
+    /// assert!(daemon.is_alive());
+    /// # daemon.kill()?;
+    /// # daemon.join()?;
+    /// # Ok(())
+    /// # } // killed at the latest when this process ends
+    /// ```
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
         self
     }
 
-    /// As [`Process::spawn`].
+    /// Starts the process, as [`Process::spawn`] does. [`Process::builder`] has an example.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Process::spawn`].
     pub fn spawn<R: Outcome>(self, f: impl FnOnce() -> R) -> Result<Process> {
         self.start(f, Threads::None)
     }
 
-    /// As [`Process::spawn_unchecked`].
+    /// Starts the process, as [`Process::spawn_unchecked`] does.
     ///
     /// # Safety
-    /// As there.
+    /// As for [`Process::spawn_unchecked`].
     ///
     /// # Errors
-    /// As there; and [`Error::Unsupported`] for a daemon from a thread other than the main one: the
-    /// kernel would end it with that thread.
+    /// As for [`Process::spawn_unchecked`]; and [`Error::Unsupported`] for a daemon from a thread other than
+    /// the main one, because the kernel would end the daemon with that thread.
     pub unsafe fn spawn_unchecked<R: Outcome>(self, f: impl FnOnce() -> R) -> Result<Process> {
         self.start(f, Threads::VouchedFor)
     }
@@ -72,20 +81,21 @@ impl ProcessBuilder {
             family.next_child(self.name)
         };
         may_start(&process_name, threads, self.daemon)?;
-        // In this order, as who prints may ask for the process's name.
+        // In this order, because a thread that prints may ask for the process's name.
         let mut out = io::stdout().lock();
         let mut known = family();
-        let _ = out.flush(); // what can't be written now is the parent's to be told about
+        let _ = out.flush(); // a failure concerns the parent, which will see it again
 
-        // What the child is to know, while it costs less: it has to copy each page it writes to.
+        // The child's knowledge of itself is written before the fork, because the child would have to copy
+        // each page that it writes to.
         let ours = mem::replace(&mut *known, Family::of(process_name.clone()));
-        // Where there is nobody to keep out, the locks are let go of for the same reason.
+        // If there is nobody to keep out, the locks are released now, for the same reason.
         let locks = (threads == Threads::VouchedFor).then_some((out, known));
         let parent = os::pid();
-        // A handler that waits for any child is not to come before there is a descriptor.
+        // A signal handler that waits for any child must not come before there is a descriptor.
         let kept = os::ChildrenKept::new();
-        // SAFETY: no other thread exists, or `spawn_unchecked`'s caller vouches for it; and of what
-        // this room and standard output lock, this thread has the locks (invariant 2).
+        // SAFETY: no other thread exists, or `spawn_unchecked`'s caller vouches for it; by invariant 2 this
+        // thread has the locks of this file and of standard output.
         let forked = unsafe { os::fork() };
         if let Ok(None) = forked {
             run(self.daemon.then_some(parent), f, || {
@@ -102,7 +112,7 @@ impl ProcessBuilder {
         let fd = os::open_process(pid);
         drop(kept);
         let fd = fd.inspect_err(|error| {
-            // Another thread's handler may have come. Then the pid is nobody's, or somebody else's.
+            // If another thread's handler has come, the pid belongs to nobody, or to another process.
             if !os::is_gone(error) {
                 os::end_child(pid);
             }
@@ -112,19 +122,19 @@ impl ProcessBuilder {
     }
 }
 
-/// What is known of other threads in the parent.
+/// The knowledge about other threads in the parent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Threads {
-    /// There must be none.
+    /// There must be no other thread.
     None,
-    /// There may be, and the caller of `spawn_unchecked` vouches for what they hold.
+    /// There may be other threads, and the caller of `spawn_unchecked` vouches for what they hold.
     VouchedFor,
 }
 
-/// How long a thread that has ended may still be counted, until the kernel is done with it.
+/// How long the kernel may still count a thread that has ended.
 const THREADS_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How many threads there are, once those that have been joined are gone.
+/// Returns how many threads there are, once those that have been joined are gone.
 fn threads_left() -> io::Result<u64> {
     let began = Instant::now();
     loop {
@@ -136,7 +146,7 @@ fn threads_left() -> io::Result<u64> {
     }
 }
 
-/// What speaks against a start.
+/// Fails if something speaks against a start.
 fn may_start(process_name: &ProcessName, threads: Threads, daemon: bool) -> Result<()> {
     let unsupported = |what| {
         let place = process_name.label();
@@ -165,17 +175,17 @@ fn may_start(process_name: &ProcessName, threads: Threads, daemon: bool) -> Resu
             "SIGCHLD is ignored, so that no child's end can be waited for: set it to its default",
         );
     }
-    // So that it fails now, rather than once the child runs.
+    // This fails now, and not once the child runs.
     os::has_room_for_descriptor().map_err(failed("open a descriptor for it"))
 }
 
-/// The child's whole life: never returns, never unwinds (invariant 1).
+/// Lives the child's whole life: never returns, never unwinds (invariant 1).
 fn run<R: Outcome>(daemon_of: Option<u32>, f: impl FnOnce() -> R, begin: impl FnOnce()) -> ! {
     let ended = catch_unwind(AssertUnwindSafe(|| {
         begin();
         if let Some(parent) = daemon_of {
             os::end_with_parent().expect("the kernel knows the option");
-            // A parent that died before that sends no signal any more.
+            // If the parent died before that, no signal comes.
             if os::parent_pid() != parent {
                 os::exit_now(PANICKED);
             }
@@ -183,11 +193,11 @@ fn run<R: Outcome>(daemon_of: Option<u32>, f: impl FnOnce() -> R, begin: impl Fn
         f().into_code()
     }));
     let code = ended.unwrap_or_else(|payload| {
-        mem::forget(payload); // its drop might panic, and nobody needs the memory any more
+        mem::forget(payload); // its drop might panic, and nobody needs the memory
         PANICKED
     });
     let _ = catch_unwind(|| io::stdout().flush());
-    // The handles that it inherited are dropped by nobody; the last one out removes a name nevertheless.
+    // Nobody drops the inherited handles, but the last holder must remove a name nevertheless.
     let _ = catch_unwind(segment::leave_all);
     os::exit_now(code)
 }

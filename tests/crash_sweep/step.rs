@@ -248,7 +248,7 @@ pub(crate) fn wait_for(pid: libc::pid_t) -> Result<libc::c_int, String> {
     }
 }
 
-/// UnlinkOnLast a child of ours that was not reaped yet.
+/// Ends a child of ours that was not reaped yet.
 pub(crate) fn kill_and_reap(pid: libc::pid_t) {
     // SAFETY: the child is ours and not reaped, so the number is still its own.
     unsafe { libc::kill(pid, libc::SIGKILL) };

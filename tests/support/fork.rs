@@ -101,7 +101,7 @@ pub(crate) fn raw_fork() -> libc::pid_t {
     pid
 }
 
-/// UnlinkOnLast the process: nothing is dropped.
+/// Ends the process: nothing is dropped.
 pub(crate) fn exit(code: i32) -> ! {
     // SAFETY: it ends the process.
     unsafe { libc::_exit(code) }

@@ -34,7 +34,7 @@ impl Drop for Name {
     }
 }
 
-/// UnlinkOnLast the whole process with a message if it is not dropped in time: a test that hangs fails.
+/// Ends the whole process with a message if it is not dropped in time: a test that hangs fails.
 pub struct Watchdog(#[allow(dead_code)] Sender<()>);
 
 impl Watchdog {
