@@ -26,7 +26,7 @@ fn child_writes<T: Element + PartialEq + Debug>(from: T, to: T) {
     assert!(!name.exists());
 }
 
-pub(crate) fn every_primitive_type() {
+pub(crate) fn a_childs_writes_are_seen_by_the_parent_for_every_primitive_type() {
     macro_rules! integers {
         ($($integer:ty)*) => { $( child_writes(<$integer>::MIN, <$integer>::MAX); )* };
     }

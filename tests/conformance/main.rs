@@ -18,43 +18,58 @@ mod queue;
 
 use std::time::{Duration, Instant};
 
-const TESTS: &[(&str, fn())] = &[
-    ("process_current", process::current),
-    ("process_daemon", process::daemon),
-    ("process_lifecycle", process::lifecycle),
-    ("process_terminate_and_kill", process::terminate_and_kill),
-    ("process_recursion", process::recursion),
-    ("process_many_processes", process::many_processes),
-    ("process_exit_codes", process::exit_codes),
-    (
-        "process_captures_dropped_in_the_parent_and_in_the_child",
-        process::captures,
-    ),
-    (
-        "process_stdout_of_the_child_flushed_once_never_twice",
-        process::stdout,
-    ),
-    ("queue_put_and_get", queue::put_and_get),
-    ("queue_fork", queue::fork),
-    ("queue_len_is_empty_is_full", queue::len),
-    ("queue_timeout", queue::timeout),
-    ("queue_close", queue::close),
+const TESTS: fork::Tests = fork::tests![
+    process::current,
+    process::daemon,
+    process::lifecycle,
+    process::terminate_and_kill,
+    process::recursion,
+    process::many_processes,
+    process::exit_codes,
+    process::captures_dropped_in_the_parent_and_in_the_child,
+    process::stdout_of_the_child_flushed_once_never_twice,
+    queue::put_and_get,
+    queue::fork,
+    queue::len_is_empty_is_full,
+    queue::timeout,
+    queue::close,
     #[cfg(feature = "serde")]
-    (
-        "queue_a_message_that_cannot_be_encoded_takes_no_room",
-        queue::not_encoded,
-    ),
-    (
-        "value_a_childs_writes_are_seen_by_the_parent_for_every_primitive_type",
-        inherited::every_primitive_type,
-    ),
+    queue::a_message_that_cannot_be_encoded_takes_no_space,
+    inherited::a_childs_writes_are_seen_by_the_parent_for_every_primitive_type,
+    #[cfg(feature = "serde")]
+    pool::apply,
+    #[cfg(feature = "serde")]
+    pool::map,
+    #[cfg(feature = "serde")]
+    pool::map_empty_input_does_not_stall,
+    #[cfg(feature = "serde")]
+    pool::map_10_000_items,
+    #[cfg(feature = "serde")]
+    pool::apply_async,
+    #[cfg(feature = "serde")]
+    pool::async_timeout,
+    #[cfg(feature = "serde")]
+    pool::imap,
+    #[cfg(feature = "serde")]
+    pool::imap_unordered,
+    #[cfg(feature = "serde")]
+    pool::terminate_with_10_000_pending,
+    #[cfg(feature = "serde")]
+    pool::a_panicking_task_is_that_tasks_error_and_the_worker_lives_on,
+    #[cfg(feature = "serde")]
+    pool::a_plain_variable_stays_unchanged_and_a_named_value_and_array_change,
+    #[cfg(feature = "serde")]
+    pool::drop_reaps_every_worker,
+    #[cfg(feature = "serde")]
+    pool::futures_a_worker_killed_while_idle,
+    #[cfg(feature = "serde")]
+    pool::futures_a_worker_killed_while_running_or_encoding_a_big_result,
+    #[cfg(feature = "serde")]
+    pool::futures_shutting_down_with_work_pending_ends,
 ];
 
 fn main() {
-    let tests = TESTS.to_vec();
-    #[cfg(feature = "serde")]
-    let tests = [tests, pool::TESTS.to_vec()].concat();
-    fork::run(&tests);
+    fork::run(TESTS);
 }
 
 /// What a call that does not wait may take on a machine that is busy with other things.

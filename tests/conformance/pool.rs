@@ -8,36 +8,6 @@ use shmkit::{Array, Pool, TaskError, Value};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub(crate) const TESTS: [(&str, fn()); 15] = [
-    ("pool_apply", apply),
-    ("pool_map", map),
-    ("pool_map_empty_input_does_not_stall", map_empty),
-    ("pool_map_10_000_items", map_many),
-    ("pool_async", asynchronous),
-    ("pool_async_timeout", async_timeout),
-    ("pool_imap", imap),
-    ("pool_imap_unordered", imap_unordered),
-    ("pool_terminate_with_10_000_pending", terminate),
-    (
-        "pool_a_panicking_task_is_that_tasks_error_and_the_worker_lives_on",
-        panicking,
-    ),
-    (
-        "pool_a_plain_variable_stays_unchanged_and_a_named_value_and_array_change",
-        variables,
-    ),
-    ("pool_drop_reaps_every_worker", drop_reaps),
-    ("futures_a_worker_killed_while_idle", killed_while_idle),
-    (
-        "futures_a_worker_killed_while_running_or_encoding_a_big_result",
-        killed_at_work,
-    ),
-    (
-        "futures_shutting_down_with_work_pending_ends",
-        shutdown_with_work_pending,
-    ),
-];
-
 const WORKERS: usize = 4;
 
 fn pool() -> Pool {
@@ -57,14 +27,14 @@ fn squares(to: u64) -> Vec<u64> {
     (0..to).map(sqr).collect()
 }
 
-fn apply() {
+pub(crate) fn apply() {
     let pool = pool();
     assert_eq!(pool.apply(sqr, 5), Ok(25));
     assert_eq!(pool.apply(sqr, 3), Ok(9));
     pool.join().expect("join");
 }
 
-fn map() {
+pub(crate) fn map() {
     let pool = pool();
     assert_eq!(pool.map(sqr, 0..10), Ok(squares(10)));
     assert_eq!(pool.map(sqr, 0..100), Ok(squares(100)));
@@ -102,7 +72,7 @@ fn captured_pool<R>(workers: usize, f: impl FnOnce(&Pool) -> R) -> (R, String) {
     (result.expect("it ran"), printed)
 }
 
-fn map_empty() {
+pub(crate) fn map_empty_input_does_not_stall() {
     let pool = pool();
     assert_eq!(at_once(|| pool.map(sqr, [])), Ok(vec![]));
     assert_eq!(at_once(|| pool.map_results(sqr, [])), vec![]);
@@ -111,13 +81,13 @@ fn map_empty() {
     pool.join().expect("join");
 }
 
-fn map_many() {
+pub(crate) fn map_10_000_items() {
     let pool = pool();
     assert_eq!(pool.map(sqr, 0..10_000), Ok(squares(10_000)));
     pool.join().expect("join");
 }
 
-fn asynchronous() {
+pub(crate) fn apply_async() {
     let pool = pool();
     let wait = Duration::from_millis(100);
     let task = at_once(|| pool.apply_async(sqr_after, (7, wait))).expect("apply");
@@ -125,7 +95,7 @@ fn asynchronous() {
     pool.join().expect("join");
 }
 
-fn async_timeout() {
+pub(crate) fn async_timeout() {
     let pool = pool();
     let mut task = pool
         .apply_async(sqr_after, (6, Duration::from_secs(60)))
@@ -142,7 +112,7 @@ fn fails_at_3(n: u64) -> u64 {
     n * n
 }
 
-fn imap() {
+pub(crate) fn imap() {
     let pool = pool();
     let all: Result<Vec<_>, _> = pool.imap(sqr, 0..10).collect();
     assert_eq!(all, Ok(squares(10)));
@@ -175,7 +145,7 @@ fn imap() {
     pool.join().expect("join");
 }
 
-fn imap_unordered() {
+pub(crate) fn imap_unordered() {
     let pool = pool();
     let mut all: Vec<_> = pool
         .imap_unordered(sqr, 0..10)
@@ -205,7 +175,7 @@ fn imap_unordered() {
     pool.join().expect("join");
 }
 
-fn terminate() {
+pub(crate) fn terminate_with_10_000_pending() {
     let pool = pool();
     let wait = Duration::from_millis(300);
     let started = at_once(|| {
@@ -231,7 +201,7 @@ fn panics(text: String) -> u32 {
     }
 }
 
-fn panicking() {
+pub(crate) fn a_panicking_task_is_that_tasks_error_and_the_worker_lives_on() {
     let texts = [
         ("str", "a text that stands in the program"),
         ("made up", "made up"),
@@ -260,7 +230,7 @@ fn change((value, array): (Value<u64>, Array<u64>)) -> u64 {
     PLAIN.load(Ordering::Relaxed)
 }
 
-fn variables() {
+pub(crate) fn a_plain_variable_stays_unchanged_and_a_named_value_and_array_change() {
     let (one, other) = (Name::new("value"), Name::new("array"));
     let value = Value::create(&one.0, 1u64).expect("create");
     let array = Array::create(&other.0, &[1u64]).expect("create");
@@ -271,7 +241,7 @@ fn variables() {
     pool.join().expect("join");
 }
 
-fn drop_reaps() {
+pub(crate) fn drop_reaps_every_worker() {
     let before = descriptors();
     let pool = pool();
     assert_eq!(pool.map(sqr, 0..10), Ok(squares(10)));
@@ -289,7 +259,7 @@ fn drop_reaps() {
     assert_eq!(descriptors(), before);
 }
 
-fn killed_while_idle() {
+pub(crate) fn futures_a_worker_killed_while_idle() {
     let pool = pool();
     let supervisor = supervisor();
     until("all are there", || children_of(supervisor).len() == WORKERS);
@@ -319,7 +289,7 @@ impl Serialize for Deadly {
     }
 }
 
-fn killed_at_work() {
+pub(crate) fn futures_a_worker_killed_while_running_or_encoding_a_big_result() {
     let pool = pool();
     let supervisor = supervisor();
     type Deadly = fn(&Pool) -> Result<(), TaskError>;
@@ -346,7 +316,7 @@ fn killed_at_work() {
     pool.join().expect("join");
 }
 
-fn shutdown_with_work_pending() {
+pub(crate) fn futures_shutting_down_with_work_pending_ends() {
     let wait = Duration::from_millis(1);
     let joined = pool();
     let tasks: Vec<_> = (0..100)

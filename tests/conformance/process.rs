@@ -226,7 +226,7 @@ impl Drop for Noted<'_> {
     }
 }
 
-pub(crate) fn captures() {
+pub(crate) fn captures_dropped_in_the_parent_and_in_the_child() {
     let drops = Queue::<u32>::new(8).expect("create");
     let me = std::process::id();
     let go = Line::new();
@@ -276,7 +276,7 @@ impl std::fmt::Debug for Said<'_> {
     }
 }
 
-pub(crate) fn stdout() {
+pub(crate) fn stdout_of_the_child_flushed_once_never_twice() {
     let said = captured(libc::STDOUT_FILENO, || {
         print!("before "); // no end of a line: it stays in the buffer
         let child = Process::spawn(|| {

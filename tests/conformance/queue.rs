@@ -104,7 +104,7 @@ pub(crate) fn fork() {
     finish(&child);
 }
 
-pub(crate) fn len() {
+pub(crate) fn len_is_empty_is_full() {
     let (queue, go, done) = (queue(), Line::new(), Line::new());
     let child = spawn(|| {
         for len in 1..=MOST {
@@ -185,7 +185,7 @@ pub(crate) fn close() {
 
 /// In a queue with room for one: what was refused is followed by one that has all of it.
 #[cfg(feature = "serde")]
-pub(crate) fn not_encoded() {
+pub(crate) fn a_message_that_cannot_be_encoded_takes_no_space() {
     use serde::{Deserialize, Serialize, Serializer, ser::Error};
     use shmkit::MessageQueue;
 

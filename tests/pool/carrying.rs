@@ -58,7 +58,7 @@ fn flip_ends(mut lump: Lump) -> Lump {
     lump
 }
 
-pub(crate) fn large() {
+pub(crate) fn large_arguments_and_results_are_whole() {
     let pool = pool();
     let open = descriptors();
     // Around the border between the queue and a segment, and far beyond.
@@ -117,7 +117,7 @@ fn limited(most: u64) -> usize {
     0
 }
 
-pub(crate) fn no_descriptors() {
+pub(crate) fn a_large_result_without_descriptors_is_that_tasks_error() {
     const LEN: usize = 1 << 20;
     let pool = Pool::with_workers(1).expect("a pool");
     assert_eq!(pool.apply(big, LEN).expect("within the limit").len(), LEN);
@@ -147,7 +147,7 @@ pub(crate) fn no_descriptors() {
 
 /// A daemon that has dropped its privileges, as they do: nobody without them may look into it, not its
 /// own children either.
-pub(crate) fn dropped_privileges() {
+pub(crate) fn a_process_that_dropped_its_privileges_carries_large_ones_too() {
     const NOBODY: u32 = 65_534;
     // Where this fails there are none to drop.
     // SAFETY: it takes a number.
@@ -211,7 +211,7 @@ impl<'de> Deserialize<'de> for Bad {
 
 /// A panic in the task's types is the caller's where it is the caller that encodes or decodes, and else
 /// the task's; either way it leaves nothing behind.
-pub(crate) fn panicking_types() {
+pub(crate) fn a_panic_in_a_tasks_types_leaves_nothing() {
     let make = |(encoded, decoded): (bool, bool)| Bad { encoded, decoded };
     let eat = |_: Bad| 1;
     let pool = Pool::with_workers(1).expect("a pool");
@@ -232,7 +232,7 @@ pub(crate) fn panicking_types() {
     pool.join().expect("join");
 }
 
-pub(crate) fn odd_types() {
+pub(crate) fn what_cannot_be_encoded_or_decoded_is_that_tasks_error() {
     let pool = pool();
     let sent = pool.apply(|_: Odd| (), Odd(true));
     assert!(matches!(sent, Err(TaskError::Encode(_))), "{sent:?}");
@@ -267,7 +267,7 @@ fn is_in_no_code(pool: &Pool, page: *mut libc::c_void) {
 }
 
 /// What a program makes for itself may be other code in the caller by then.
-pub(crate) fn own_code() {
+pub(crate) fn code_that_a_program_made_for_itself_is_that_tasks_error() {
     // SAFETY: a new mapping, wherever there is room.
     let page = unsafe {
         libc::mmap(
@@ -287,7 +287,7 @@ pub(crate) fn own_code() {
     pool.join().expect("join");
 }
 
-pub(crate) fn later_code() {
+pub(crate) fn code_that_came_later_is_that_tasks_error() {
     let pool = pool();
     let program = File::open("/proc/self/exe").expect("open");
     // SAFETY: a new mapping, wherever there is room.

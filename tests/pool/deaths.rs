@@ -26,7 +26,7 @@ pub(crate) fn works(pool: &Pool) {
     );
 }
 
-pub(crate) fn idle() {
+pub(crate) fn a_worker_killed_while_idle_is_nobodys_loss() {
     let pool = pool(2);
     works(&pool);
     let supervisor = supervisor();
@@ -55,7 +55,7 @@ fn wait(name: String) -> u64 {
     turn.get().expect("get")
 }
 
-pub(crate) fn running() {
+pub(crate) fn a_worker_killed_in_a_task_ends_that_one() {
     let name = crate::fork::Name::new("turn");
     let turn = Queue::<u64>::create(&name.0, 8).expect("create");
     let pool = pool(2);
@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Poison {
 
 fn swallow(_: Poison) {}
 
-pub(crate) fn decoding() {
+pub(crate) fn a_worker_killed_decoding_a_task_ends_that_one() {
     let pool = pool(2);
     for _ in 0..5 {
         killed(pool.apply(swallow, Poison(std::process::id())));
@@ -137,7 +137,7 @@ fn fatal((len, deadly): (usize, usize)) -> Fatal {
     Fatal { len, deadly }
 }
 
-pub(crate) fn encoding() {
+pub(crate) fn a_worker_killed_encoding_a_result_ends_that_task() {
     let pool = pool(2);
     for _ in 0..5 {
         killed(pool.apply(fatal, (1, 0)));
@@ -149,7 +149,7 @@ pub(crate) fn encoding() {
 
 const BIG: usize = 10 << 20;
 
-pub(crate) fn half_way() {
+pub(crate) fn a_worker_killed_half_way_through_a_big_result_ends_that_task() {
     let pool = pool(2);
     for _ in 0..2 {
         killed(pool.apply(fatal, (BIG, BIG / 2)));
@@ -164,7 +164,7 @@ fn large(len: usize) -> Vec<u8> {
 }
 
 /// The result and its segment are on their way when their worker dies: nothing is lost.
-pub(crate) fn not_fetched() {
+pub(crate) fn a_big_result_outlives_its_worker() {
     let pool = pool(1);
     let first = pool.apply(pid_of, ()).expect("apply");
     let big = pool.apply_async(large, BIG).expect("apply");
@@ -184,7 +184,7 @@ fn leave(code: i32) {
     std::process::exit(code);
 }
 
-pub(crate) fn exiting() {
+pub(crate) fn a_task_that_exits_ends_with_its_code() {
     let pool = pool(1);
     for code in [0, 3] {
         let outcome = pool.apply(leave, code);
@@ -197,7 +197,7 @@ pub(crate) fn exiting() {
     pool.join().expect("join");
 }
 
-pub(crate) fn all() {
+pub(crate) fn a_pool_whose_workers_all_die_goes_on() {
     let pool = pool(3);
     let tasks: Vec<_> = (0..30)
         .map(|_| pool.apply_async(die, ()).expect("apply"))
@@ -213,7 +213,7 @@ pub(crate) fn nap(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
-pub(crate) fn shutdown() {
+pub(crate) fn a_shutdown_with_work_pending_ends() {
     // Joined: all of it is done.
     let joined = pool(2);
     let tasks: Vec<_> = (0..50)
@@ -239,7 +239,7 @@ pub(crate) fn shutdown() {
     }
 }
 
-pub(crate) fn dying_shutdown() {
+pub(crate) fn a_shutdown_whose_workers_die_ends() {
     let pool = pool(2);
     let tasks: Vec<_> = (0..20)
         .map(|n| {

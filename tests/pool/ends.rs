@@ -34,20 +34,20 @@ pub(crate) fn supervisor_killed(stop: fn(Pool)) {
     stop(pool);
 }
 
-pub(crate) fn killed_supervisor() {
+pub(crate) fn a_killed_supervisor_ends_workers_and_tasks() {
     supervisor_killed(drop);
     supervisor_killed(|pool| pool.join().expect("join"));
 }
 
 /// As the first process of a container is, or a service manager: the workers' next parent is this
 /// process, and `clean` looks for its zombies.
-pub(crate) fn subreaper() {
+pub(crate) fn a_killed_supervisor_leaves_a_subreaper_no_zombies() {
     // SAFETY: this option takes a number.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) }, 0);
-    killed_supervisor();
+    a_killed_supervisor_ends_workers_and_tasks();
 }
 
-pub(crate) fn stopped_supervisor() {
+pub(crate) fn a_stopped_supervisor_delays_the_end_only() {
     let pool = pool(2);
     works(&pool);
     let pid = supervisor();
@@ -57,7 +57,7 @@ pub(crate) fn stopped_supervisor() {
     drop(pool);
 }
 
-pub(crate) fn caller() {
+pub(crate) fn a_killed_caller_leaves_nothing() {
     let name = crate::fork::Name::new("busy");
     let busy = Value::create(&name.0, 0u64).expect("create");
     let ready = Line::new();
@@ -85,7 +85,7 @@ pub(crate) fn caller() {
 }
 
 /// A caller that becomes another program, which knows nothing of a pool.
-pub(crate) fn program() {
+pub(crate) fn a_caller_that_becomes_another_program_ends_its_pool() {
     let witness = Witness::new();
     let (end, go) = std::io::pipe().expect("a pipe");
     let pid = crate::fork::raw_fork();
@@ -104,7 +104,7 @@ pub(crate) fn program() {
 }
 
 /// The pool's processes hold what the caller has let go of.
-pub(crate) fn last_holder() {
+pub(crate) fn a_pool_that_is_the_last_holder_removes_the_name() {
     let ends: [fn(Pool); 2] = [drop, |pool| pool.join().expect("join")];
     for end in ends {
         let name = crate::fork::Name::new("held");
@@ -118,7 +118,7 @@ pub(crate) fn last_holder() {
     }
 }
 
-pub(crate) fn copy() {
+pub(crate) fn a_forked_copy_terminates_nothing() {
     let pool = pool(2);
     let task = pool.apply_async(double, 21).expect("apply");
     let supervisor = supervisor();
@@ -173,14 +173,19 @@ extern "C" fn die_if_cursed() {
 }
 
 /// Has every fork die from here on, while the value says so.
-pub(crate) fn prepare_curse() {
+fn prepare_curse() {
     CURSE.get_or_init(|| Value::new(0).expect("create"));
     // SAFETY: a function that lives as long as the program.
     let registered = unsafe { libc::pthread_atfork(None, None, Some(die_if_cursed)) };
     assert_eq!(registered, 0);
 }
 
-pub(crate) fn stillborn() {
+pub(crate) fn workers_that_die_at_their_start_are_given_up() {
+    prepare_curse();
+    crate::clean(cursed_workers_are_given_up);
+}
+
+fn cursed_workers_are_given_up() {
     let curse = CURSE.get().expect("prepared");
     let pool = pool(2);
     works(&pool);

@@ -28,7 +28,7 @@ fn bump(value: Value<u64>) -> u64 {
     })
 }
 
-pub(crate) fn arguments() {
+pub(crate) fn handles_are_arguments() {
     let names = ["a", "b", "c", "d", "e", "f"].map(Name::new);
     let pool = Pool::with_workers(2).expect("a pool"); // before them: nothing is inherited
     let all: All = (
@@ -75,7 +75,7 @@ fn holders(name: String) -> usize {
     shmkit::inspect(name).expect("inspect").holders
 }
 
-pub(crate) fn kept() {
+pub(crate) fn handles_are_kept_open_while_busy_and_no_longer() {
     let name = Name::new("kept");
     let pool = Pool::with_workers(1).expect("a pool");
     let value = Value::create(&name.0, 0u64).expect("create");
@@ -116,7 +116,7 @@ pub(crate) fn kept() {
     assert!(!name.exists());
 }
 
-pub(crate) fn nameless() {
+pub(crate) fn a_handle_without_a_name_cannot_be_sent() {
     let pool = Pool::with_workers(1).expect("a pool");
     let value = Value::new(1u64).expect("create");
     let error = pool.apply(bump, value).expect_err("nameless");

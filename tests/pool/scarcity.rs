@@ -32,7 +32,7 @@ fn limit_files(most: libc::rlim_t) {
 }
 
 /// A long argument that the limit on files forbids is that task's error, and no signal to its caller.
-pub(crate) fn file_sizes() {
+pub(crate) fn a_long_argument_beyond_the_limit_of_files_is_that_tasks_error() {
     let pool = Pool::with_workers(1).expect("a pool");
     let len = |all: Vec<u8>| all.len();
     limit_files(6 << 20);
@@ -79,7 +79,7 @@ fn made_within(room: u64) -> bool {
 }
 
 /// From a room that is too small for anything to one that is ample, in steps of one.
-pub(crate) fn steps() {
+pub(crate) fn a_pool_with_few_descriptors_is_refused_or_works_or_is_given_up() {
     let mut made = Vec::new();
     for room in 0..24 {
         let (verdict, told) = std::io::pipe().expect("a pipe");
@@ -97,7 +97,7 @@ pub(crate) fn steps() {
 }
 
 /// Workers that can be forked, but not use the queues.
-pub(crate) fn no_holders() {
+pub(crate) fn workers_that_cannot_use_the_queues_are_given_up() {
     // So that a worker's first descriptors are not those of the queues.
     let users = [(); 2].map(|()| Value::new(0u64).expect("create"));
     let pool = pool(1);
@@ -130,7 +130,7 @@ fn wait(name: String) -> u64 {
 
 /// The supervisor can't fork for a moment that is longer than its patience with a crew of nobody,
 /// while another works.
-pub(crate) fn moment() {
+pub(crate) fn forks_that_fail_for_a_moment_end_no_pool_that_works() {
     let name = Name::new("moment");
     let turn = Queue::<u64>::create(&name.0, 8).expect("create");
     let pool = pool(2);

@@ -15,7 +15,7 @@ pub(crate) fn set_handler(handler: extern "C" fn(i32)) {
     assert_ne!(before, libc::SIG_ERR);
 }
 
-pub(crate) fn reaping() {
+pub(crate) fn a_callers_handler_waits_for_no_worker() {
     set_handler(reap);
     let pool = pool(1);
     for _ in 0..3 {

@@ -25,14 +25,14 @@ fn take(tasks: &ByteQueue, words: &Words, worker: u32, expected: Vec<u8>) {
     assert_eq!(message, expected);
 }
 
-pub(crate) fn before_the_note() {
+pub(crate) fn a_death_before_the_note_leaves_the_task() {
     let (tasks, words) = pool_of_two_tasks();
     dies(|| tasks.get_with(|_| kill_me()).expect("get"));
     assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![]));
     take(&tasks, &words, NEXT, new_task(3, 1));
 }
 
-pub(crate) fn before_the_commit() {
+pub(crate) fn a_death_before_the_commit_leaves_the_task() {
     let die = |tasks: &ByteQueue, words: &Words| {
         dies(|| {
             let noted = tasks.get_with(|front| {
@@ -61,7 +61,7 @@ pub(crate) fn before_the_commit() {
     assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![(3, 1)]));
 }
 
-pub(crate) fn after_the_commit() {
+pub(crate) fn a_death_after_the_commit_has_the_task() {
     let (tasks, words) = pool_of_two_tasks();
     dies(|| {
         take(&tasks, &words, DEAD, new_task(3, 1));
@@ -77,7 +77,7 @@ pub(crate) fn after_the_commit() {
 }
 
 /// The slot's next task is in the queue, and the note of the last one is still there.
-pub(crate) fn generations() {
+pub(crate) fn a_note_is_of_one_generation() {
     let (tasks, words) = pool_of_two_tasks();
     take(&tasks, &words, DEAD, new_task(3, 1));
     take(&tasks, &words, NEXT, new_task(4, 1));

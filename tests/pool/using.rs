@@ -8,7 +8,7 @@ use shmkit::{Error, Pool, Queue, TaskError};
 use std::thread;
 use std::time::Duration;
 
-pub(crate) fn refused() {
+pub(crate) fn a_pool_with_threads_is_refused() {
     for workers in [0, 5000] {
         let error = Pool::with_workers(workers).expect_err("no such crew");
         let expected =
@@ -40,7 +40,7 @@ pub(crate) fn refused() {
 }
 
 /// Threads that were started after the pool was made; and workers are replaced nevertheless.
-pub(crate) fn shared() {
+pub(crate) fn threads_share_a_pool() {
     let pool = Pool::with_workers(2).expect("a pool");
     let supervisor = supervisor();
     thread::scope(|scope| {
@@ -76,7 +76,7 @@ fn retried<R>(task: impl Fn() -> Result<R, TaskError>) -> R {
     }
 }
 
-pub(crate) fn many() {
+pub(crate) fn more_tasks_than_slots() {
     const MANY: u64 = 50_000; // of which 16,384 fit
     let pool = Pool::with_workers(2).expect("a pool");
     let tasks: Vec<_> = (0..MANY)
@@ -97,7 +97,7 @@ fn echo(all: Vec<u8>) -> Vec<u8> {
 }
 
 /// Both queues fill up, again and again.
-pub(crate) fn full() {
+pub(crate) fn a_full_queue_of_tasks_drains_results() {
     let pool = Pool::with_workers(2).expect("a pool");
     let found = pool
         .map(echo, (0..600u32).map(|n| vec![(n % 251) as u8; 20_000]))
@@ -113,7 +113,7 @@ fn tell(name: String) {
     Queue::<u64>::open(name).expect("open").put(1).expect("put");
 }
 
-pub(crate) fn dropped_task() {
+pub(crate) fn a_dropped_task_goes_on_and_is_forgotten() {
     let name = Name::new("told");
     let told = Queue::<u64>::create(&name.0, 8).expect("create");
     let pool = Pool::with_workers(1).expect("a pool");
@@ -132,7 +132,7 @@ pub(crate) fn dropped_task() {
     pool.join().expect("join");
 }
 
-pub(crate) fn closed() {
+pub(crate) fn a_closed_pool_finishes_and_takes_no_more() {
     let pool = Pool::with_workers(2).expect("a pool");
     let tasks: Vec<_> = (0..1000)
         .map(|n| pool.apply_async(double, n).expect("apply"))
@@ -149,7 +149,7 @@ pub(crate) fn closed() {
 }
 
 /// Nobody drains the results, and so the workers wait for room, and who reports deaths as well.
-pub(crate) fn undrained() {
+pub(crate) fn a_pool_that_nobody_drains_is_dropped_at_once() {
     let pool = pool(2);
     let supervisor = supervisor();
     // Results of 3 MiB in all: three times what the queue has room for.
@@ -191,7 +191,7 @@ fn sleeps(pid: u32) -> bool {
 
 /// Threads that wait for a while, give up, and drop what they waited for: the one that drains hands that
 /// over, whatever becomes of it, and each gets its own results.
-pub(crate) fn hand_over() {
+pub(crate) fn who_drains_hands_that_over_to_another() {
     let pool = pool(2);
     let long = |(n, len): (u64, usize)| (n + 1, vec![1u8; len]);
     thread::scope(|scope| {
@@ -219,7 +219,7 @@ pub(crate) fn hand_over() {
     pool.join().expect("join");
 }
 
-pub(crate) fn once() {
+pub(crate) fn a_result_is_given_out_once() {
     let pool = Pool::with_workers(1).expect("a pool");
     let mut task = pool.apply_async(double, 4).expect("apply");
     assert_eq!(task.get_timeout(Duration::MAX), Ok(Some(8)));

@@ -8,6 +8,19 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
+/// Tests by name, for [`run`].
+pub(crate) type Tests = &'static [(&'static str, fn())];
+
+/// The table of these functions, each named by its path.
+#[allow(unused_macros)] // one test binary makes its table by other macros
+macro_rules! tests {
+    ($($(#[$meta:meta])* $test:path),* $(,)?) => {
+        &[$($(#[$meta])* (stringify!($test), $test as fn())),*]
+    };
+}
+#[allow(unused_imports)]
+pub(crate) use tests;
+
 /// Runs the tests whose names contain one of the program's arguments, or all: one after the other, by
 /// a process with one thread, and each in a fork of its own, so that none inherits another's segments.
 pub(crate) fn run(tests: &[(&str, fn())]) {

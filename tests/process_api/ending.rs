@@ -14,7 +14,7 @@ fn exists(pid: u32) -> bool {
     std::fs::exists(format!("/proc/{pid}")).expect("look at /proc")
 }
 
-pub(crate) fn dropped() {
+pub(crate) fn a_dropped_handle_neither_ends_nor_waits_and_the_next_start_reaps() {
     let before = descriptors();
     let (go, witness) = (Line::new(), Witness::new());
     let mut pids = Vec::new();
@@ -53,7 +53,7 @@ pub(crate) fn dropped() {
     assert!(!exists(pid));
 }
 
-pub(crate) fn hundred() {
+pub(crate) fn a_hundred_processes_leave_nothing() {
     let before = descriptors();
     let name = Name::new("hundred");
     {
@@ -105,7 +105,7 @@ extern "C" fn until_the_parent_is_gone() {
 }
 
 /// The kernel's signal is missed by a child whose parent is dead before it asks for that.
-pub(crate) fn orphan_before_it_starts() {
+pub(crate) fn a_daemon_whose_parent_died_at_once_never_runs() {
     for daemon in [false, true] {
         let witness = Witness::new();
         let parent = Child::fork(|| {
@@ -123,7 +123,7 @@ pub(crate) fn orphan_before_it_starts() {
     }
 }
 
-pub(crate) fn keeps_the_name() {
+pub(crate) fn a_child_outlives_its_parent_and_keeps_the_name() {
     let name = Name::new("kept");
     let (go, done) = (Line::new(), Line::new());
     let parent = Child::fork(|| {
@@ -151,7 +151,7 @@ pub(crate) fn keeps_the_name() {
 }
 
 /// A child whose closure borrows the handle, or panics, or knows nothing of it: nobody drops its copy.
-pub(crate) fn last_one_out() {
+pub(crate) fn a_child_that_is_the_last_one_out_removes_the_name() {
     let ends: [fn(&Value<u64>); 3] = [
         |value| value.set(2),
         |_| (),
@@ -198,7 +198,7 @@ extern "C" fn at_exit() {
 }
 
 /// What was registered in the parent is the parent's to run, once.
-pub(crate) fn exit_handlers() {
+pub(crate) fn a_child_runs_no_exit_handlers() {
     let (mut from, to) = std::io::pipe().expect("a pipe");
     REPORT.store(to.as_raw_fd(), Ordering::Relaxed);
     let parent = Child::fork(|| {

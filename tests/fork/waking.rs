@@ -101,7 +101,7 @@ fn entered(pid: libc::pid_t) -> Option<[u64; 3]> {
 }
 
 /// Puts, gets, batches and chunks with nobody asleep: not one system call for waking or waiting.
-pub(crate) fn nobody_asleep() {
+pub(crate) fn nobody_asleep_costs_no_system_call() {
     let queue = Queue::<u64>::new(64).expect("create");
     let calls = count(|| {
         for n in 0..1000 {
@@ -128,7 +128,7 @@ pub(crate) fn nobody_asleep() {
 }
 
 /// A consumer that sleeps before each batch of sixteen: one call a batch, whoever puts it.
-pub(crate) fn one_call_a_batch() {
+pub(crate) fn a_batch_for_a_sleeper_costs_one_system_call() {
     const BATCHES: u32 = 20;
     let queue = Queue::<u64>::new(64).expect("create");
     let taken = Value::new(0u64).expect("create");

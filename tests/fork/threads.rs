@@ -12,7 +12,7 @@ const FORKS: usize = 200;
 
 /// Forks fall between other threads' opens and drops, never into them: neither side hangs, and no
 /// child keeps a name that it does not hold.
-pub(crate) fn fork_beside_openers() {
+pub(crate) fn forks_beside_threads_that_open_and_drop_never_hang() {
     let names: Vec<Name> = (0..OPENERS)
         .map(|n| Name::new(&format!("opener-{n}")))
         .collect();
@@ -104,7 +104,7 @@ fn descriptors_of_a_program(forking: bool) -> Vec<String> {
     found
 }
 
-pub(crate) fn started_program() {
+pub(crate) fn a_started_program_inherits_no_descriptor() {
     let name = Name::new("started");
     let named = Value::create(&name.0, 1u64).expect("create");
     let nameless = Queue::<u64>::new(4).expect("create");

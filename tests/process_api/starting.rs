@@ -18,7 +18,7 @@ impl Drop for Noted<'_> {
     }
 }
 
-pub(crate) fn threads() {
+pub(crate) fn a_process_with_threads_is_refused() {
     let (ready, go) = (Line::new(), Line::new());
     thread::scope(|scope| {
         for _ in 0..3 {
@@ -61,7 +61,7 @@ thread_local! {
 }
 
 /// A thread whose end was waited for may be there for some moments more.
-pub(crate) fn finished_threads() {
+pub(crate) fn a_process_whose_threads_have_finished_is_not() {
     for _ in 0..10 {
         thread::scope(|scope| {
             scope.spawn(|| LAST.with(|_| ()));
@@ -78,7 +78,7 @@ pub(crate) fn finished_threads() {
 
 /// What another thread has of standard output's buffer and of this crate's at the moment of a fork is
 /// not left to the child.
-pub(crate) fn unchecked() {
+pub(crate) fn an_unchecked_start_beside_threads_that_print_never_hangs() {
     let stop = AtomicBool::new(false);
     let silence = std::fs::File::create("/dev/null").expect("open");
     // SAFETY: both are open.
@@ -113,7 +113,7 @@ pub(crate) fn unchecked() {
     assert_eq!(shmkit::process::current_name(), "main");
 }
 
-pub(crate) fn guards() {
+pub(crate) fn a_start_inside_a_closure_under_a_lock_is_refused() {
     let value = Value::new(1u64).expect("create");
     let other = Value::new(1u64).expect("create");
     let queue = Queue::<u64>::new(4).expect("create");
@@ -177,7 +177,7 @@ pub(crate) fn guards() {
 
 /// A guard that was leaked speaks against a start as long as the handle it came from is there, and no
 /// longer: then its lock is anybody's to take over, the child's for one.
-pub(crate) fn leaked_guard() {
+pub(crate) fn a_leaked_guard_is_held_until_its_handle_goes() {
     let name = Name::new("leaked");
     let array = Array::create(&name.0, &[1u64, 2]).expect("create");
     let other = Array::<u64>::open(&name.0).expect("open");
@@ -230,7 +230,7 @@ extern "C" fn until_it_ran() {
     RAN.get().expect("made before").hear();
 }
 
-pub(crate) fn without_descriptors() {
+pub(crate) fn a_start_without_descriptors_is_refused() {
     let drops = Cell::new(0);
     RAN.get_or_init(Line::new);
     // If there were a child, it would have all the time it needs before anything else is looked at.
@@ -255,7 +255,7 @@ pub(crate) fn without_descriptors() {
     assert!(!has_children());
 }
 
-pub(crate) fn failing_fork() {
+pub(crate) fn a_start_that_fails_runs_nothing() {
     // SAFETY: it has no conditions.
     if unsafe { libc::geteuid() } == 0 {
         // The limit does not hold for root: as nobody, which has more processes than none.
@@ -280,7 +280,7 @@ pub(crate) fn failing_fork() {
     child.join().expect("join");
 }
 
-pub(crate) fn forgotten_children() {
+pub(crate) fn a_start_is_refused_where_children_are_forgotten() {
     let refused = || {
         let error = Process::spawn(|| ()).expect_err("its end would be forgotten");
         assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
@@ -300,7 +300,7 @@ pub(crate) fn forgotten_children() {
     Process::spawn(|| ()).expect("spawn").join().expect("join");
 }
 
-pub(crate) fn daemon_of_a_thread() {
+pub(crate) fn a_daemon_is_refused_to_a_thread_that_may_end_before() {
     let result = thread::scope(|scope| {
         let other = scope.spawn(|| {
             // SAFETY: the other thread waits for this one.

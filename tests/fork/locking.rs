@@ -5,7 +5,7 @@ use shmkit::{Array, ByteQueue, Consumer, GetError, Producer, PutError, Queue, Va
 use std::sync::TryLockError;
 
 /// A fork in the middle of an update: the child's copy of it commits nothing, its parent's does.
-pub(crate) fn fork_in_update() {
+pub(crate) fn an_update_forked_in_its_closure_commits_once() {
     let value = Value::new(1u64).expect("create");
     let report = Value::new(0u64).expect("create");
     let mut child = None;
@@ -40,7 +40,7 @@ pub(crate) fn fork_in_update() {
     assert_eq!(value.get(), 12);
 }
 
-pub(crate) fn fork_in_get_with() {
+pub(crate) fn a_get_forked_in_its_closure_takes_once() {
     let queue = Queue::<u64>::new(4).expect("create");
     let report = Value::new(0u64).expect("create");
     queue.put_all(&[7, 8]).expect("put");
@@ -72,7 +72,7 @@ pub(crate) fn fork_in_get_with() {
 
 /// A fork while the array is locked: the child's copy of the guard is neither read nor written, neither
 /// unlocks nor poisons nor ends what its parent has in hand; its parent's does all that it would.
-pub(crate) fn fork_with_guard() {
+pub(crate) fn a_guard_forked_in_hand_is_its_parents() {
     let array = Array::new(&[1u64, 2]).expect("create");
     let is_locked = || matches!(array.try_lock(), Err(TryLockError::WouldBlock));
     for way in ["drop", "panic", "forget"] {
@@ -147,7 +147,7 @@ pub(crate) fn fork_with_guard() {
 
 /// A fork beside a reservation: the child's copy can't be written, commits nothing, and its drop
 /// lets go of nothing; its parent's can.
-pub(crate) fn fork_with_reservation() {
+pub(crate) fn a_reservation_copied_by_a_fork_does_nothing() {
     let queue = ByteQueue::new(64).expect("create");
     let (looked, over) = (Line::new(), Line::new());
     let mut room = queue.reserve(5).expect("reserve");
@@ -193,7 +193,7 @@ pub(crate) fn fork_with_reservation() {
 
 /// A fork beside endpoints and chunks: the child's copies of them are of no use and change nothing,
 /// its parent's go on.
-pub(crate) fn fork_beside_endpoints() {
+pub(crate) fn a_childs_copies_of_endpoints_are_of_no_use() {
     let queue = Queue::<u64>::new(4).expect("create");
     queue.put_all(&[1, 2]).expect("put");
     let mut tail = queue.producer().expect("nobody else's");
@@ -282,7 +282,7 @@ impl Through {
 
 /// A parent is killed while it holds the lock; its child, forked before, takes over, and so does
 /// anybody else.
-pub(crate) fn dead_parent() {
+pub(crate) fn a_dead_parents_lock_is_taken_over_by_its_child() {
     for through in [Through::Inherited, Through::Opened] {
         let name = Name::new("dead");
         let value = Value::create(&name.0, 1u64).expect("create");
@@ -322,7 +322,7 @@ pub(crate) fn dead_parent() {
 }
 
 /// The same, with the child forked inside the closure: it has a copy of the guard, and lives.
-pub(crate) fn dead_parent_copied() {
+pub(crate) fn a_dead_parents_lock_is_free_though_a_child_copied_it() {
     for through in [Through::Inherited, Through::Opened] {
         let name = Name::new("copied");
         let value = Value::create(&name.0, 1u64).expect("create");
@@ -351,7 +351,7 @@ pub(crate) fn dead_parent_copied() {
 }
 
 /// Children and grandchildren count and pass items on, with inherited handles.
-pub(crate) fn tree_at_work() {
+pub(crate) fn processes_of_one_fork_tree_share_work() {
     const EACH: u64 = 10_000;
     let value = Value::new(0u64).expect("create");
     let queue = Queue::<u64>::new(8).expect("create");

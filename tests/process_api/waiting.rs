@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(30);
 
-pub(crate) fn many_joins() {
+pub(crate) fn threads_that_join_at_once_agree() {
     for round in 0..50 {
         let go = Line::new();
         let child = Process::spawn(|| {
@@ -37,7 +37,7 @@ pub(crate) fn many_joins() {
     }
 }
 
-pub(crate) fn kept_status() {
+pub(crate) fn a_status_is_kept() {
     let child = Process::spawn(|| 3).expect("spawn");
     for _ in 0..2 {
         assert_eq!(child.join().expect("join").code(), Some(3));
@@ -69,7 +69,7 @@ fn sleeps() -> i64 {
     usage.ru_nvcsw
 }
 
-pub(crate) fn no_polling() {
+pub(crate) fn a_wait_does_not_poll() {
     let child = Process::builder()
         .daemon(true)
         .spawn(for_ever)
@@ -84,7 +84,7 @@ pub(crate) fn no_polling() {
     child.join().expect("join");
 }
 
-pub(crate) fn prompt() {
+pub(crate) fn a_wait_ends_with_the_process() {
     for timeout in [LONG, Duration::MAX] {
         let go = Line::new();
         let child = Process::spawn(|| {
@@ -120,7 +120,7 @@ fn fork_with_pid(pid: libc::pid_t) -> libc::c_long {
     }
 }
 
-pub(crate) fn reused_pid() {
+pub(crate) fn a_signal_never_hits_a_pid_that_is_used_again() {
     // SAFETY: it takes a number.
     if unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) } == -1 {
         let error = std::io::Error::last_os_error();
@@ -179,7 +179,7 @@ fn look_at_siblings(alive: &Process, known: &Process, unknown: &Process) {
     }
 }
 
-pub(crate) fn siblings() {
+pub(crate) fn a_forked_child_is_no_parent_of_its_siblings() {
     for by_crate in [false, true] {
         let ended = Line::new();
         let alive = Process::spawn(for_ever).expect("spawn");
@@ -219,7 +219,7 @@ fn wait_without_reaping(pid: libc::id_t) {
     assert_eq!(failed, 0, "wait for a child");
 }
 
-pub(crate) fn taken_status() {
+pub(crate) fn a_status_that_somebody_else_took_is_an_error() {
     let child = Process::spawn(|| 4).expect("spawn");
     let mut status = 0;
     // SAFETY: room for the status.
@@ -265,7 +265,7 @@ fn is_sigchld_blocked() -> bool {
     unsafe { libc::sigismember(&raw const set, libc::SIGCHLD) == 1 }
 }
 
-pub(crate) fn reaped_at_once() {
+pub(crate) fn a_child_whose_status_a_handler_takes_at_once_is_started() {
     // SAFETY: a function that lives as long as the program.
     unsafe { libc::signal(libc::SIGCHLD, reap as *const () as usize) };
     // SAFETY: a plain function.

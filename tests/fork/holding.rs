@@ -42,19 +42,19 @@ fn child_goes_on(what: &str, leave: fn(Value<u64>)) {
     assert!(!name.exists(), "the child was the last one out");
 }
 
-pub(crate) fn parent_exits() {
+pub(crate) fn a_child_keeps_the_name_when_its_parent_exits() {
     child_goes_on("exits", |_| exit(0));
     child_goes_on("drops", drop);
 }
 
-pub(crate) fn parent_killed() {
+pub(crate) fn a_child_keeps_the_name_when_its_parent_is_killed() {
     child_goes_on("killed", |_| {
         // SAFETY: it takes a number.
         unsafe { libc::raise(libc::SIGKILL) };
     });
 }
 
-pub(crate) fn child_drops_first() {
+pub(crate) fn a_child_that_drops_first_takes_nothing_away() {
     for leave in [drop, |_| exit(0)] as [fn(Value<u64>); 2] {
         let name = Name::new("first");
         let mut handle = Some(Value::create(&name.0, 1u64).expect("create"));
@@ -75,7 +75,7 @@ pub(crate) fn child_drops_first() {
     }
 }
 
-pub(crate) fn grandchild() {
+pub(crate) fn a_grandchild_keeps_the_name_alone() {
     let name = Name::new("grand");
     let (left, done) = (Line::new(), Line::new());
     Child::fork(|| {
@@ -124,7 +124,7 @@ pub(crate) fn set_most_descriptors(most: libc::rlim_t) -> libc::rlim_t {
 
 /// A fork that could not open the segment again: the child is told at its first use, and its copy of
 /// the handle does no harm.
-pub(crate) fn child_without_descriptors() {
+pub(crate) fn a_child_without_descriptors_is_told_so() {
     let name = Name::new("few");
     let value = Value::create(&name.0, 1u64).expect("create");
     let before = set_most_descriptors(3);
@@ -147,7 +147,7 @@ pub(crate) fn child_without_descriptors() {
 }
 
 /// A process that may not open the segment any more can go on with it, and can't pass it on.
-pub(crate) fn child_without_permission() {
+pub(crate) fn a_child_without_permission_is_told_so() {
     let name = Name::new("denied");
     let value = Value::create(&name.0, 1u64).expect("create");
     Child::fork(|| {
@@ -181,7 +181,7 @@ pub(crate) fn child_without_permission() {
     assert!(!name.exists());
 }
 
-pub(crate) fn two_handles() {
+pub(crate) fn two_handles_to_one_segment_are_two_holders_in_a_child_too() {
     let name = Name::new("two");
     let one = Value::create(&name.0, 1u64).expect("create");
     let mut other = Some(Value::<u64>::open(&name.0).expect("open"));

@@ -18,7 +18,7 @@ fn create(name: &Name) -> Value<u64> {
 }
 
 /// A `Shmem`'s copy in a forked child says that it owns the name; as a memory it does not.
-pub(crate) fn child_removes_nothing() {
+pub(crate) fn a_forked_shmem_removes_no_name() {
     let name = Name::new("shmem-copy");
     let mut handle = Some(create(&name));
     Child::fork(|| {
@@ -35,7 +35,7 @@ pub(crate) fn child_removes_nothing() {
 }
 
 /// The parent, which owns the name, is killed inside an update: its child is the last one out.
-pub(crate) fn dead_parent() {
+pub(crate) fn a_shmem_of_a_dead_parent_is_its_childs() {
     let name = Name::new("shmem-dead");
     let (inside, go, done) = (Line::new(), Line::new(), Line::new());
     let parent = Child::fork(|| {
@@ -66,7 +66,7 @@ pub(crate) fn dead_parent() {
 }
 
 /// A child that could not become a holder has no number to claim memory with, and leaves the name.
-pub(crate) fn child_without_descriptors() {
+pub(crate) fn a_child_without_descriptors_claims_no_shmem() {
     let name = Name::new("shmem-few");
     let mut handle = Some(hold(&name));
     let before = set_most_descriptors(3);

@@ -1,0 +1,50 @@
+//! Forks: a child is a holder of its own, a copied guard commits nothing, a dead parent never looks
+//! alive through its child, and no descriptor of ours gets into a program that is started.
+//!
+//! Without libtest's harness, because its threads would be in the way of the forks. Arguments are parts
+//! of the names of the tests to run.
+
+#[path = "../support/fork.rs"]
+mod fork;
+
+mod holding;
+mod locking;
+#[cfg(feature = "shared_memory")]
+mod shmem;
+mod threads;
+mod waking;
+
+const TESTS: fork::Tests = fork::tests![
+    holding::a_child_keeps_the_name_when_its_parent_exits,
+    holding::a_child_keeps_the_name_when_its_parent_is_killed,
+    holding::a_child_that_drops_first_takes_nothing_away,
+    holding::a_grandchild_keeps_the_name_alone,
+    holding::a_child_without_descriptors_is_told_so,
+    holding::a_child_without_permission_is_told_so,
+    holding::two_handles_to_one_segment_are_two_holders_in_a_child_too,
+    locking::an_update_forked_in_its_closure_commits_once,
+    locking::a_get_forked_in_its_closure_takes_once,
+    locking::a_guard_forked_in_hand_is_its_parents,
+    locking::a_reservation_copied_by_a_fork_does_nothing,
+    locking::a_dead_parents_lock_is_taken_over_by_its_child,
+    locking::a_dead_parents_lock_is_free_though_a_child_copied_it,
+    locking::processes_of_one_fork_tree_share_work,
+    locking::a_childs_copies_of_endpoints_are_of_no_use,
+    waking::nobody_asleep_costs_no_system_call,
+    waking::a_batch_for_a_sleeper_costs_one_system_call,
+    threads::forks_beside_threads_that_open_and_drop_never_hang,
+    threads::a_started_program_inherits_no_descriptor,
+    #[cfg(feature = "shared_memory")]
+    shmem::a_forked_shmem_removes_no_name,
+    #[cfg(feature = "shared_memory")]
+    shmem::a_shmem_of_a_dead_parent_is_its_childs,
+    #[cfg(feature = "shared_memory")]
+    shmem::a_child_without_descriptors_claims_no_shmem,
+];
+
+fn main() {
+    if std::env::args().any(|arg| arg == threads::PROGRAM) {
+        return threads::program();
+    }
+    fork::run(TESTS);
+}

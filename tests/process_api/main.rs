@@ -1,0 +1,42 @@
+//! `Process`: what is refused, who may wait for and signal whom, what a dropped handle and a gone parent
+//! leave, and that nothing is left at all.
+//!
+//! Without libtest's harness, because its threads would be in the way of the forks. Arguments are parts
+//! of the names of the tests to run.
+
+#[path = "../support/fork.rs"]
+mod fork;
+
+mod ending;
+mod starting;
+mod waiting;
+
+const TESTS: fork::Tests = fork::tests![
+    starting::a_process_with_threads_is_refused,
+    starting::a_process_whose_threads_have_finished_is_not,
+    starting::an_unchecked_start_beside_threads_that_print_never_hangs,
+    starting::a_start_inside_a_closure_under_a_lock_is_refused,
+    starting::a_leaked_guard_is_held_until_its_handle_goes,
+    starting::a_start_without_descriptors_is_refused,
+    starting::a_start_is_refused_where_children_are_forgotten,
+    starting::a_daemon_is_refused_to_a_thread_that_may_end_before,
+    starting::a_start_that_fails_runs_nothing,
+    waiting::threads_that_join_at_once_agree,
+    waiting::a_status_is_kept,
+    waiting::a_wait_does_not_poll,
+    waiting::a_wait_ends_with_the_process,
+    waiting::a_signal_never_hits_a_pid_that_is_used_again,
+    waiting::a_forked_child_is_no_parent_of_its_siblings,
+    waiting::a_status_that_somebody_else_took_is_an_error,
+    waiting::a_child_whose_status_a_handler_takes_at_once_is_started,
+    ending::a_dropped_handle_neither_ends_nor_waits_and_the_next_start_reaps,
+    ending::a_hundred_processes_leave_nothing,
+    ending::a_daemon_whose_parent_died_at_once_never_runs,
+    ending::a_child_outlives_its_parent_and_keeps_the_name,
+    ending::a_child_that_is_the_last_one_out_removes_the_name,
+    ending::a_child_runs_no_exit_handlers,
+];
+
+fn main() {
+    fork::run(TESTS);
+}
