@@ -197,6 +197,6 @@ pub mod internals {
 }
 
 /// The README's examples are compiled and run with the other doctests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "serde"))]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

@@ -1,6 +1,6 @@
 //! Files: opening, looking at, reading and writing, mapping.
 
-use super::{AsRawFd, BorrowedFd, File, MmapRaw, OwnedFd, RawFd, check};
+use super::base::{AsRawFd, BorrowedFd, File, MmapRaw, OwnedFd, RawFd, check};
 use memmap2::MmapOptions;
 use std::ffi::CString;
 use std::io;

@@ -1,6 +1,6 @@
 //! The calls that only a pool makes, beside its sockets.
 
-use super::{AsRawFd, BorrowedFd, File, check};
+use super::base::{AsRawFd, BorrowedFd, File, check};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;

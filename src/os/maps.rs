@@ -1,6 +1,6 @@
 //! The mappings of this process, as /proc/self/maps lists them.
 
-use super::FileId;
+use super::file::FileId;
 use std::io;
 use std::ops::Range;
 

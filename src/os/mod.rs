@@ -1,8 +1,9 @@
 //! Every call into the operating system: thin, without policy, `io::Result` out.
 //!
-//! Only this wing uses `libc`, `memmap2`, `std::fs` and `std::os`; a test enforces that. The types say what
+//! `base` has the types and the check of errors on which the other files stand. Only this wing uses `libc`, `memmap2`, `std::fs` and `std::os`; a test enforces that. The types say what
 //! a call may assume of its arguments: descriptors are borrowed, pointers come as atomics.
 
+mod base;
 mod clock;
 #[cfg(not(loom))]
 mod file;
@@ -24,6 +25,7 @@ mod socket;
 #[cfg(not(loom))]
 mod space;
 
+pub(crate) use base::*;
 pub(crate) use clock::*;
 #[cfg(not(loom))]
 pub(crate) use file::*;
@@ -44,26 +46,3 @@ pub(crate) use process::*;
 pub(crate) use socket::*;
 #[cfg(not(loom))]
 pub(crate) use space::*;
-
-// The standard library's types for what the system hands out.
-#[cfg(not(loom))]
-pub(crate) use memmap2::MmapRaw;
-#[cfg(not(loom))]
-pub(crate) use std::fs::File;
-#[cfg(all(feature = "serde", not(loom)))]
-pub(crate) use std::io::{PipeReader, PipeWriter};
-#[cfg(not(loom))]
-pub(crate) use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-#[cfg(not(loom))]
-pub(crate) use std::os::unix::process::ExitStatusExt;
-
-/// Turns a `-1` return into the thread's `errno`.
-#[cfg(not(loom))]
-#[inline]
-fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
-    if result == -1 {
-        Err(std::io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
-}

@@ -1,7 +1,7 @@
 //! Names: what a path leads to, what a folder contains, giving a file a name and removing it.
 
+use super::base::{AsRawFd, BorrowedFd, File, check};
 use super::file::{FileStatus, c_path, proc_path};
-use super::{AsRawFd, BorrowedFd, File, check};
 use std::ffi::OsString;
 use std::io;
 #[cfg(feature = "serde")]

@@ -1,7 +1,7 @@
 //! Locks on single bytes of a file that belong to an open file description (OFD locks).
 
+use super::base::{AsRawFd, BorrowedFd, RawFd, check};
 use super::space::to_off;
-use super::{AsRawFd, BorrowedFd, RawFd, check};
 use std::io;
 use std::ops::Range;
 

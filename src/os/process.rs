@@ -1,7 +1,7 @@
 //! Processes: forking them, and waiting for and signalling them through a descriptor, which unlike a pid
 //! never comes to mean another process.
 
-use super::{AsRawFd, BorrowedFd, OwnedFd, check};
+use super::base::{AsRawFd, BorrowedFd, OwnedFd, check};
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::FromRawFd;

@@ -2,7 +2,7 @@
 //! inherited. A message in a socket outlives its sender, and ends with the last process that has the
 //! sockets.
 
-use super::{AsRawFd, BorrowedFd, OwnedFd, PipeReader, PipeWriter, RawFd, check};
+use super::base::{AsRawFd, BorrowedFd, OwnedFd, PipeReader, PipeWriter, RawFd, check};
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::FromRawFd;
@@ -139,8 +139,8 @@ pub(crate) fn try_receive_fd(socket: BorrowedFd<'_>) -> io::Result<Option<(Key, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::os::AsFd;
-    use crate::os::File;
+    use crate::os::base::AsFd;
+    use crate::os::base::File;
     use std::io::{Read, Write};
 
     #[test]

@@ -1,6 +1,6 @@
 //! Space in a filesystem: how much there is, reserving it, giving it back.
 
-use super::{AsRawFd, File, check};
+use super::base::{AsRawFd, File, check};
 use std::io;
 use std::os::unix::fs::FileExt;
 

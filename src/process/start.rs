@@ -23,6 +23,79 @@ use std::time::{Duration, Instant};
 /// The exit code of a process that panicked, as Rust's own `main` has it.
 const PANICKED: i32 = 101;
 
+impl Process {
+    /// Starts a process that runs `f`. The closure may borrow, because the child has a copy of everything.
+    ///
+    /// ```
+    /// use shmkit::{Process, Value};
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let counter = Value::new(0u32)?;
+    /// let children = [1, 2, 3].map(|n| Process::spawn(|| counter.update(|sum| *sum += n)));
+    /// for child in children {
+    ///     child?.join()?;
+    /// }
+    /// assert_eq!(counter.get(), 6);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::MultiThreaded`](crate::Error::MultiThreaded) if this process has more than one thread, because
+    /// the child would have copies of the locks that the others hold;
+    /// [`GuardsHeld`](crate::Error::GuardsHeld) inside a closure that runs under a lock, or beside a guard;
+    /// [`Unsupported`](crate::Error::Unsupported) if this process ignores `SIGCHLD`;
+    /// [`Os`](crate::Error::Os).
+    pub fn spawn<R: Outcome>(f: impl FnOnce() -> R) -> Result<Self> {
+        Self::builder().spawn(f)
+    }
+
+    /// Starts a process as [`spawn`](Self::spawn) does, from a process with any number of threads.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let (done, wait) = std::sync::mpsc::channel::<()>();
+    /// let thread = std::thread::spawn(move || wait.recv());
+    /// // SAFETY: the child uses nothing that the other thread may have locked.
+    /// let child = unsafe { shmkit::Process::spawn_unchecked(|| 7) }?;
+    /// child.join()?;
+    /// assert_eq!(child.exit_code(), Some(7));
+    /// # drop(done);
+    /// # let _ = thread.join();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Safety
+    /// The child has the calling thread alone. Until it ends, it must not need anything that another
+    /// thread may have in its hands at the moment of the fork. A lock that is held there stays locked in the
+    /// child for ever, and the data behind it is half done. (Memory allocation, standard output's buffer and
+    /// the handles of this crate are safe to use.)
+    ///
+    /// # Errors
+    /// As for [`spawn`](Self::spawn), without `MultiThreaded`. Only the calling thread's guards are looked at.
+    pub unsafe fn spawn_unchecked<R: Outcome>(f: impl FnOnce() -> R) -> Result<Self> {
+        // SAFETY: the caller's contract.
+        unsafe { Self::builder().spawn_unchecked(f) }
+    }
+
+    /// Returns a builder, for a process with a name, or a daemon.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let child = shmkit::Process::builder().name("greeter").spawn(|| {
+    ///     assert_eq!(shmkit::process::current_name(), "greeter");
+    /// })?;
+    /// assert_eq!(child.name(), "greeter");
+    /// assert!(child.join()?.success());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder() -> ProcessBuilder {
+        ProcessBuilder::default()
+    }
+}
+
 /// The options with which a process starts: see [`Process::builder`].
 #[must_use = "nothing is started before `spawn`"]
 #[derive(Clone, Debug, Default)]
