@@ -126,6 +126,7 @@
 //! - A user can't remove another user's leftovers in the sticky /dev/shm:
 //!   [`Error::PermissionDenied`].
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 #[cfg(not(all(
