@@ -5,8 +5,8 @@
 //! to the next; so they hold for one version alone. Under any other this test says that it was not
 //! run, and with `SHMKIT_REQUIRE_ALL` set (as CI does) it fails. To move to a new version: change
 //! `WRITTEN_WITH`, run `TRYBUILD=overwrite cargo test --test element`, and read the difference. The
-//! same goes for a change of the lines that a text quotes from `src/value.rs`, `src/queue.rs` and
-//! `src/region.rs` (line numbers are not compared).
+//! same goes for a change of the lines that a text quotes from `src/types` and `src/segment`
+//! (line numbers are not compared).
 
 use std::io::Write;
 use std::process::Command;

@@ -246,7 +246,7 @@ pub(crate) fn unlock_first_number(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 fn take_fd(cell: &AtomicI32) -> Option<File> {
     let fd = cell.swap(NO_FD, Ordering::Relaxed);
-    // SAFETY: a descriptor in a hold's cell is open and the hold's own; the swap gave the cell's claim up.
+    // SAFETY: a descriptor in a hold's cell is open and the hold's own; since the swap the cell does not own it.
     (fd != NO_FD).then(|| unsafe { os::adopt(fd) }.into())
 }
 

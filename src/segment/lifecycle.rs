@@ -19,7 +19,8 @@
 //! 3. *Nobody removes another's name*: every removal of a segment's name happens inside the gate of the
 //!    very file to which the name leads, after a look that it does. To put a successor there, somebody
 //!    would have to remove the name first, and so be in that same gate. (A creator removes its own hidden
-//!    name outside the gate, while it holds the file: see `draft`.)
+//!    name outside the gate, while it holds the file: see `draft`. A refused `Shmem` of the crate
+//!    `shared_memory` removes its name outside the gate too, which can hit a successor: see `shmem`.)
 //! 4. *A file whose first bytes are not a sound header of a known layout is never written to, mapped, or
 //!    removed.*
 

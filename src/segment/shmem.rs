@@ -100,7 +100,8 @@ impl ShmemMemory {
     /// `shared_memory` does not.
     ///
     /// On an error the `Shmem` is dropped. If it is the owner, its name goes too, but only if the name still
-    /// leads to the mapped file: another's file under that name stays.
+    /// leads to the mapped file: another's file under that name stays. This look and the removal are two
+    /// steps, without the gate: a file that takes the name over between them loses it.
     ///
     /// # Safety
     /// The bytes are zero, or a segment of this crate. As long as anybody uses that segment, in any
@@ -123,6 +124,7 @@ impl ShmemMemory {
         // The C library strips the slash too.
         let name = shmem.get_os_id().trim_start_matches('/').to_owned();
         let held = Self::hold(&name, base, len);
+        // After a refusal, this look and the removal in the drop are not in the gate: see the doc.
         shmem.set_owner(is_owner && (held.is_ok() || is_mapped(&name, base)));
         let (label, path, hold) = held?;
         Ok(Self {

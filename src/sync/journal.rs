@@ -1,7 +1,7 @@
 //! [`Journal`]: the record of what the holder of a lock is about to do to elements in place. Whoever takes
 //! the lock over from a dead owner finishes the work, or learns that it can't be finished.
 //!
-//! One word, the intent, says what is in progress. A slot beside the elements has room for one element.
+//! One word, the intent, says what is in progress. A slot beside the elements has space for one element.
 //!
 //! | `intent` | meaning | the next owner after a death |
 //! |---|---|---|

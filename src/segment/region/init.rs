@@ -197,7 +197,7 @@ mod tests {
         unsafe { region.data().cast::<u64>().read() }
     }
 
-    fn leases_of(result: Result<Four, Error>) -> &'static str {
+    fn refused_by(result: Result<Four, Error>) -> &'static str {
         match result {
             Err(Error::AlreadyExists { by, .. }) => by,
             Err(error) => panic!("{error}"),
@@ -241,7 +241,7 @@ mod tests {
                 let won = match created {
                     Ok(region) => Some(element_of_all(&region, len)),
                     created => {
-                        let by = leases_of(created);
+                        let by = refused_by(created);
                         assert!(by == BEING_LAID_OUT || by == LAID_OUT, "{by}");
                         None
                     }
@@ -284,11 +284,11 @@ mod tests {
         ));
         let init = Initializer::begin(&*memory).expect("it is free");
         for who in [memory.clone(), Arc::new(memory.attach())] {
-            assert_eq!(leases_of(create(&who, 1)), BEING_LAID_OUT);
+            assert_eq!(refused_by(create(&who, 1)), BEING_LAID_OUT);
             assert!(matches!(Four::open_in(who), Err(Error::NotFound { .. })));
         }
         init.publish();
-        assert_eq!(leases_of(create(&memory, 1)), LAID_OUT);
+        assert_eq!(refused_by(create(&memory, 1)), LAID_OUT);
     }
 
     #[test]
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(first_element(&region), 7);
         let words = region.body().0.iter();
         assert!(words.map(|w| w.load(Ordering::Relaxed)).eq([0; 4]));
-        assert_eq!(leases_of(create(&memory, 1)), LAID_OUT);
+        assert_eq!(refused_by(create(&memory, 1)), LAID_OUT);
         assert_eq!(first_element(&Four::open_in(memory).unwrap()), 7);
     }
 
@@ -320,7 +320,7 @@ mod tests {
         for foreign in [1, COMPLETE ^ 1, INITIALIZING, INITIALIZING | 99, u64::MAX] {
             let memory = Arc::new(HeapMemory::new(1024));
             first_word(&*memory).store(foreign, Ordering::Relaxed);
-            assert_eq!(leases_of(create(&memory, 1)), NOT_OURS);
+            assert_eq!(refused_by(create(&memory, 1)), NOT_OURS);
             assert!(matches!(
                 Four::open_in(memory.clone()),
                 Err(Error::Foreign { .. })
