@@ -1,7 +1,8 @@
-//! [`Array`]: elements in place, under one lock.
+//! [`Array`]: elements in shared memory, which are read and written in place, under one lock.
 //!
-//! `sync/journal.rs` says what a death in the middle of a write leaves, and who mends it. Elements of
-//! 1, 2, 4 and 8 bytes need no journal: each is written by one store, which a death can't divide.
+//! `sync/journal.rs` explains what a death in the middle of a write leaves, and how the lock's next owner
+//! mends it. Elements of 1, 2, 4 and 8 bytes need no journal: each is written by one store, which a death
+//! can't divide.
 
 mod guard;
 
@@ -19,13 +20,14 @@ use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LockResult, TryLockError, TryLockResult};
 
-/// An array's control words; the elements follow, and the journal's slot follows the last element.
+/// An array's control words. The elements lie behind them, and the journal's slot behind the last element.
 /// Zeroed memory is valid.
 #[repr(C)]
 #[derive(Debug)]
 struct ArrayWords {
     lock: LockWord,
-    /// Beside the lock, because the lock's owner alone writes the journal, and as often.
+    /// The journal lies on the lock's cache line, because the lock's owner alone writes it, and has that
+    /// line anyway.
     journal: Journal,
     pad: [AtomicU64; 13],
 }
@@ -36,7 +38,7 @@ const _: () = {
     assert!(size_of::<ArrayWords>() == LINE);
 };
 
-// SAFETY: `repr(C)`, made of atomics alone, each of which is valid when zero.
+// SAFETY: the type is `repr(C)` and made of atomics alone, each of which is valid when zero.
 unsafe impl Body for ArrayWords {
     const KIND: Kind = Kind::Array;
 
@@ -44,16 +46,16 @@ unsafe impl Body for ArrayWords {
         size
     }
 
-    /// One stride more than there are elements, for the journal's slot.
+    /// The journal's slot takes one stride more than the elements.
     fn strides(capacity: u64) -> u64 {
         capacity.saturating_add(1)
     }
 }
 
-/// Elements in shared memory, as many as the creator said; each is written whole.
+/// A fixed number of elements in shared memory, under one lock.
 ///
-/// A handle is cheap to clone, and any thread can use it. Forked children inherit it, other programs open
-/// the array by name.
+/// A handle is cheap to clone, and any thread can use it. Forked children inherit the handle, and other
+/// programs open the array by its name.
 ///
 /// ```
 /// use shmkit::Array;
@@ -66,7 +68,7 @@ unsafe impl Body for ArrayWords {
 /// assert_eq!(squares.get(0), Some(100));
 /// assert_eq!(squares.to_vec(), [100, 1, 4, 9]);
 ///
-/// // Elements that belong together change together: nobody sees one without the others.
+/// // Under a guard, several elements change together: nobody sees one change without the others.
 /// let mut all = squares.lock().expect("nobody died in the middle");
 /// all.swap(0, 3);
 /// drop(all);
@@ -78,23 +80,26 @@ unsafe impl Body for ArrayWords {
 /// # One element at a time, or many
 ///
 /// [`get`](Self::get), [`set`](Self::set), [`read_at`](Self::read_at), [`write_at`](Self::write_at) and
-/// [`to_vec`](Self::to_vec) take the lock for as long as they copy. A process that is killed in a
-/// write of *one* element leaves the old element or the new one, whole, and nobody is told.
+/// [`to_vec`](Self::to_vec) take the lock only while they copy. If a process is killed while one of them
+/// writes *one* element, the array has the old element or the new one, whole, and is not poisoned.
+/// [`lock`](Self::lock) takes the lock for as long as you need several elements.
 ///
 /// # Poisoning
 ///
-/// A process that is killed, or a thread that panics, with an [`ArrayGuard`] in its hands may have changed
-/// some elements and not others, or half of one element. Nobody can undo that, so the array is
-/// *poisoned*: from then on [`lock`](Self::lock) says so, as [`std::sync::Mutex`] does, until somebody calls
-/// [`clear_poison`](Self::clear_poison). A process that is killed in a [`write_at`](Self::write_at) of
-/// several elements poisons the array as well. The five verbs above ignore poison: an element that they
-/// read from a poisoned array may be half written.
+/// If a process is killed, or a thread panics, while it has an [`ArrayGuard`], then it may have changed some
+/// elements and not others, or half of one element. Nobody can undo such changes, so the array becomes
+/// *poisoned*: from then on [`lock`](Self::lock) returns an error, as [`std::sync::Mutex::lock`] does, until
+/// somebody calls [`clear_poison`](Self::clear_poison). A process that is killed in a
+/// [`write_at`](Self::write_at) of several elements poisons the array as well. The five methods above ignore
+/// poison: if they read a poisoned array, they may return half written elements.
 ///
 /// # Panics
-/// Every method that locks panics if the shared lock word is one that the protocol never writes (a
-/// peer's stray write), if the thread would wait for itself (any of the five verbs, or
-/// [`lock`](Self::lock), while it has a guard of the same array), and in a forked child that could not
-/// open the segment for itself (`EMFILE`; no permission after a change of user).
+/// Every method that takes the lock panics in three cases:
+/// - A peer has overwritten the shared lock word with something that this crate never writes.
+/// - The thread would wait for itself, because it calls [`lock`](Self::lock), or one of the five methods
+///   above, while it has a guard of the same array.
+/// - The process is a forked child that could not open the segment for itself: it had no file descriptor
+///   left (`EMFILE`), or no permission after a change of user.
 pub struct Array<T: Element> {
     region: Region<T, ArrayWords>,
 }
@@ -105,9 +110,9 @@ impl<T: Element> Array<T> {
     }
 
     constructors! {
-        "array", Region, init: &[T] => (init.len(), cast_slice(init));
+        "array" with "length", Region, init: &[T] => (init.len(), cast_slice(init));
 
-        /// Creates an anonymous array of these elements, for forked children.
+        /// Creates an anonymous array with the elements of `init`, which forked children inherit.
         ///
         /// ```
         /// # fn main() -> shmkit::Result<()> {
@@ -117,7 +122,7 @@ impl<T: Element> Array<T> {
         /// # }
         /// ```
         new;
-        /// Creates an array of these elements.
+        /// Creates an array with the elements of `init`.
         ///
         /// ```
         /// # fn main() -> shmkit::Result<()> {
@@ -128,7 +133,7 @@ impl<T: Element> Array<T> {
         /// # }
         /// ```
         create;
-        /// Opens an array that somebody created, whatever its length.
+        /// Opens an existing array of any length.
         ///
         /// ```
         /// use shmkit::Array;
@@ -143,8 +148,8 @@ impl<T: Element> Array<T> {
         /// # }
         /// ```
         open;
-        /// Opens the array, or creates it from these elements if there is none. The length of an array
-        /// that is there must be `init.len()`.
+        /// Opens the array, or creates one with the elements of `init` if there is none. An existing array
+        /// must be as long as `init`.
         ///
         /// ```
         /// use shmkit::{Array, Error};
@@ -161,7 +166,7 @@ impl<T: Element> Array<T> {
         /// # }
         /// ```
         open_or_create;
-        /// Lays an array out in memory of your own, if nothing was laid out in it yet.
+        /// Lays an array out in memory of your own, in which nothing has been laid out yet.
         ///
         /// ```
         /// use shmkit::{Array, memory::HeapMemory};
@@ -174,7 +179,7 @@ impl<T: Element> Array<T> {
         /// # }
         /// ```
         create_in;
-        /// Finds the array that was laid out in memory of your own.
+        /// Opens the array that [`create_in`](Self::create_in) laid out in memory of your own.
         ///
         /// ```
         /// use shmkit::{Array, memory::HeapMemory};
@@ -209,9 +214,9 @@ impl<T: Element> Array<T> {
         Region::create(&place.into(), len, &[]).map(Self::of)
     }
 
-    place_methods!(region);
+    place_methods!(region, "Array::<u64>", "&[1, 2]");
 
-    /// Returns how many elements there are: at least 1, and always the same number.
+    /// Returns the number of elements, which is at least 1 and never changes.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
@@ -220,7 +225,7 @@ impl<T: Element> Array<T> {
         len
     }
 
-    /// Returns whether there are no elements, which is never so.
+    /// Returns `false`, because every array has at least one element.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -244,11 +249,11 @@ impl<T: Element> Array<T> {
         }
         let _lock = self.locked();
         // SAFETY: by region's invariant 1 the element is inside the region and aligned for `T`, and any
-        // bytes are a valid `T`; nobody writes it while we have the lock.
+        // bytes are a valid `T`; nobody writes the element while we have the lock.
         Some(unsafe { self.element(index).read() })
     }
 
-    /// Replaces the element at `index`. If the process is killed meanwhile, the element is the old one or
+    /// Replaces the element at `index`. If the process is killed meanwhile, the array has the old element or
     /// the new one, whole.
     ///
     /// ```
@@ -271,7 +276,7 @@ impl<T: Element> Array<T> {
         Ok(())
     }
 
-    /// Copies the elements from `offset` on to all of `out`, as they are at one moment.
+    /// Fills `out` with copies of the elements from `offset` on. All of them are from the same moment.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -298,11 +303,11 @@ impl<T: Element> Array<T> {
         Ok(())
     }
 
-    /// Replaces the elements from `offset` on by all of `from`. Whoever takes the lock sees none of the new
+    /// Replaces the elements from `offset` on by those of `from`. Other calls see either none of the new
     /// elements or all of them.
     ///
-    /// A process that is killed meanwhile poisons the array, unless `from` has one element (then this is a
-    /// [`set`](Self::set)) or none.
+    /// If the process is killed meanwhile, it may have written only some of the elements, and the array is
+    /// poisoned. A single element is written as by [`set`](Self::set), without that risk.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -336,7 +341,7 @@ impl<T: Element> Array<T> {
         Ok(())
     }
 
-    /// Returns all elements, as they are at one moment.
+    /// Returns copies of all elements. All of them are from the same moment.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -356,17 +361,13 @@ impl<T: Element> Array<T> {
                 .copy_to_nonoverlapping(all.as_mut_ptr(), self.len());
         };
         drop(lock);
-        // SAFETY: so many elements have just been written.
+        // SAFETY: `len()` elements have just been written.
         unsafe { all.set_len(self.len()) };
         all
     }
 
-    /// Locks the array, and gives its elements as a slice for as long as the guard lives. Waits while
-    /// somebody else has the array locked.
-    ///
-    /// # Errors
-    /// A [`PoisonError`](std::sync::PoisonError), which contains the guard, if the array is poisoned: see
-    /// [the type](Self#poisoning).
+    /// Locks the array, and returns a guard through which all elements are one slice. Waits while somebody
+    /// else has the array locked.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -396,12 +397,16 @@ impl<T: Element> Array<T> {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// # Errors
+    /// A [`PoisonError`](std::sync::PoisonError), which contains the guard, if the array is
+    /// [poisoned](Self#poisoning).
     pub fn lock(&self) -> LockResult<ArrayGuard<'_, T>> {
         ArrayGuard::new(self, self.locked())
     }
 
-    /// Locks the array as [`lock`](Self::lock) does, but gives up if somebody else, by whichever verb, has
-    /// it locked for more than some microseconds.
+    /// Locks the array as [`lock`](Self::lock) does, but gives up if the lock is still taken after some
+    /// microseconds. Every method that reads or writes elements takes the same lock.
     ///
     /// ```
     /// use std::sync::TryLockError;
@@ -417,16 +422,16 @@ impl<T: Element> Array<T> {
     ///
     /// # Errors
     /// [`WouldBlock`](TryLockError::WouldBlock) if somebody has the array locked;
-    /// [`Poisoned`](TryLockError::Poisoned) as for [`lock`](Self::lock).
+    /// [`Poisoned`](TryLockError::Poisoned), which contains the guard, if the array is
+    /// [poisoned](Self#poisoning).
     pub fn try_lock(&self) -> TryLockResult<ArrayGuard<'_, T>> {
         let lock = self.lock_with(Wait::Try);
         let lock = lock.ok_or(TryLockError::WouldBlock)?;
         Ok(ArrayGuard::new(self, lock)?)
     }
 
-    /// Returns whether the array is poisoned: see [the type](Self#poisoning). Another process may poison the
-    /// array, or clear its poison, by the time you look. The answer of [`lock`](Self::lock) holds while you
-    /// have the guard.
+    /// Returns whether the array is [poisoned](Self#poisoning). Another process may poison the array, or
+    /// clear the poison, right after this call. While you have a guard, nobody else can poison the array.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -441,14 +446,29 @@ impl<T: Element> Array<T> {
         self.journal().is_poisoned()
     }
 
-    /// Declares the array whole again, whoever poisoned it. [`lock`](Self::lock) has an example.
+    /// Declares the elements whole again, so that [`lock`](Self::lock) succeeds. Anybody may do so, best
+    /// after making the elements whole under a guard, as in the example of [`lock`](Self::lock).
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let array = shmkit::Array::new(&[1u8, 2])?;
+    /// let outcome = std::panic::catch_unwind(|| {
+    ///     let _guard = array.lock().unwrap();
+    ///     panic!("before anything was written");
+    /// });
+    /// assert!(outcome.is_err() && array.is_poisoned());
+    /// array.clear_poison();
+    /// assert!(array.lock().is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn clear_poison(&self) {
         self.settle();
         self.journal().clear_poison();
     }
 
-    /// If the lock's owner died, runs recovery now. If a living owner has the lock, possibly this thread,
-    /// recovery has run already.
+    /// If the lock's owner died in the middle of a write, runs recovery now. Nothing is left to do if a
+    /// living owner has the lock, possibly this thread: that owner ran recovery when it took the lock.
     fn settle(&self) {
         if self.journal().is_busy() {
             drop(self.lock_with(Wait::Try));
@@ -468,7 +488,7 @@ impl<T: Element> Array<T> {
         &self.region.body().journal
     }
 
-    /// Returns where an element lies; the element at `len()` is the journal's slot.
+    /// Returns the address of an element. The address for the index `len()` is that of the journal's slot.
     #[inline]
     pub(super) fn element(&self, index: usize) -> *mut T {
         debug_assert!(index <= self.len());
@@ -476,16 +496,16 @@ impl<T: Element> Array<T> {
         first.wrapping_add(index)
     }
 
-    /// Writes an existing element, so that a death leaves the old one or the new one. The caller has the
-    /// lock.
+    /// Writes an existing element in such a way that a death leaves the old element or the new one. The
+    /// caller has the lock.
     #[inline]
     fn write(&self, index: usize, value: T) {
-        /// Writes by one store.
+        /// Writes the element by one store.
         macro_rules! store {
             ($atomic:ty) => {{
                 let word = self.element(index).cast();
-                // SAFETY: by region's invariant 1 the element is inside the region, and the first one is
-                // aligned to 8 at least; the others follow at multiples of this size, so this one is
+                // SAFETY: by region's invariant 1 the element is inside the region, and the first element
+                // is aligned to 8 at least. Each lies a multiple of this size further on, so this one is
                 // aligned. Only the lock's owner touches it.
                 let word = unsafe { <$atomic>::from_ptr(word) };
                 word.store(cast(value), Ordering::Relaxed);
@@ -498,7 +518,7 @@ impl<T: Element> Array<T> {
             8 => store!(AtomicU64),
             _ => {
                 // SAFETY: by region's invariant 1 the slot is inside the region and aligned for `T`; only
-                // the lock's owner touches it.
+                // the lock's owner touches the slot.
                 unsafe { self.element(self.len()).write(value) };
                 self.journal().begin_element(index as u64);
                 self.copy_from_slot(index);
@@ -547,7 +567,8 @@ impl<T: Element> Clone for Array<T> {
     }
 }
 
-/// Takes no lock, and so shows no elements. A death that nobody has come upon yet does not show either.
+/// Shows no elements, because reading them would take the lock. For the same reason, `poisoned` may be
+/// `false` although the lock's owner has died, if nobody has locked the array since.
 impl<T: Element> fmt::Debug for Array<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Array")

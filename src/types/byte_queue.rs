@@ -97,7 +97,7 @@ impl ByteQueue {
     }
 
     constructors! {
-        "queue", Frames, capacity: usize => (capacity);
+        "queue" with "capacity", Frames, capacity: usize => (capacity);
 
         /// Creates an anonymous queue of `capacity` bytes, for forked children.
         ///
@@ -181,7 +181,7 @@ impl ByteQueue {
         open_in;
     }
 
-    place_methods!(0);
+    place_methods!(0, "ByteQueue", "4096");
 
     /// Puts a message; waits until there is space for it.
     ///

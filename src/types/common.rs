@@ -1,17 +1,19 @@
-//! What the handles have in common: how they are made, where they live, and how they take a lock.
+//! Code that several handles share: constructors, methods about the place, the lock of a value or an array,
+//! and the slots and iterators of queues.
 
 use crate::error::GetError;
 use crate::segment::Region;
 use crate::sync::{Lock, LockError, LockGuard, LockId, LockWord, Wait};
 
-/// The six constructors of a handle, and `new`.
+/// Writes a handle's six constructors.
 ///
-/// `constructors! { "queue", Region, capacity: usize => (capacity, &[]); ... }` makes the constructors of a
-/// handle over a `Region` that take `capacity` and pass `(capacity, &[])` on. The caller writes each
-/// one's purpose and example; the errors, which are the same for all, stand here.
+/// `constructors! { "queue" with "capacity", Region, capacity: usize => (capacity, &[]); ... }` writes
+/// constructors over a `Region` that take `capacity` and pass `(capacity, &[])` on. The two nouns are for
+/// the docs; a type whose size is no choice of the caller leaves out the second. The macro's caller documents
+/// each constructor's purpose and gives an example, and the macro adds the errors.
 macro_rules! constructors {
     (
-        $noun:literal, $inner:ident, $param:ident: $type:ty => ($($args:expr),*);
+        $noun:literal $(with $size:literal)?, $inner:ident, $param:ident: $type:ty => ($($args:expr),*);
         $(#[$new:meta])* new;
         $(#[$create:meta])* create;
         $(#[$open:meta])* open;
@@ -22,23 +24,30 @@ macro_rules! constructors {
         $(#[$new])*
         ///
         /// # Errors
-        /// [`Error::InvalidSize`](crate::Error::InvalidSize) for a size of 0, or one that no address space
-        /// holds; [`NoSpace`](crate::Error::NoSpace); [`Os`](crate::Error::Os).
+        $(
+            #[doc = concat!("- [`InvalidSize`](crate::Error::InvalidSize) for a ", $size)]
+            ///   of 0, or one that no address space holds.
+        )?
+        /// - [`NoSpace`](crate::Error::NoSpace) or [`Os`](crate::Error::Os).
         pub fn new($param: $type) -> Result<Self> {
             Self::create(Place::anonymous(), $param)
         }
 
         $(#[$create])*
         ///
-        /// The memory is reserved here and now, and the name appears once everything behind it is complete.
+        /// All memory is reserved before this returns. The name appears when the segment is complete, so
+        /// that nobody opens a part of it.
         ///
         /// # Errors
-        /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) if the name is taken (the leftover of a
-        /// crash of all holders is replaced); [`InvalidSize`](crate::Error::InvalidSize) for a size of 0,
-        /// or one that no address space holds; [`NoSpace`](crate::Error::NoSpace),
-        /// [`InvalidName`](crate::Error::InvalidName),
-        /// [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled),
-        /// [`Os`](crate::Error::Os).
+        /// - [`AlreadyExists`](crate::Error::AlreadyExists) if the name is taken. A segment that is only the
+        ///   leftover of a crash is replaced instead.
+        $(
+            #[doc = concat!("- [`InvalidSize`](crate::Error::InvalidSize) for a ", $size)]
+            ///   of 0, or one that no address space holds.
+        )?
+        /// - [`NoSpace`](crate::Error::NoSpace), [`InvalidName`](crate::Error::InvalidName),
+        ///   [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled) or
+        ///   [`Os`](crate::Error::Os).
         pub fn create(place: impl Into<Place>, $param: $type) -> Result<Self> {
             $inner::create(&place.into(), $($args),*).map(Self::of)
         }
@@ -46,23 +55,27 @@ macro_rules! constructors {
         $(#[$open])*
         ///
         /// # Errors
-        /// [`Error::NotFound`](crate::Error::NotFound); [`Foreign`](crate::Error::Foreign),
-        /// [`Corrupt`](crate::Error::Corrupt) or [`Mismatch`](crate::Error::Mismatch) for anything else
-        #[doc = concat!("than a sound ", $noun, " of this type, which is left as it was;")]
-        /// [`InvalidName`](crate::Error::InvalidName),
-        /// [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled),
-        /// [`Os`](crate::Error::Os).
+        /// - [`NotFound`](crate::Error::NotFound) if there is no segment.
+        /// - [`Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt) or
+        #[doc = concat!("  [`Mismatch`](crate::Error::Mismatch) if there is anything but a sound ", $noun)]
+        ///   of this type. The file is left as it was.
+        /// - [`InvalidName`](crate::Error::InvalidName),
+        ///   [`PermissionDenied`](crate::Error::PermissionDenied), [`Stalled`](crate::Error::Stalled) or
+        ///   [`Os`](crate::Error::Os).
         pub fn open(place: impl Into<Place>) -> Result<Self> {
             $inner::open(&place.into()).map(Self::of)
         }
 
         $(#[$open_or_create])*
         ///
-        /// Of several processes that race, one creates, and all of them end with the same segment.
+        /// If several processes race, one of them creates the segment, and all of them get that segment.
         ///
         /// # Errors
-        /// As for [`open`](Self::open) and [`create`](Self::create); another capacity is a
-        /// [`Mismatch`](crate::Error::Mismatch).
+        /// The errors are those of [`open`](Self::open) and [`create`](Self::create).
+        $(
+            #[doc = concat!("An existing ", $noun, " with another ", $size, " is a")]
+            /// [`Mismatch`](crate::Error::Mismatch).
+        )?
         pub fn open_or_create(place: impl Into<Place>, $param: $type) -> Result<Self> {
             $inner::open_or_create(&place.into(), $($args),*).map(Self::of)
         }
@@ -70,11 +83,16 @@ macro_rules! constructors {
         $(#[$create_in])*
         ///
         /// # Errors
-        /// [`Error::InvalidSize`](crate::Error::InvalidSize); [`NoSpace`](crate::Error::NoSpace) if the
-        #[doc = concat!($noun, " does not fit;")]
-        /// [`AlreadyExists`](crate::Error::AlreadyExists) if something is there, or if somebody else is
-        /// laying something out; [`Unsupported`](crate::Error::Unsupported) in a forked child that could
-        /// not become a holder.
+        $(
+            #[doc = concat!("- [`InvalidSize`](crate::Error::InvalidSize) for a ", $size)]
+            ///   of 0, or one that no address space holds.
+        )?
+        #[doc = concat!("- [`NoSpace`](crate::Error::NoSpace) if the ", $noun)]
+        ///   does not fit into the memory.
+        /// - [`AlreadyExists`](crate::Error::AlreadyExists) if the memory contains something already, or if
+        ///   somebody else is laying something out in it.
+        /// - [`Unsupported`](crate::Error::Unsupported) in a forked child that could not become a holder of
+        ///   the memory.
         pub fn create_in(memory: Arc<dyn Memory>, $param: $type) -> Result<Self> {
             $inner::create_in(memory, $($args),*).map(Self::of)
         }
@@ -82,20 +100,22 @@ macro_rules! constructors {
         $(#[$open_in])*
         ///
         /// # Errors
-        /// [`Error::NotFound`](crate::Error::NotFound) if nothing was laid out, or not to its end yet;
-        /// [`Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt),
-        /// [`Mismatch`](crate::Error::Mismatch).
+        /// - [`NotFound`](crate::Error::NotFound) if nobody has finished laying something out in the memory.
+        /// - [`Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt) or
+        #[doc = concat!("  [`Mismatch`](crate::Error::Mismatch) if there is anything but a sound ", $noun)]
+        ///   of this type.
         pub fn open_in(memory: Arc<dyn Memory>) -> Result<Self> {
             $inner::open_in(memory).map(Self::of)
         }
     };
 }
 
-/// The methods that tell where a handle's segment lives; `$inner` is the field that knows.
+/// Writes the methods about a handle's place. They ask the field `$inner`. `$type` and `$arg` are for an
+/// example, which creates a handle with `$type::new($arg)`.
 macro_rules! place_methods {
-    ($inner:tt) => {
-        /// Returns the name or the path of the place; `None` for anonymous memory and for memory of your
-        /// own.
+    ($inner:tt, $type:literal, $arg:literal) => {
+        /// Returns the name or the path with which the segment was created or opened. The result is `None`
+        /// for anonymous memory, for a descriptor, and for memory of your own.
         #[must_use]
         pub fn name(&self) -> Option<&str> {
             self.$inner.name()
@@ -107,13 +127,25 @@ macro_rules! place_methods {
             self.$inner.was_created()
         }
 
-        /// Opens the segment's file afresh, to pass the descriptor to another process, which opens it with
-        /// [`Place::fd`]. The descriptor holds nothing: keep this handle until the other process has opened
-        /// the descriptor.
+        /// Returns a new descriptor of the segment's file. If you pass the descriptor to another process,
+        /// that process can open the segment with [`Place::fd`]. The descriptor does not keep the segment
+        /// alive, so keep this handle until the other process has opened the segment.
+        ///
+        /// ```
+        /// use shmkit::Place;
+        ///
+        /// # fn main() -> shmkit::Result<()> {
+        #[doc = concat!("let ours = shmkit::", $type, "::new(", $arg, ")?;")]
+        /// let fd = ours.try_clone_fd()?; // goes to another process, through a socket, say
+        #[doc = concat!("let theirs = shmkit::", $type, "::open(Place::fd(fd))?; // usually over there")]
+        /// assert!(ours.was_created() && !theirs.was_created());
+        /// # Ok(())
+        /// # }
+        /// ```
         ///
         /// # Errors
-        /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
-        /// [`Os`](crate::Error::Os); [`Unsupported`](crate::Error::Unsupported) if the memory is no file.
+        /// - [`PermissionDenied`](crate::Error::PermissionDenied) or [`Os`](crate::Error::Os).
+        /// - [`Unsupported`](crate::Error::Unsupported) if there is no file behind the memory.
         pub fn try_clone_fd(&self) -> Result<OwnedFd> {
             self.$inner.try_clone_fd()
         }
@@ -122,11 +154,12 @@ macro_rules! place_methods {
 
 pub(super) use {constructors, place_methods};
 
-/// Takes the lock at `word`, one of the region's control words; `None` if a live owner has it and the wait
-/// is over.
+/// Takes the lock in `word`, which is one of the region's control words. Returns `None` if a live owner
+/// still has the lock when the wait is over.
 ///
 /// # Panics
-/// If the word names an owner that never was. `noun` says whose word it is.
+/// This panics if the word names an owner that never was. The message has the region's name, or `noun` if
+/// the region has no name.
 #[inline]
 pub(super) fn lock_word<'a, T, B>(
     region: &'a Region<T, B>,
@@ -144,11 +177,11 @@ pub(super) fn lock_word<'a, T, B>(
     }
 }
 
-/// Maps the positions of a ring to slots.
+/// Finds the slot for each position of a ring.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slots {
     count: u64,
-    /// `count - 1` if the count is a power of two, so that a slot is found without a division; else 0.
+    /// `count - 1` if the count is a power of two, else 0. The mask finds a slot without a division.
     mask: u64,
 }
 
@@ -167,7 +200,7 @@ impl Slots {
         self.count
     }
 
-    /// Returns the slot of a position: less than the count for every position.
+    /// Returns the index of a position's slot, which is less than the count for every position.
     #[inline]
     pub(super) fn index(self, position: u64) -> usize {
         let index = if self.mask != 0 {
@@ -175,16 +208,16 @@ impl Slots {
         } else {
             position % self.count
         };
-        #[allow(clippy::cast_possible_truncation)] // less than the count, whose slots were mapped
+        #[allow(clippy::cast_possible_truncation)] // less than the count, and all slots are mapped
         let index = index as usize;
         index
     }
 }
 
-/// Ends an iterator at the first error that is not an item of its own.
+/// Turns the outcome of a get into an iterator's next item: an error ends the iteration.
 ///
 /// # Panics
-/// If the error is [`GetError::Corrupt`].
+/// This panics if the error is [`GetError::Corrupt`].
 pub(super) fn item_or_end<T>(got: Result<T, GetError>) -> Option<T> {
     match got {
         Ok(item) => Some(item),

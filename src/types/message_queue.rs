@@ -87,7 +87,7 @@ impl<T> MessageQueue<T> {
     }
 
     constructors! {
-        "queue", Frames, capacity: usize => (capacity);
+        "queue" with "capacity", Frames, capacity: usize => (capacity);
 
         /// Creates an anonymous queue of `capacity` bytes, for forked children.
         ///
@@ -178,7 +178,7 @@ impl<T> MessageQueue<T> {
         open_in;
     }
 
-    place_methods!(frames);
+    place_methods!(frames, "MessageQueue::<String>", "4096");
 
     fn put_by<Q: ?Sized + Serialize>(&self, item: &Q, wait: Wait) -> Result<(), PutError> {
         let failed = |error: postcard::Error| PutError::Encode(error.to_string());

@@ -84,7 +84,7 @@ impl<T: Element> Queue<T> {
     }
 
     constructors! {
-        "queue", Region, capacity: usize => (capacity, &[]);
+        "queue" with "capacity", Region, capacity: usize => (capacity, &[]);
 
         /// Creates an anonymous queue of `capacity` items, for forked children.
         ///
@@ -171,7 +171,7 @@ impl<T: Element> Queue<T> {
         open_in;
     }
 
-    place_methods!(region);
+    place_methods!(region, "Queue::<u64>", "4");
 
     #[inline]
     fn ring(&self) -> Ring<'_> {

@@ -1,4 +1,4 @@
-//! [`Value`]: one value that every process sees, whole.
+//! [`Value`]: one value in shared memory, which every process reads as a whole.
 
 use super::common::{constructors, lock_word, place_methods};
 use super::element::Element;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A value's control words; the two slots follow. Zeroed memory is valid.
+/// A value's control words, behind which the two slots lie. Zeroed memory is valid.
 #[repr(C)]
 #[derive(Debug)]
 struct ValueWords {
@@ -24,7 +24,8 @@ struct ValueWords {
     pad_lock: [AtomicU64; 15],
     changed: Event,
     pad_changed: [Event; 31],
-    /// The seqlock's version, beside the slots, so that a reader finds a small value on one line.
+    /// The seqlock's version. It lies beside the slots, so that the reader of a small value needs one
+    /// cache line.
     version: AtomicU64,
 }
 
@@ -34,11 +35,11 @@ const _: () = {
     assert!(size_of::<ValueWords>() == 2 * LINE + 8);
 };
 
-// SAFETY: `repr(C)`, made of atomics alone, each of which is valid when zero.
+// SAFETY: the type is `repr(C)` and made of atomics alone, each of which is valid when zero.
 unsafe impl Body for ValueWords {
     const KIND: Kind = Kind::Value;
 
-    /// Slots are copied in words of 8 bytes.
+    /// A slot's length is a multiple of 8 bytes, because slots are copied in words of that size.
     fn stride(size: u64) -> u64 {
         size.next_multiple_of(8)
     }
@@ -49,15 +50,16 @@ unsafe impl Body for ValueWords {
     }
 }
 
-/// How often in a row writers may outrun a reader before the reader asks for their lock. Few copies keep
-/// the reader of a large value from falling far behind; many make the reader of a small value hardly ever
-/// ask.
+/// How many of a reader's copies writers may spoil in a row before the reader tries to take their lock.
+/// With a higher number, readers of large values would fall further behind. With a lower number, readers of
+/// small values would take the lock more often.
 const COPIES: u64 = 16;
 
-/// One value in shared memory: read without a lock, written under one, always whole.
+/// One value in shared memory. Writers take a lock, readers normally take none, and nobody ever reads a mix
+/// of two values.
 ///
-/// A handle is cheap to clone, and any thread can use it. Forked children inherit it, other programs open
-/// the value by name. If a process is killed inside a write, the old value stays.
+/// A handle is cheap to clone, and any thread can use it. Forked children inherit the handle, and other
+/// programs open the value by its name. If a process is killed inside a write, the old value stays.
 ///
 /// ```
 /// use shmkit::Value;
@@ -73,10 +75,12 @@ const COPIES: u64 = 16;
 /// ```
 ///
 /// # Panics
-/// Every method that locks panics if the shared lock word is one that the protocol never writes (a peer's
-/// stray write), if the thread would wait for itself (a call from inside a closure of
-/// [`update`](Self::update) on the same value), and in a forked child that could not open the segment for
-/// itself (`EMFILE`; no permission after a change of user).
+/// Every method that writes takes the lock, and panics in three cases:
+/// - A peer has overwritten the shared lock word with something that this crate never writes.
+/// - The thread would wait for itself, because the call comes from inside a closure of
+///   [`update`](Self::update) on the same value.
+/// - The process is a forked child that could not open the segment for itself: it had no file descriptor
+///   left (`EMFILE`), or no permission after a change of user.
 pub struct Value<T: Element> {
     region: Region<T, ValueWords>,
 }
@@ -89,7 +93,7 @@ impl<T: Element> Value<T> {
     constructors! {
         "value", Region, init: T => (1, bytes_of(&init));
 
-        /// Creates an anonymous value, for forked children.
+        /// Creates an anonymous value, which forked children inherit.
         ///
         /// ```
         /// # fn main() -> shmkit::Result<()> {
@@ -99,7 +103,7 @@ impl<T: Element> Value<T> {
         /// # }
         /// ```
         new;
-        /// Creates the value `init`.
+        /// Creates a value, which is `init` at first.
         ///
         /// ```
         /// use shmkit::{Error, Value};
@@ -114,7 +118,7 @@ impl<T: Element> Value<T> {
         /// # }
         /// ```
         create;
-        /// Opens a value that somebody created.
+        /// Opens an existing value.
         ///
         /// ```
         /// use shmkit::{Error, Value};
@@ -130,7 +134,7 @@ impl<T: Element> Value<T> {
         /// # }
         /// ```
         open;
-        /// Opens the value, or creates it as `init` if there is none.
+        /// Opens the value, or creates one that is `init` at first, if there is none.
         ///
         /// ```
         /// use shmkit::Value;
@@ -145,7 +149,7 @@ impl<T: Element> Value<T> {
         /// # }
         /// ```
         open_or_create;
-        /// Lays a value out in memory of your own, if nothing was laid out in it yet.
+        /// Lays a value out in memory of your own, in which nothing has been laid out yet.
         ///
         /// ```
         /// use shmkit::{Value, memory::HeapMemory};
@@ -160,7 +164,7 @@ impl<T: Element> Value<T> {
         /// # }
         /// ```
         create_in;
-        /// Finds the value that was laid out in memory of your own.
+        /// Opens the value that [`create_in`](Self::create_in) laid out in memory of your own.
         ///
         /// ```
         /// use shmkit::{Value, memory::HeapMemory};
@@ -178,7 +182,7 @@ impl<T: Element> Value<T> {
         open_in;
     }
 
-    place_methods!(region);
+    place_methods!(region, "Value::<u64>", "7");
 
     #[inline]
     fn seqlock(&self) -> SeqLock<'_> {
@@ -189,8 +193,8 @@ impl<T: Element> Value<T> {
         let first = self.region.data();
         let slot = |offset: usize| {
             let words_at = first.as_ptr().wrapping_add(offset).cast::<AtomicU64>();
-            // SAFETY: by region's invariant 1 the region has two strides of data, aligned to 8, and the
-            // stride is a multiple of 8; these words are atomics here and in every other process.
+            // SAFETY: by region's invariant 1 the region has two strides of data, aligned to 8. A stride
+            // is a multiple of 8 and at least as long as the words, which every process uses as atomics.
             unsafe { slice::from_raw_parts(words_at, words) }
         };
         SeqLock::new(&self.region.body().version, [slot(0), slot(stride)])
@@ -198,10 +202,10 @@ impl<T: Element> Value<T> {
 
     /// Returns the current value.
     ///
-    /// A reader waits for nobody: not for a lock, not for a stopped or dead writer. If a new value comes
-    /// while the reader copies, it copies again. If writers are faster than its copy many times in a row,
-    /// the reader copies under their lock, provided that it gets the lock between two of them. A reader
-    /// that is stopped right there delays writers as a stopped writer does.
+    /// A reader waits for no lock, and for no stopped or dead writer. If somebody writes while the reader
+    /// copies, the reader copies again. After many copies in vain, the reader also tries to take the
+    /// writers' lock, and copies under the lock as soon as a try succeeds. A reader that is stopped while it
+    /// has the lock delays writers, as a stopped writer does.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -233,7 +237,8 @@ impl<T: Element> Value<T> {
             if seqlock.try_read(bytes_of_mut(&mut value)) {
                 break;
             }
-            // A child that could not become a holder has no number to lock with, and copies on.
+            // A forked child that could not become a holder has no number with which to lock. It goes on
+            // copying without the lock.
             if copies < COPIES || holder.number.load(Ordering::Relaxed) == 0 {
                 continue;
             }
@@ -280,8 +285,8 @@ impl<T: Element> Value<T> {
         old
     }
 
-    /// Changes the value under the lock, so that nobody else's change comes in between. If `f` panics, or
-    /// if the process dies in `f`, the value stays as it was.
+    /// Lets `f` change the value, and returns the result of `f`. The lock is held meanwhile, so that nobody
+    /// else's change comes in between. If `f` panics, or if the process dies in `f`, the old value stays.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -293,13 +298,14 @@ impl<T: Element> Value<T> {
     /// ```
     ///
     /// # Panics
-    /// In a child that `f` forked, when `f` returns there: the update belongs to the parent.
+    /// If `f` forks, and returns in the child too, then this panics in the child: the update belongs to the
+    /// parent.
     pub fn update<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         self.update_locked(self.lock(), f)
     }
 
-    /// Changes the value as [`update`](Self::update) does, unless somebody else holds the lock: then this
-    /// returns `None` at once.
+    /// Changes the value as [`update`](Self::update) does, but returns `None`, without a call of `f`, if the
+    /// lock is still taken after some microseconds.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -317,7 +323,7 @@ impl<T: Element> Value<T> {
     }
 
     /// Stores `new` if the value is `current`, and returns the value that was replaced. Values are compared
-    /// byte by byte, so that a NaN equals the same NaN, and 0.0 is not -0.0.
+    /// byte by byte, so that a NaN equals itself, and 0.0 does not equal -0.0.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -329,7 +335,7 @@ impl<T: Element> Value<T> {
     /// ```
     ///
     /// # Errors
-    /// The value, if it is not `current`.
+    /// If the value is not `current`, it stays as it is, and is returned as the error.
     pub fn compare_exchange(&self, current: T, new: T) -> Result<T, T> {
         let guard = self.lock();
         let found = self.current();
@@ -340,8 +346,8 @@ impl<T: Element> Value<T> {
         Ok(found)
     }
 
-    /// Waits until the value satisfies `pred`, and returns that value. The wait may miss a value that was
-    /// there only between two looks.
+    /// Waits until the value satisfies `pred`, and returns that value. If the value satisfies `pred` only
+    /// for a moment, the wait may miss that moment.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -358,8 +364,8 @@ impl<T: Element> Value<T> {
             .expect("a wait without a deadline ends with a value")
     }
 
-    /// Waits as [`wait_until`](Self::wait_until) does, for at most `timeout`; returns `None` if the value
-    /// did not satisfy `pred` by then.
+    /// Waits as [`wait_until`](Self::wait_until) does, but for at most `timeout`, after which it returns
+    /// `None`.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,4 +1,4 @@
-//! [`ArrayGuard`]: all elements of an array, locked.
+//! [`ArrayGuard`]: the elements of a locked array, as a slice.
 
 use super::Array;
 use crate::sync::{Announced, LockGuard};
@@ -9,18 +9,19 @@ use std::ptr;
 use std::sync::{LockResult, PoisonError};
 use std::thread;
 
-/// A locked [`Array`], as a slice; dropping the guard unlocks the array.
+/// The lock of an [`Array`], through which all elements are one slice. Dropping the guard unlocks the array.
 ///
-/// Nobody else reads or writes an element meanwhile: their calls wait, or are `WouldBlock`. A process
-/// that is killed with a guard in its hands, or a thread that begins to panic with one, poisons the
-/// array.
+/// While the guard lives, nobody else reads or writes an element: other calls wait, and
+/// [`try_lock`](Array::try_lock) returns `WouldBlock`. If a process is killed, or a thread begins to panic,
+/// while it has a guard, the array is [poisoned](Array#poisoning).
 ///
-/// A guard that is forgotten (`mem::forget`) keeps the array locked until the handle and all its
-/// clones are dropped; whoever locks the array after that finds it poisoned. The copy of a guard that a
-/// fork makes is of no use: reading or writing through the copy panics, dropping it does nothing, and
-/// [`Process::spawn`](crate::Process::spawn) refuses to make one.
+/// If a guard is forgotten (`mem::forget`), the array stays locked until the handle and all its clones are
+/// dropped, and is poisoned from then on. If a process forks while it has a guard, the child gets a copy,
+/// but the lock belongs to the parent: reading or writing through the copy panics, and dropping the copy
+/// does nothing. [`Process::spawn`](crate::Process::spawn) refuses to fork while the thread has a guard.
 ///
-/// Every use of the guard as a slice asks whether the guard is such a copy. In a tight loop, ask once:
+/// Every use of the guard as a slice checks whether the guard is such a copy. A tight loop checks only
+/// once if it takes the slice first:
 ///
 /// ```
 /// # fn main() -> shmkit::Result<()> {
@@ -37,7 +38,7 @@ use std::thread;
 /// # }
 /// ```
 ///
-/// The guard stays with its thread:
+/// A guard can't move to another thread:
 ///
 /// ```compile_fail,E0277
 /// let array = shmkit::Array::new(&[1u8]).unwrap();
@@ -47,10 +48,11 @@ use std::thread;
 #[must_use = "the array is unlocked when the guard is dropped"]
 pub struct ArrayGuard<'a, T: Element> {
     array: &'a Array<T>,
-    // The order of the fields withdraws this record before the lock is released.
+    // This field stands before `lock`, so that its drop withdraws the record before the lock is released.
     _announced: Announced<'a>,
     lock: LockGuard<'a>,
-    /// Whether the thread was panicking already when it locked: such a panic says nothing of the elements.
+    /// Set if the thread was panicking already when it took the lock. Such a panic did not interrupt a
+    /// change of the elements, so it does not poison them.
     was_panicking: bool,
 }
 
@@ -63,7 +65,7 @@ impl<'a, T: Element> ArrayGuard<'a, T> {
             was_panicking: thread::panicking(),
         };
         let poisoned = array.journal().is_poisoned();
-        // This is the last step: before it, nothing is in the caller's hands.
+        // This is the last step: a death before it has changed no element, and must not poison the array.
         array.journal().begin_many();
         if poisoned {
             Err(PoisonError::new(guard))
@@ -72,7 +74,7 @@ impl<'a, T: Element> ArrayGuard<'a, T> {
         }
     }
 
-    /// Returns all elements; panics if they are not this guard's to touch.
+    /// Returns all elements. Panics if this guard is a fork's copy, which must not touch them.
     #[inline]
     fn elements(&self) -> *mut [T] {
         assert!(
@@ -89,8 +91,8 @@ impl<T: Element> Deref for ArrayGuard<'_, T> {
     #[inline]
     fn deref(&self) -> &[T] {
         // SAFETY: by region's invariant 1 the elements are inside the region and aligned for `T`, and any
-        // bytes are valid elements; nobody else touches them while the lock is ours, which is so for as
-        // long as the guard is borrowed.
+        // bytes are valid elements. Nobody else touches them while this guard has the lock, and the guard
+        // lives as long as the borrow.
         unsafe { &*self.elements() }
     }
 }
@@ -106,7 +108,7 @@ impl<T: Element> DerefMut for ArrayGuard<'_, T> {
 impl<T: Element> Drop for ArrayGuard<'_, T> {
     fn drop(&mut self) {
         if self.lock.is_stale() {
-            return; // the elements are in another process's hands
+            return; // the lock and the journal belong to the parent
         }
         if !self.was_panicking && thread::panicking() {
             self.array.journal().poison();
