@@ -1,12 +1,11 @@
 //! [`Element`]: the types that processes may share.
 
-/// A type whose values may lie in shared memory: plain bytes, any combination of which is a valid value,
-/// without padding, pointers or lifetimes.
+/// A type whose values may lie in shared memory. Such a type is plain bytes, without padding, pointers or
+/// lifetimes, and any combination of these bytes is a valid value.
 ///
 /// The trait is implemented for every [`bytemuck::Pod`] type: integers, floats, arrays of them, and your own
-/// `#[repr(C)]` structs that derive `Pod`. A process can be killed, or run other code, at any moment.
-/// Therefore the type itself, not good behaviour, must make invalid values impossible, such as a `bool` that
-/// is neither 0 nor 1.
+/// `#[repr(C)]` structs that derive `Pod`. A type with invalid values, such as a `bool` that is neither 0 nor
+/// 1, would not be safe: nothing stops another program from writing such bytes.
 ///
 /// ```
 /// use shmkit::bytemuck::{Pod, Zeroable};

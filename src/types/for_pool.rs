@@ -1,4 +1,4 @@
-//! The pool's door: what a pool needs of a byte queue, and its shared words.
+//! Functions that only `pool` calls: a look at a byte queue's front, and words that processes share.
 
 use super::array::Array;
 use super::byte_queue::ByteQueue;
@@ -8,17 +8,17 @@ use crate::sync::Wait;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long a look at the front waits for the lock in one go. If the queue becomes empty meanwhile, the
-/// look has waited so long in vain.
+/// How long [`front_with`] waits when somebody else has the lock, before it tries anew. If the queue becomes
+/// empty meanwhile, [`front_with`] notices that only after this time.
 const NAP: Duration = Duration::from_millis(1);
 
-/// Returns whether this process is a holder of the queue, and so can use it. A forked child that found no
-/// descriptors is none.
+/// Returns whether this process is a holder of the queue, and so can use the queue. A forked child is not a
+/// holder if it had no file descriptor left.
 pub(crate) fn is_holder(queue: &ByteQueue) -> bool {
     queue.frames().holder().number.load(Ordering::Relaxed) != 0
 }
 
-/// Runs `f` on the next message, or on `None` if the queue is empty, and takes nothing. Nobody takes the
+/// Runs `f` on the next message without taking it, or on `None` if the queue is empty. Nobody else takes the
 /// message before `f` has returned. This waits for the consumers' lock, but not for a message.
 ///
 /// # Errors
@@ -35,7 +35,8 @@ pub(crate) fn front_with<R>(
                 return Ok(f(Some(message.bytes())));
             }
             Err(GetError::Empty | GetError::Closed) => return Ok(f(None)),
-            // Somebody has the lock: take a nap in its queue, and look again.
+            // Somebody else has the lock, so wait for it. The same wait would go on until a message
+            // comes, so keep it short.
             Err(GetError::Busy) => wait = Wait::within(NAP),
             Err(GetError::TimedOut) => wait = Wait::Try,
             Err(error) => return Err(error),
@@ -43,7 +44,8 @@ pub(crate) fn front_with<R>(
     }
 }
 
-/// Anonymous words that a process shares with its forks. They are zero at first.
+/// Words in anonymous shared memory, which a process shares with its forked children. They are zero at
+/// first.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedWords(Array<u64>);
 
@@ -53,13 +55,12 @@ impl SharedWords {
         Array::zeroed(Place::anonymous(), count).map(Self)
     }
 
-    /// Returns the word at `index`. It needs no holder.
+    /// Returns the word at `index`. A process that is not a holder may use the word too.
     #[inline]
     pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
         assert!(index < self.0.len(), "a word that exists");
-        // SAFETY: by region's invariant 1 the element is inside the region, which outlives the borrow, and
-        // aligned; this type makes no reference to the elements but atomic ones, and nobody else has the
-        // array.
+        // SAFETY: by region's invariant 1 the element is aligned and inside the region, which outlives the
+        // borrow. Nobody else has the array, and this type makes only atomic references to its elements.
         unsafe { AtomicU64::from_ptr(self.0.element(index)) }
     }
 }

@@ -1,9 +1,10 @@
-//! Handles as values that serde can write and read: by the path of the segment's file.
+//! Handles that serde can write and read. A handle is written as the path of its segment's file; a reader
+//! opens that path.
 //!
-//! A worker of a pool keeps open the handles that it has read, so that the next task with the same handle
-//! does not open the segment again. A worker keeps no segment alive for long. It closes a handle when it
-//! becomes idle, when [`UNUSED`] tasks have not used the handle, and when the name no longer leads to the
-//! segment.
+//! A pool's worker keeps open the handles that it has read, so that the next task with the same handle does
+//! not open the segment again. The worker must not keep a segment alive for long, so it closes a handle when
+//! there are no tasks, when [`UNUSED`] tasks have not used the handle, and when the path no longer leads to
+//! the segment.
 
 use super::array::Array;
 use super::byte_queue::ByteQueue;
@@ -22,8 +23,9 @@ use std::path::{Path, PathBuf};
 /// How many tasks may go by before a worker closes a handle that none of them used.
 const UNUSED: u64 = 64;
 
-/// A handle as it is written: where the segment is.
+/// The form in which a handle is written.
 struct HandleRef {
+    /// The path of the segment's file.
     path: Vec<u8>,
     /// The creator's schema, if the segment has one.
     schema: Option<String>,
@@ -34,7 +36,7 @@ trait Handle: Clone + 'static {
     fn name(&self) -> Option<&str>;
     fn fd(&self) -> Result<OwnedFd>;
     fn open(place: Place) -> Result<Self>;
-    /// Returns the tag in the segment's header, unless the segment has a schema.
+    /// Returns the tag that the header has if the segment was created without a schema.
     fn tag() -> Tag;
 }
 
@@ -49,12 +51,12 @@ fn refer_to<H: Handle>(handle: &H) -> Result<HandleRef, String> {
     };
     let file = File::from(handle.fd().map_err(|error| error.to_string())?);
     let here = FileStatus::of(&file).map_err(|error| format!("{name}: {error}"))?;
-    let is_it = |path: &PathBuf| leads_to(path, here.id);
-    // A name without a slash may also be the name of a file in this process's working folder.
+    let leads_here = |path: &PathBuf| leads_to(path, here.id);
+    // A name without a slash belongs to a file in `SHM_DIR`, or to one in this process's working folder.
     let named = (!name.contains('/')).then(|| Path::new(SHM_DIR).join(name));
     let path = named
-        .filter(is_it)
-        .or_else(|| os::absolute(Path::new(name)).ok().filter(is_it))
+        .filter(leads_here)
+        .or_else(|| os::absolute(Path::new(name)).ok().filter(leads_here))
         .ok_or_else(|| format!("{name}: the name no longer leads to the segment"))?;
     let tag = read_header(&file, name)
         .map_err(|error| error.to_string())?
@@ -95,18 +97,19 @@ impl OpenHandle {
 #[derive(Default)]
 struct OpenHandles {
     handles: Vec<OpenHandle>,
-    /// The number of tasks so far.
+    /// The number of tasks that have begun.
     task: u64,
 }
 
 thread_local! {
     /// The open handles of a worker's main thread; `None` in every other thread.
     static OPEN: RefCell<Option<OpenHandles>> = const { RefCell::new(None) };
-    /// Why the last handle could not be written or read: postcard does not pass that on.
+    /// The reason why the last handle could not be written or read, kept because postcard's errors have no
+    /// room for a text.
     static REASON: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Makes this thread keep open the handles that it reads from here on.
+/// Makes this thread keep open the handles that it will read.
 pub(crate) fn keep_open() {
     OPEN.set(Some(OpenHandles::default()));
 }
@@ -118,23 +121,24 @@ pub(crate) fn let_go() {
     drop(closed); // after the borrow has ended
 }
 
-/// Counts a task that begins, and now and then closes stale handles.
+/// Counts a task that begins. Once in [`UNUSED`] tasks, this closes the handles that the last [`UNUSED`]
+/// tasks did not use, and those whose path no longer leads to the segment.
 #[inline]
 pub(crate) fn next_task() {
-    let stale = OPEN.with_borrow_mut(|open| {
+    let closed = OPEN.with_borrow_mut(|open| {
         let open = open.as_mut()?;
         open.task += 1;
         if open.handles.is_empty() || open.task % UNUSED != 0 {
             return None;
         }
         let since = open.task - UNUSED;
-        let is_stale = |handle: &mut OpenHandle| handle.used < since || !handle.is_current();
-        Some(open.handles.extract_if(.., is_stale).collect::<Vec<_>>())
+        let is_useless = |handle: &mut OpenHandle| handle.used < since || !handle.is_current();
+        Some(open.handles.extract_if(.., is_useless).collect::<Vec<_>>())
     });
-    drop(stale); // after the borrow has ended
+    drop(closed); // after the borrow has ended
 }
 
-/// Returns, once, why the last handle could not be written or read.
+/// Returns the reason why the last handle could not be written or read, and forgets it.
 pub(crate) fn take_reason() -> Option<String> {
     REASON.take()
 }
@@ -144,10 +148,10 @@ fn open<H: Handle>(handle_ref: &HandleRef) -> Result<H> {
     let kind = TypeId::of::<H>();
     let known = OPEN.with_borrow_mut(|open| {
         let open = open.as_mut()?;
-        let is_it = |handle: &OpenHandle| {
+        let is_same = |handle: &OpenHandle| {
             handle.kind == kind && handle.path == path && handle.schema == handle_ref.schema
         };
-        let at = open.handles.iter().position(is_it)?;
+        let at = open.handles.iter().position(is_same)?;
         if !open.handles[at].is_current() {
             return Some(Err(open.handles.swap_remove(at)));
         }
@@ -157,7 +161,7 @@ fn open<H: Handle>(handle_ref: &HandleRef) -> Result<H> {
     if let Some(Ok(handle)) = known {
         return Ok(handle);
     }
-    drop(known); // a stale handle, after the borrow has ended
+    drop(known); // an outdated handle, after the borrow has ended
     let handle = H::open(place_of(&path, handle_ref.schema.as_deref()))?;
     if OPEN.with_borrow(Option::is_some) {
         let label = handle.name().unwrap_or_default();
@@ -220,14 +224,16 @@ macro_rules! handle {
             }
         }
 
-        /// Writes the handle as its segment's path. A handle without a name or a path can't be written.
+        /// Writes the handle as the path of its segment's file. A handle whose `name()` is `None` can't be
+        /// written.
         impl<$($parameter)*> Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 write(self, serializer)
             }
         }
 
-        /// Opens the segment. A worker of a [`Pool`](crate::Pool) keeps it open for later tasks.
+        /// Opens the segment at the path that was written. A worker of a [`Pool`](crate::Pool) keeps the
+        /// handle open for later tasks.
         impl<'de, $($parameter)*> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 read(deserializer)

@@ -1,7 +1,10 @@
-//! What users hold: values, arrays and queues in shared memory.
+//! The types that users hold: values, arrays and queues in shared memory.
 //!
-//! Floor by floor, from the ground up: `element` and `common`; `value`, `array`, `queue` and `byte_queue`;
-//! `message_queue` and `for_pool` (the pool's door); `handles` on top.
+//! The rooms lie on four floors, and each room imports only from floors below its own. From the ground up:
+//! 1. `element` and `common`;
+//! 2. `value`, `array`, `queue` and `byte_queue`;
+//! 3. `message_queue`, and `for_pool` with the functions that only `pool` calls;
+//! 4. `handles`, which lets serde write and read the types of users.
 
 mod array;
 mod byte_queue;
