@@ -29,7 +29,7 @@ pub(crate) fn front_with<R>(
 ) -> Result<R, GetError> {
     let mut wait = Wait::Try;
     loop {
-        match queue.frames().claim_next(wait) {
+        match queue.frames().claim_read(wait) {
             Ok(message) => {
                 let _announced = message.announce();
                 return Ok(f(Some(message.bytes())));

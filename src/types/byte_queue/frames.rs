@@ -177,7 +177,7 @@ impl<K: FrameKind> Frames<K> {
 
     /// Claims the next message.
     #[inline]
-    pub(crate) fn claim_next(&self, wait: Wait) -> Result<ReadFrame<'_>, GetError> {
+    pub(crate) fn claim_read(&self, wait: Wait) -> Result<ReadFrame<'_>, GetError> {
         let claim = self.ring().claim_read(1, wait)?;
         let span = claim.span();
         let at = self.slot(span.start);
@@ -195,7 +195,7 @@ impl<K: FrameKind> Frames<K> {
 
     #[inline]
     pub(crate) fn get(&self, wait: Wait) -> Result<Vec<u8>, GetError> {
-        let frame = self.claim_next(wait)?;
+        let frame = self.claim_read(wait)?;
         let bytes = frame.bytes().to_vec();
         frame.commit();
         Ok(bytes)
@@ -203,7 +203,7 @@ impl<K: FrameKind> Frames<K> {
 
     #[inline]
     pub(crate) fn get_into(&self, buffer: &mut Vec<u8>, wait: Wait) -> Result<usize, GetError> {
-        let frame = self.claim_next(wait)?;
+        let frame = self.claim_read(wait)?;
         buffer.clear();
         buffer.extend_from_slice(frame.bytes());
         frame.commit();
@@ -216,7 +216,7 @@ impl<K: FrameKind> Frames<K> {
         wait: Wait,
         f: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, GetError> {
-        let frame = self.claim_next(wait)?;
+        let frame = self.claim_read(wait)?;
         let announced = frame.announce();
         let result = f(frame.bytes());
         drop(announced);
