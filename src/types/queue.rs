@@ -1,9 +1,11 @@
 //! [`Queue`]: a bounded queue of plain elements between processes.
 
+mod batch;
 mod consumer;
 mod in_place;
 mod iter;
 mod producer;
+mod slots;
 
 pub use consumer::{Consumer, ReadChunk};
 pub use iter::{Iter, TryIter};
@@ -11,10 +13,10 @@ pub use producer::{Producer, WriteChunk};
 
 use super::common::{Slots, constructors, place_methods};
 use super::element::Element;
-use crate::error::{GetError, PutAllError, PutError, Result};
+use crate::error::{GetError, PutError, Result};
 use crate::os::OwnedFd;
 use crate::segment::{Body, Kind, Memory, Place, Region};
-use crate::sync::{Ring, RingWords, Span, Wait, prefetch_read, prefetch_write};
+use crate::sync::{Ring, RingWords, Wait};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,16 +34,16 @@ unsafe impl Body for QueueWords {
     }
 }
 
-/// A queue's control words; the slots follow.
+/// A queue's control words. In the segment, the slots follow them.
 #[repr(transparent)]
 struct QueueWords(RingWords);
 
 /// A bounded first-in, first-out queue in shared memory, for any number of producers and consumers
 /// in any number of processes.
 ///
-/// The capacity is exact. An item whose `put` returned is taken exactly once, whole, and after the
-/// items that its producer put before. A process that is killed at any instruction loses no item, tears
-/// none, and blocks nobody for longer than 100 ms plus scheduling.
+/// The capacity is exact. An item whose `put` returned is taken exactly once, whole, and after all items
+/// that its producer put earlier. A process that is killed at any instruction loses no item, tears none,
+/// and blocks nobody for longer than 100 ms plus scheduling.
 ///
 /// ```
 /// use shmkit::Queue;
@@ -57,25 +59,19 @@ struct QueueWords(RingWords);
 /// # }
 /// ```
 ///
-/// Verbs come in three forms. The plain form waits. The `try_` form does not wait, except for locks that
-/// are held for nanoseconds. The `_timeout` form waits for at most that long. A `try_` may be `Busy` even if
-/// nobody holds anything for long: beside a process that lost its CPU in the middle of a put or a get.
-/// [`PutError`] and [`GetError`] have a table of which verb gives which error.
+/// Verbs come in three forms. The plain form waits. The `_timeout` form waits no longer than its timeout.
+/// The `try_` form does not wait, except for locks that are held for nanoseconds. It may fail with `Busy`
+/// although nobody keeps a lock, if another process lost its CPU in the middle of a put or a get. The tables
+/// of [`PutError`] and [`GetError`] list the errors of each verb.
 ///
 /// # Panics
-/// A call on the same queue from inside [`get_with`](Self::get_with) panics if it would wait for that very
-/// thread. Any call panics in a forked child that could not open the segment for itself (`EMFILE`; no
-/// permission after a change of user).
+/// Inside [`get_with`](Self::get_with), a call on the same queue panics if the calling thread would wait for
+/// itself. In a forked child that could not open the segment for itself (`EMFILE`, or no permission after a
+/// change of user), any call panics.
 pub struct Queue<T: Element> {
     region: Region<T, QueueWords>,
     slots: Slots,
 }
-
-/// How far ahead of a single item slots are prefetched, in bytes.
-const FETCH_AHEAD: u64 = 256;
-
-/// How much is prefetched behind a batch, at most, in bytes.
-const FETCH_MOST: u64 = 1024;
 
 impl<T: Element> Queue<T> {
     fn of(region: Region<T, QueueWords>) -> Self {
@@ -86,7 +82,7 @@ impl<T: Element> Queue<T> {
     constructors! {
         "queue" with "capacity", Region, capacity: usize => (capacity, &[]);
 
-        /// Creates an anonymous queue of `capacity` items, for forked children.
+        /// Creates an anonymous queue of `capacity` items, which forked children inherit.
         ///
         /// ```
         /// # fn main() -> shmkit::Result<()> {
@@ -103,7 +99,7 @@ impl<T: Element> Queue<T> {
         ///
         /// # fn main() -> shmkit::Result<()> {
         /// # let name = format!("doc-queue-create-{}", std::process::id());
-        /// // Processes of the user's group may open this one too.
+        /// // Processes of the user's group may open this queue too.
         /// let queue = Queue::<u64>::create(Place::named(&name).mode(0o660), 1024)?;
         /// assert!(queue.was_created());
         /// # Ok(())
@@ -182,81 +178,6 @@ impl<T: Element> Queue<T> {
         )
     }
 
-    /// Returns the first slot.
-    #[inline]
-    fn first_slot(&self) -> *mut T {
-        self.region.data().as_ptr().cast()
-    }
-
-    /// Returns where the item of a position lies: inside the slots for every position.
-    #[inline]
-    fn slot(&self, position: u64) -> *mut T {
-        self.first_slot().wrapping_add(self.slots.index(position))
-    }
-
-    /// Returns where the items of a span lie, up to the last slot and from the first slot on, as pointers
-    /// and counts. If the span has more positions than there are slots, each slot comes once.
-    #[inline]
-    fn pieces(&self, span: Span) -> [(*mut T, usize); 2] {
-        let (index, capacity) = (self.slots.index(span.start), self.slots.count());
-        #[allow(clippy::cast_possible_truncation)] // at most the capacity, whose slots were mapped
-        let (len, behind) = (
-            span.len.min(capacity) as usize,
-            (capacity - index as u64) as usize,
-        );
-        let first = len.min(behind);
-        let piece = self.first_slot().wrapping_add(index);
-        [(piece, first), (self.first_slot(), len - first)]
-    }
-
-    /// Prefetches the slots that this side will come to next, if they belong to this side: behind one item
-    /// the line that is a little ahead, behind a batch as many slots as the batch had. Commits are full
-    /// barriers, which would otherwise wait for the other CPU's cache lines every few items.
-    #[inline]
-    fn fetch_ahead<const FOR_WRITING: bool>(&self, span: Span) {
-        let end = span.start + span.len;
-        let item = size_of::<T>() as u64;
-        if span.len == 1 {
-            let ahead = (FETCH_AHEAD / item).max(1);
-            if ahead < span.ahead {
-                prefetch::<FOR_WRITING>(self.slot(end + ahead).cast());
-            }
-            return;
-        }
-        let next = span.len.min(span.ahead).min(FETCH_MOST / item);
-        for position in (end..end + next).step_by((64 / size_of::<T>()).max(1)) {
-            prefetch::<FOR_WRITING>(self.slot(position).cast());
-        }
-    }
-
-    /// Writes items to positions that belong to this side alone (ring's invariant 2).
-    #[inline]
-    fn write(&self, span: Span, items: &[T]) {
-        for (item, position) in items.iter().zip(span.start..span.start + span.len) {
-            // SAFETY: by region's invariant 1 a slot is inside the region and aligned for `T`; by ring's
-            // invariant 2 nobody else touches this one until the commit.
-            unsafe { self.slot(position).write(*item) };
-        }
-        self.fetch_ahead::<true>(span);
-    }
-
-    /// Reads the item at a position that belongs to this side alone (ring's invariant 2).
-    #[inline]
-    fn read(&self, position: u64) -> T {
-        // SAFETY: by region's invariant 1 a slot is inside the region and aligned for `T`, and any bytes
-        // are a valid `T`; by ring's invariant 2 nobody writes this slot until the commit.
-        unsafe { self.slot(position).read() }
-    }
-
-    /// Reads the items of a span into the front of `out`; returns how many there are.
-    fn read_many(&self, span: Span, out: &mut [T]) -> usize {
-        let positions = span.start..span.start + span.len;
-        out.iter_mut()
-            .zip(positions)
-            .map(|(out, position)| *out = self.read(position))
-            .count()
-    }
-
     #[inline]
     fn put_with(&self, items: &[T], wait: Wait) -> Result<usize, PutError> {
         let put = self
@@ -300,7 +221,8 @@ impl<T: Element> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// [`PutError::Full`], [`PutError::Busy`], [`PutError::Closed`], [`PutError::Corrupt`].
+    /// [`PutError::Full`]; [`PutError::Busy`] if somebody owns the producers' side
+    /// ([`producer`](Self::producer)); [`PutError::Closed`], [`PutError::Corrupt`].
     #[inline]
     pub fn try_put(&self, item: T) -> Result<(), PutError> {
         self.put_with(&[item], Wait::Try).map(drop)
@@ -326,50 +248,6 @@ impl<T: Element> Queue<T> {
         self.put_with(&[item], Wait::within(timeout)).map(drop)
     }
 
-    /// Puts as many of the items as fit, in one commit: they all become visible at once, in order. Waits
-    /// for space for one item. Returns how many items were put, which is 0 only if `items` is empty.
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// let queue = shmkit::Queue::<u32>::new(2)?;
-    /// assert_eq!(queue.put_many(&[1, 2, 3])?, 2);
-    /// assert_eq!(queue.len(), 2);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`PutError::Closed`], [`PutError::Corrupt`]: none of the items was put.
-    pub fn put_many(&self, items: &[T]) -> Result<usize, PutError> {
-        if items.is_empty() {
-            return Ok(0);
-        }
-        self.put_with(items, Wait::FOREVER)
-    }
-
-    /// Puts all the items, in as many commits as it takes, and waits for space in between. Other producers'
-    /// items may come in between too.
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// let queue = shmkit::Queue::<u32>::new(2)?;
-    /// std::thread::scope(|scope| {
-    ///     scope.spawn(|| {
-    ///         queue.put_all(&[1, 2, 3, 4, 5]).expect("nobody closed it");
-    ///         queue.close();
-    ///     });
-    ///     assert_eq!(queue.iter().sum::<u32>(), 15);
-    /// });
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`PutAllError`] tells how many items were put before the queue was closed.
-    pub fn put_all(&self, items: &[T]) -> Result<(), PutAllError> {
-        put_all_by(items, |rest| self.put_many(rest))
-    }
-
     #[inline]
     fn get_by(&self, wait: Wait) -> Result<T, GetError> {
         let got = self.ring().get(1, wait, |span| {
@@ -388,7 +266,7 @@ impl<T: Element> Queue<T> {
     /// let queue = shmkit::Queue::<u32>::new(2)?;
     /// queue.put(1)?;
     /// queue.close();
-    /// assert_eq!(queue.get(), Ok(1)); // a closed queue is drained first
+    /// assert_eq!(queue.get(), Ok(1)); // gets drain a closed queue first
     /// assert_eq!(queue.get(), Err(GetError::Closed));
     /// # Ok(())
     /// # }
@@ -412,8 +290,8 @@ impl<T: Element> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// [`GetError::Empty`]; [`GetError::Busy`] if somebody is in [`get_with`](Self::get_with), or has
-    /// the [`consumer`](Self::consumer); [`GetError::Closed`], [`GetError::Corrupt`].
+    /// [`GetError::Empty`]; [`GetError::Busy`] if somebody is inside [`get_with`](Self::get_with), or owns
+    /// the consumers' side ([`consumer`](Self::consumer)); [`GetError::Closed`], [`GetError::Corrupt`].
     #[inline]
     pub fn try_get(&self) -> Result<T, GetError> {
         self.get_by(Wait::Try)
@@ -438,41 +316,15 @@ impl<T: Element> Queue<T> {
         self.get_by(Wait::within(timeout))
     }
 
-    /// Takes as many items as there are, up to `out.len()`, in one commit; waits for one item. Returns how
-    /// many items this wrote to the front of `out`, which is 0 only if `out` is empty.
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// let queue = shmkit::Queue::<u32>::new(8)?;
-    /// queue.put_many(&[1, 2, 3])?;
-    /// let mut batch = [0; 64];
-    /// let count = queue.get_many(&mut batch)?;
-    /// assert_eq!(batch[..count], [1, 2, 3]);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`GetError::Closed`], [`GetError::Corrupt`].
-    pub fn get_many(&self, out: &mut [T]) -> Result<usize, GetError> {
-        if out.is_empty() {
-            return Ok(0);
-        }
-        let got = self.ring().get(out.len() as u64, Wait::FOREVER, |span| {
-            self.read_many(span, out)
-        });
-        got.map_err(GetError::from)
-    }
-
-    /// Returns how many items there are. Others may have changed that by the time you look:
+    /// Returns how many items are in the queue. Others may change the number before you look at it:
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
     /// let queue = shmkit::Queue::<u8>::new(2)?;
     /// queue.put(1)?;
-    /// // Right only while nobody else gets: another may take the item that `len` saw.
+    /// // This holds only while nobody else gets: another process may take the item that `len` counted.
     /// assert_eq!(queue.len(), 1);
-    /// // Right always: ask for the item itself.
+    /// // This always holds: ask for the item itself.
     /// if let Ok(item) = queue.try_get() {
     ///     assert_eq!(item, 1);
     /// }
@@ -484,26 +336,26 @@ impl<T: Element> Queue<T> {
         usize::try_from(self.ring().len()).expect("at most the capacity, which was a usize")
     }
 
-    /// Returns whether there is no item. The caution of [`len`](Self::len) applies.
+    /// Returns whether the queue has no item. The caution of [`len`](Self::len) applies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns whether there is no space. The caution of [`len`](Self::len) applies.
+    /// Returns whether the queue has no space. The caution of [`len`](Self::len) applies.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.len() == self.capacity()
     }
 
-    /// Returns how many items fit.
+    /// Returns how many items the queue can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
         usize::try_from(self.slots.count()).expect("the capacity was a usize when it was checked")
     }
 
-    /// Closes the queue: from here on puts fail, gets take the items that are there and then fail, and
-    /// sleepers wake. This takes no lock, and so works whoever is stuck. Closing twice does nothing more.
+    /// Closes the queue: puts fail from now on, gets fail once they have drained the queue, and all sleepers
+    /// wake. A close takes no lock, and so works even if a process is stuck. A second close does nothing.
     ///
     /// ```
     /// use shmkit::PutError;
@@ -525,27 +377,6 @@ impl<T: Element> Queue<T> {
     pub fn is_closed(&self) -> bool {
         self.ring().is_closed()
     }
-}
-
-#[inline]
-fn prefetch<const FOR_WRITING: bool>(line: *const i8) {
-    if FOR_WRITING {
-        prefetch_write(line);
-    } else {
-        prefetch_read(line);
-    }
-}
-
-/// Puts all the items by repeated calls of `put_many`.
-fn put_all_by<T>(
-    items: &[T],
-    mut put_many: impl FnMut(&[T]) -> Result<usize, PutError>,
-) -> Result<(), PutAllError> {
-    let mut put = 0;
-    while put < items.len() {
-        put += put_many(&items[put..]).map_err(|source| PutAllError { put, source })?;
-    }
-    Ok(())
 }
 
 impl<T: Element> Clone for Queue<T> {

@@ -1,6 +1,7 @@
 //! [`Producer`]: the producers' side of a queue, owned; and slots that are written in place.
 
-use super::{Queue, put_all_by};
+use super::Queue;
+use super::batch::put_all_by;
 use crate::error::{PutAllError, PutError};
 use crate::sync::{Commit, OwnedTail, Span, Wait};
 use crate::types::element::Element;
