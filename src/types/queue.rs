@@ -1,15 +1,18 @@
 //! [`Queue`]: a bounded queue of plain elements between processes.
 
 mod batch;
+mod chunk;
 mod consumer;
+mod endpoint;
 mod in_place;
 mod iter;
 mod producer;
 mod slots;
 
-pub use consumer::{Consumer, ReadChunk};
+pub use chunk::{ReadChunk, WriteChunk};
+pub use consumer::Consumer;
 pub use iter::{Iter, TryIter};
-pub use producer::{Producer, WriteChunk};
+pub use producer::Producer;
 
 use super::common::{Slots, constructors, place_methods};
 use super::element::Element;
@@ -228,7 +231,7 @@ impl<T: Element> Queue<T> {
         self.put_with(&[item], Wait::Try).map(drop)
     }
 
-    /// Puts an item; waits for space for at most `timeout`.
+    /// Puts an item; waits for at most `timeout` while the queue is full.
     ///
     /// ```
     /// use std::time::Duration;
@@ -297,7 +300,7 @@ impl<T: Element> Queue<T> {
         self.get_by(Wait::Try)
     }
 
-    /// Takes an item; waits for one for at most `timeout`.
+    /// Takes an item; waits for at most `timeout` while the queue is empty.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,6 +1,7 @@
-//! [`Consumer`]: the consumers' side of a queue, owned; and items that are read in place.
+//! [`Consumer`]: the owner of a queue's consumers' side.
 
-use super::Queue;
+use super::endpoint::endpoint;
+use super::{Queue, ReadChunk};
 use crate::error::GetError;
 use crate::sync::{Commit, OwnedHead, Span, Wait};
 use crate::types::common::item_or_end;
@@ -8,13 +9,13 @@ use crate::types::element::Element;
 use std::fmt;
 use std::time::Duration;
 
-/// The consumers' side of a [`Queue`], owned. [`Queue::consumer`] makes it, and dropping it gives the side
-/// back.
+/// The owner of a [`Queue`]'s consumers' side. [`Queue::consumer`] makes a consumer, and dropping the
+/// consumer gives the side back.
 ///
-/// While a consumer lives, nobody else gets: others' tries are [`GetError::Busy`], and their plain gets
-/// wait. In turn a get takes no lock, and [`peek`](Self::peek) and [`chunk`](Self::chunk) read items where
-/// they lie. If the process is killed, the side is freed like any lock, and the items that it had not taken
-/// are there for the next consumer.
+/// While a consumer lives, nobody else gets: others' plain gets wait, and their `try_` forms fail
+/// with [`GetError::Busy`]. In turn, the consumer's own gets take no lock, and its [`peek`](Self::peek) and
+/// [`chunk`](Self::chunk) give items that are read in place. If the process is killed, the side becomes free
+/// like any lock, and all items that the process had not taken are there for the next consumer.
 ///
 /// ```
 /// # fn main() -> shmkit::Result<()> {
@@ -22,7 +23,7 @@ use std::time::Duration;
 /// queue.put_all(&[1, 2, 3]).expect("nobody closed it");
 /// queue.close();
 /// let mut consumer = queue.consumer()?;
-/// // Look first, and take when the work is done: a death in between leaves the item for the next.
+/// // Look first, and take once the work is done: a death in between leaves the item in the queue.
 /// assert_eq!(consumer.peek(), Ok(&1));
 /// consumer.get()?;
 /// assert_eq!(consumer.iter().sum::<u32>(), 5);
@@ -39,18 +40,18 @@ use std::time::Duration;
 /// ```
 ///
 /// # Panics
-/// In a child that was forked while its parent had the consumer, every call but the drop panics: the
-/// consumer belongs to the parent. If the thread that has the consumer calls a waiting get on the *queue*,
-/// the get panics instead of waiting for itself.
+/// In a child that was forked while its parent had the consumer, every call except the drop panics, because
+/// the consumer belongs to the parent. If the thread that has the consumer calls a waiting get on the *queue*,
+/// the get panics, because it would wait for its own thread.
 #[must_use = "the consumers' side is given back when this is dropped"]
 pub struct Consumer<T: Element> {
-    queue: Queue<T>,
-    head: OwnedHead,
+    pub(super) queue: Queue<T>,
+    pub(super) head: OwnedHead,
 }
 
-impl<T: Element> Queue<T> {
-    /// Takes the consumers' side, to own it until the result is dropped; waits while others have it.
-    ///
+endpoint! {
+    Consumer, "consumers'", head: own_head, GetError;
+
     /// ```
     /// # fn main() -> shmkit::Result<()> {
     /// let queue = shmkit::Queue::<u32>::new(64)?;
@@ -63,12 +64,7 @@ impl<T: Element> Queue<T> {
     ///
     /// # Errors
     /// [`GetError::Closed`] if the queue is closed and drained, [`GetError::Corrupt`].
-    pub fn consumer(&self) -> Result<Consumer<T>, GetError> {
-        self.consumer_by(Wait::FOREVER)
-    }
-
-    /// Takes the consumers' side if nobody has it now.
-    ///
+    consumer;
     /// ```
     /// # fn main() -> shmkit::Result<()> {
     /// let queue = shmkit::Queue::<u32>::new(64)?;
@@ -81,12 +77,7 @@ impl<T: Element> Queue<T> {
     ///
     /// # Errors
     /// [`GetError::Busy`], [`GetError::Closed`], [`GetError::Corrupt`].
-    pub fn try_consumer(&self) -> Result<Consumer<T>, GetError> {
-        self.consumer_by(Wait::Try)
-    }
-
-    /// Takes the consumers' side; waits for it for at most `timeout`.
-    ///
+    try_consumer;
     /// ```
     /// use std::time::Duration;
     ///
@@ -100,33 +91,10 @@ impl<T: Element> Queue<T> {
     ///
     /// # Errors
     /// [`GetError::TimedOut`], [`GetError::Closed`], [`GetError::Corrupt`].
-    pub fn consumer_timeout(&self, timeout: Duration) -> Result<Consumer<T>, GetError> {
-        self.consumer_by(Wait::within(timeout))
-    }
-
-    fn consumer_by(&self, wait: Wait) -> Result<Consumer<T>, GetError> {
-        let head = self.ring().own_head(wait)?;
-        Ok(Consumer {
-            queue: self.clone(),
-            head,
-        })
-    }
+    consumer_timeout;
 }
 
 impl<T: Element> Consumer<T> {
-    /// Returns the queue whose consumers' side this is.
-    #[inline]
-    #[must_use]
-    pub fn queue(&self) -> &Queue<T> {
-        &self.queue
-    }
-
-    #[inline]
-    fn claim(&mut self, most: usize, wait: Wait) -> Result<Span, GetError> {
-        let span = self.head.claim(self.queue.ring(), most as u64, wait);
-        Ok(span?)
-    }
-
     #[inline]
     fn get_by(&mut self, wait: Wait) -> Result<T, GetError> {
         let span = self.claim(1, wait)?;
@@ -171,7 +139,7 @@ impl<T: Element> Consumer<T> {
         self.get_by(Wait::Try)
     }
 
-    /// Takes an item; waits for one for at most `timeout`.
+    /// Takes an item; waits for at most `timeout` while the queue is empty.
     ///
     /// ```
     /// use std::time::Duration;
@@ -190,8 +158,9 @@ impl<T: Element> Consumer<T> {
         self.get_by(Wait::within(timeout))
     }
 
-    /// Takes as many items as there are, up to `out.len()`, in one commit; waits for one item. Returns how
-    /// many items this wrote to the front of `out`, which is 0 only if `out` is empty.
+    /// Takes as many items as there are, up to `out.len()`, in one commit, and writes them to the front of
+    /// `out`. Waits until there is one item. Returns how many items were taken, which is 0 only if `out` is
+    /// empty.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -221,9 +190,9 @@ impl<T: Element> Consumer<T> {
     fn peek_by(&mut self, wait: Wait) -> Result<&T, GetError> {
         let span = self.claim(1, wait)?;
         let [(item, _), _] = self.queue.pieces(span);
-        // SAFETY: by region's invariant 1 this is a slot of the region, any bytes of which are a `T`. By
-        // ring's invariant 2 it belongs to the consumers until it is taken, and by owned's invariant 2 to
-        // our side, which the result borrows exclusively.
+        // SAFETY: by region's invariant 1 `item` is a slot of the region, and any bytes are a valid `T`. By
+        // ring's invariant 2 nobody writes the slot until the item is taken. By owned's invariant 2 only
+        // this consumer takes the item, and the result borrows the consumer exclusively.
         Ok(unsafe { &*item })
     }
 
@@ -264,7 +233,7 @@ impl<T: Element> Consumer<T> {
         self.peek_by(Wait::Try)
     }
 
-    /// Returns the next item, which stays in the queue; waits for one for at most `timeout`.
+    /// Returns the next item, which stays in the queue; waits for at most `timeout` while the queue is empty.
     ///
     /// ```
     /// use std::time::Duration;
@@ -283,8 +252,8 @@ impl<T: Element> Consumer<T> {
         self.peek_by(Wait::within(timeout))
     }
 
-    /// Returns up to `most` items, to be read in place; waits for one item. There are fewer than `most` if
-    /// the queue has no more now, and none only if `most` is 0.
+    /// Returns up to `most` items, which the caller reads in place; waits until there is one item. The chunk
+    /// has fewer than `most` items if the queue has no more now, and has none only if `most` is 0.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -306,7 +275,7 @@ impl<T: Element> Consumer<T> {
         self.chunk_by(most, Wait::FOREVER)
     }
 
-    /// Returns items as [`chunk`](Self::chunk) does, if there is one now.
+    /// Returns items as [`chunk`](Self::chunk) does, if there is an item now.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -324,7 +293,7 @@ impl<T: Element> Consumer<T> {
         self.chunk_by(most, Wait::Try)
     }
 
-    /// Returns items as [`chunk`](Self::chunk) does; waits for one for at most `timeout`.
+    /// Returns items as [`chunk`](Self::chunk) does; waits for at most `timeout` while the queue is empty.
     ///
     /// ```
     /// use std::time::Duration;
@@ -379,7 +348,7 @@ impl<T: Element> Consumer<T> {
         std::iter::from_fn(|| item_or_end(self.get()))
     }
 
-    /// Returns an iterator that takes the items that are there, until there is none.
+    /// Returns an iterator that takes the items that are there, until the queue is empty.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -394,110 +363,5 @@ impl<T: Element> Consumer<T> {
     /// The iterator panics if the shared indices are corrupt.
     pub fn try_iter(&mut self) -> impl Iterator<Item = T> {
         std::iter::from_fn(|| item_or_end(self.try_get()))
-    }
-}
-
-impl<T: Element> Drop for Consumer<T> {
-    fn drop(&mut self) {
-        self.head.release(self.queue.ring());
-    }
-}
-
-impl<T: Element> fmt::Debug for Consumer<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Consumer");
-        debug.field("queue", &self.queue).finish_non_exhaustive()
-    }
-}
-
-/// Items of a [`Consumer`] that are read in place. They stay in the queue until they are released; a
-/// dropped chunk takes nothing.
-///
-/// [`Consumer::chunk`] has an example.
-///
-/// # Panics
-/// As for [`Consumer`], in a forked child.
-#[must_use = "dropped, a chunk takes nothing"]
-#[derive(Debug)]
-pub struct ReadChunk<'a, T: Element> {
-    consumer: &'a mut Consumer<T>,
-    span: Span,
-}
-
-impl<T: Element> ReadChunk<'_, T> {
-    /// Returns how many items there are.
-    #[inline]
-    #[must_use]
-    #[allow(clippy::cast_possible_truncation)] // at most what the caller asked for
-    pub fn len(&self) -> usize {
-        self.span.len as usize
-    }
-
-    /// Returns whether there is no item, because the caller asked for none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Returns the items, in order. The second slice contains the items behind the ring's wrap, and is
-    /// mostly empty.
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// let queue = shmkit::Queue::<u8>::new(4)?;
-    /// queue.put_many(b"abc")?;
-    /// let mut consumer = queue.consumer()?;
-    /// let chunk = consumer.chunk(4)?;
-    /// let (first, second) = chunk.as_slices();
-    /// assert_eq!((first, second), (&b"abc"[..], &b""[..]));
-    /// chunk.release(2);
-    /// assert_eq!(queue.len(), 1);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[inline]
-    #[must_use]
-    pub fn as_slices(&self) -> (&[T], &[T]) {
-        self.consumer.head.check(self.consumer.queue.ring());
-        let [(first, len), (second, rest)] = self.consumer.queue.pieces(self.span);
-        // SAFETY: by region's invariant 1 these are slots of the region, any bytes of which are a `T`. By
-        // ring's invariant 2 nobody writes them until they are released, and by owned's invariant 2 they
-        // belong to our side, which this chunk borrows exclusively.
-        let first = unsafe { std::slice::from_raw_parts(first, len) };
-        // SAFETY: as above.
-        let second = unsafe { std::slice::from_raw_parts(second, rest) };
-        (first, second)
-    }
-
-    /// Returns an iterator over the items, in order. [`Consumer::chunk`] has an example.
-    #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        let (first, second) = self.as_slices();
-        first.iter().chain(second)
-    }
-
-    /// Takes the first `count` items: their slots belong to the producers again. The other items stay.
-    /// [`as_slices`](Self::as_slices) has an example.
-    ///
-    /// # Panics
-    /// If the chunk has fewer than `count` items.
-    #[inline]
-    pub fn release(self, count: usize) {
-        let len = self.len();
-        assert!(
-            count <= len,
-            "expected at most {len} items of the chunk to be released, found {count}"
-        );
-        if count > 0 {
-            let Consumer { queue, head } = self.consumer;
-            head.commit(queue.ring(), Commit::items(count as u64));
-        }
-    }
-
-    /// Takes all the items. [`Consumer::chunk`] has an example.
-    #[inline]
-    pub fn release_all(self) {
-        let len = self.len();
-        self.release(len);
     }
 }

@@ -1,4 +1,4 @@
-//! Looking at a queue's next item before taking it.
+//! Gets that look at the next item before they take it.
 
 use super::Queue;
 use crate::error::GetError;
@@ -18,11 +18,11 @@ impl<T: Element> Queue<T> {
 
     /// Runs `f` on the next item, and takes the item once `f` has returned. Waits while the queue is empty.
     ///
-    /// If the process is killed in `f`, or if `f` panics, the item stays for the next taker. So every item
-    /// is seen at least once, and repeating its effects should do no harm.
+    /// If the process is killed inside `f`, or if `f` panics, the item stays for the next taker. So an item may
+    /// be seen more than once, and repeating its effects should do no harm.
     ///
-    /// The consumers' side is held meanwhile: others' gets wait, and their tries are
-    /// [`GetError::Busy`].
+    /// The consumers' side is held while `f` runs: others' plain gets wait, and their `try_` forms
+    /// fail with [`GetError::Busy`].
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -41,7 +41,7 @@ impl<T: Element> Queue<T> {
     /// [`GetError::Closed`], [`GetError::Corrupt`].
     ///
     /// # Panics
-    /// In a child that `f` forked, when `f` returns there: the item belongs to the parent.
+    /// In a child that `f` forked, the call panics when `f` returns, because the item belongs to the parent.
     pub fn get_with<R>(&self, f: impl FnOnce(&T) -> R) -> Result<R, GetError> {
         self.get_with_by(Wait::FOREVER, f)
     }
@@ -65,8 +65,8 @@ impl<T: Element> Queue<T> {
         self.get_with_by(Wait::Try, f)
     }
 
-    /// Runs `f` on the next item as [`get_with`](Self::get_with) does; waits for an item for at most
-    /// `timeout`.
+    /// Runs `f` on the next item as [`get_with`](Self::get_with) does; waits for at most `timeout` while the
+    /// queue is empty.
     ///
     /// ```
     /// use std::time::Duration;

@@ -26,8 +26,8 @@ impl<T: Element> Queue<T> {
         Iter { queue: self }
     }
 
-    /// Returns an iterator that takes the items that are there, until there is none, or until another
-    /// holds the consumers' side.
+    /// Returns an iterator that takes the items that are there, until the queue is empty, or until somebody
+    /// else holds the consumers' side.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -46,7 +46,7 @@ impl<T: Element> Queue<T> {
     }
 }
 
-/// Takes the items of a [`Queue`] as they come: see [`Queue::iter`].
+/// The iterator of [`Queue::iter`], which takes items as they come.
 #[derive(Debug)]
 pub struct Iter<'a, T: Element> {
     queue: &'a Queue<T>,
@@ -60,7 +60,7 @@ impl<T: Element> Iterator for Iter<'_, T> {
     }
 }
 
-/// Takes the items that a [`Queue`] has: see [`Queue::try_iter`].
+/// The iterator of [`Queue::try_iter`], which takes the items that are there.
 #[derive(Debug)]
 pub struct TryIter<'a, T: Element> {
     queue: &'a Queue<T>,

@@ -1,21 +1,23 @@
-//! [`Producer`]: the producers' side of a queue, owned; and slots that are written in place.
+//! [`Producer`]: the owner of a queue's producers' side.
 
-use super::Queue;
 use super::batch::put_all_by;
+use super::endpoint::endpoint;
+use super::{Queue, WriteChunk};
 use crate::error::{PutAllError, PutError};
 use crate::sync::{Commit, OwnedTail, Span, Wait};
 use crate::types::element::Element;
 use std::fmt;
 use std::time::Duration;
 
-/// The producers' side of a [`Queue`], owned. [`Queue::producer`] makes it, and dropping it gives the side
-/// back.
+/// The owner of a [`Queue`]'s producers' side. [`Queue::producer`] makes a producer, and dropping the
+/// producer gives the side back.
 ///
-/// While a producer lives, nobody else puts: others' tries are [`PutError::Busy`], and their plain puts
-/// wait. In turn a put takes no lock, and [`chunk`](Self::chunk) writes items where they are to lie. If
-/// the process is killed, the side is freed like any lock, and nothing that was put is lost.
+/// While a producer lives, nobody else puts: others' plain puts wait, and their `try_` forms fail
+/// with [`PutError::Busy`]. In turn, the producer's own puts take no lock, and its [`chunk`](Self::chunk) is
+/// written in place. If the process is killed, the side becomes free like any lock, and no item that was put
+/// is lost.
 ///
-/// A producer has a handle of its own, so that you can keep it beside its queue, or instead of it:
+/// A producer contains a handle of its own, so that you can keep the producer with or without its queue:
 ///
 /// ```
 /// use shmkit::{Consumer, Producer, PutError, Queue};
@@ -47,18 +49,18 @@ use std::time::Duration;
 /// ```
 ///
 /// # Panics
-/// In a child that was forked while its parent had the producer, every call but the drop panics: the
-/// producer belongs to the parent. If the thread that has the producer calls a waiting put on the *queue*,
-/// the put panics instead of waiting for itself.
+/// In a child that was forked while its parent had the producer, every call except the drop panics, because
+/// the producer belongs to the parent. If the thread that has the producer calls a waiting put on the *queue*,
+/// the put panics, because it would wait for its own thread.
 #[must_use = "the producers' side is given back when this is dropped"]
 pub struct Producer<T: Element> {
-    queue: Queue<T>,
-    tail: OwnedTail,
+    pub(super) queue: Queue<T>,
+    pub(super) tail: OwnedTail,
 }
 
-impl<T: Element> Queue<T> {
-    /// Takes the producers' side, to own it until the result is dropped; waits while others have it.
-    ///
+endpoint! {
+    Producer, "producers'", tail: own_tail, PutError;
+
     /// ```
     /// # fn main() -> shmkit::Result<()> {
     /// let queue = shmkit::Queue::<u32>::new(64)?;
@@ -71,12 +73,7 @@ impl<T: Element> Queue<T> {
     ///
     /// # Errors
     /// [`PutError::Closed`], [`PutError::Corrupt`].
-    pub fn producer(&self) -> Result<Producer<T>, PutError> {
-        self.producer_by(Wait::FOREVER)
-    }
-
-    /// Takes the producers' side if nobody has it now.
-    ///
+    producer;
     /// ```
     /// # fn main() -> shmkit::Result<()> {
     /// let queue = shmkit::Queue::<u32>::new(64)?;
@@ -89,12 +86,7 @@ impl<T: Element> Queue<T> {
     ///
     /// # Errors
     /// [`PutError::Busy`], [`PutError::Closed`], [`PutError::Corrupt`].
-    pub fn try_producer(&self) -> Result<Producer<T>, PutError> {
-        self.producer_by(Wait::Try)
-    }
-
-    /// Takes the producers' side; waits for it for at most `timeout`.
-    ///
+    try_producer;
     /// ```
     /// use std::time::Duration;
     ///
@@ -108,33 +100,10 @@ impl<T: Element> Queue<T> {
     ///
     /// # Errors
     /// [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
-    pub fn producer_timeout(&self, timeout: Duration) -> Result<Producer<T>, PutError> {
-        self.producer_by(Wait::within(timeout))
-    }
-
-    fn producer_by(&self, wait: Wait) -> Result<Producer<T>, PutError> {
-        let tail = self.ring().own_tail(wait)?;
-        Ok(Producer {
-            queue: self.clone(),
-            tail,
-        })
-    }
+    producer_timeout;
 }
 
 impl<T: Element> Producer<T> {
-    /// Returns the queue whose producers' side this is.
-    #[inline]
-    #[must_use]
-    pub fn queue(&self) -> &Queue<T> {
-        &self.queue
-    }
-
-    #[inline]
-    fn claim(&mut self, most: usize, wait: Wait) -> Result<Span, PutError> {
-        let span = self.tail.claim(self.queue.ring(), most as u64, wait);
-        Ok(span?)
-    }
-
     #[inline]
     fn put_with(&mut self, items: &[T], wait: Wait) -> Result<usize, PutError> {
         let span = self.claim(items.len(), wait)?;
@@ -183,7 +152,7 @@ impl<T: Element> Producer<T> {
         self.put_with(&[item], Wait::Try).map(drop)
     }
 
-    /// Puts an item; waits for space for at most `timeout`.
+    /// Puts an item; waits for at most `timeout` while the queue is full.
     ///
     /// ```
     /// use std::time::Duration;
@@ -204,8 +173,9 @@ impl<T: Element> Producer<T> {
         self.put_with(&[item], Wait::within(timeout)).map(drop)
     }
 
-    /// Puts as many of the items as fit, in one commit, as [`Queue::put_many`] does. Waits for space
-    /// for one item. Returns how many items were put, which is 0 only if `items` is empty.
+    /// Puts as many of the items as fit, in one commit: they all become visible at once, in order. Waits
+    /// until there is space for one item. Returns how many items were put, which is 0 only if `items` is
+    /// empty.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -224,7 +194,8 @@ impl<T: Element> Producer<T> {
         self.put_with(items, Wait::FOREVER)
     }
 
-    /// Puts all the items, in as many commits as it takes. Nobody else's items come in between.
+    /// Puts all the items, in as many commits as that takes, and waits for space between the commits. No item
+    /// of another producer comes between these items.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -240,9 +211,8 @@ impl<T: Element> Producer<T> {
     pub fn put_all(&mut self, items: &[T]) -> Result<(), PutAllError> {
         put_all_by(items, |rest| self.put_many(rest))
     }
-
-    /// Returns up to `most` slots, to be written in place; waits for space for one. There are fewer than
-    /// `most` if there is no space for more now, and none only if `most` is 0.
+    /// Returns up to `most` free slots, which the caller writes in place; waits until one slot is free. The
+    /// chunk has fewer than `most` slots if no more are free now, and has none only if `most` is 0.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -265,7 +235,7 @@ impl<T: Element> Producer<T> {
         self.chunk_by(most, Wait::FOREVER)
     }
 
-    /// Returns slots as [`chunk`](Self::chunk) does, if there is space for one now.
+    /// Returns slots as [`chunk`](Self::chunk) does, if a slot is free now.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -284,7 +254,7 @@ impl<T: Element> Producer<T> {
         self.chunk_by(most, Wait::Try)
     }
 
-    /// Returns slots as [`chunk`](Self::chunk) does; waits for space for at most `timeout`.
+    /// Returns slots as [`chunk`](Self::chunk) does; waits for at most `timeout` while the queue is full.
     ///
     /// ```
     /// use std::time::Duration;
@@ -319,117 +289,5 @@ impl<T: Element> Producer<T> {
             producer: self,
             span,
         })
-    }
-}
-
-impl<T: Element> Drop for Producer<T> {
-    fn drop(&mut self) {
-        self.tail.release(self.queue.ring());
-    }
-}
-
-impl<T: Element> fmt::Debug for Producer<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Producer");
-        debug.field("queue", &self.queue).finish_non_exhaustive()
-    }
-}
-
-/// Slots of a [`Producer`] that are written in place. At first they hold what lay there before: older
-/// items, or zeros. Nobody sees them until they are committed; a dropped chunk leaves no trace.
-///
-/// [`Producer::chunk`] has an example.
-///
-/// # Panics
-/// As for [`Producer`], in a forked child.
-#[must_use = "dropped, a chunk puts nothing"]
-#[derive(Debug)]
-pub struct WriteChunk<'a, T: Element> {
-    producer: &'a mut Producer<T>,
-    span: Span,
-}
-
-impl<T: Element> WriteChunk<'_, T> {
-    /// Returns how many slots there are.
-    #[inline]
-    #[must_use]
-    #[allow(clippy::cast_possible_truncation)] // at most what the caller asked for
-    pub fn len(&self) -> usize {
-        self.span.len as usize
-    }
-
-    /// Returns whether there is no slot, because the caller asked for none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Returns the slots, in order. The second slice contains the slots behind the ring's wrap, and is
-    /// mostly empty.
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// let queue = shmkit::Queue::<u8>::new(4)?;
-    /// let mut producer = queue.producer()?;
-    /// let mut chunk = producer.chunk(2)?;
-    /// let (first, second) = chunk.as_mut_slices();
-    /// assert_eq!((first.len(), second.len()), (2, 0));
-    /// first.copy_from_slice(b"ab");
-    /// chunk.commit_all()?;
-    /// # assert_eq!(queue.get()?, b'a');
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[inline]
-    #[must_use]
-    pub fn as_mut_slices(&mut self) -> (&mut [T], &mut [T]) {
-        self.producer.tail.check(self.producer.queue.ring());
-        let [(first, len), (second, rest)] = self.producer.queue.pieces(self.span);
-        // SAFETY: by region's invariant 1 these are slots of the region, any bytes of which are a `T`. By
-        // ring's invariant 2 nobody sees them until the commit, and by owned's invariant 2 they belong to
-        // our side, which this chunk borrows exclusively.
-        let first = unsafe { std::slice::from_raw_parts_mut(first, len) };
-        // SAFETY: as above; these are other slots, because a chunk has no more than there are.
-        let second = unsafe { std::slice::from_raw_parts_mut(second, rest) };
-        (first, second)
-    }
-
-    /// Returns an iterator over the slots, in order. [`Producer::chunk`] has an example.
-    #[inline]
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        let (first, second) = self.as_mut_slices();
-        first.iter_mut().chain(second)
-    }
-
-    /// Puts the items in the first `count` slots: they all become visible at once. The other slots are
-    /// given back. [`Producer::chunk`] has an example.
-    ///
-    /// # Errors
-    /// [`PutError::Closed`], [`PutError::Corrupt`]: none of the items was put.
-    ///
-    /// # Panics
-    /// If the chunk has fewer than `count` slots.
-    #[inline]
-    pub fn commit(self, count: usize) -> Result<(), PutError> {
-        let len = self.len();
-        assert!(
-            count <= len,
-            "expected at most {len} slots of the chunk to be committed, found {count}"
-        );
-        if count == 0 {
-            return Ok(());
-        }
-        let Producer { queue, tail } = self.producer;
-        Ok(tail.commit(queue.ring(), Commit::items(count as u64))?)
-    }
-
-    /// Puts the items in all the slots.
-    ///
-    /// # Errors
-    /// As for [`commit`](Self::commit).
-    #[inline]
-    pub fn commit_all(self) -> Result<(), PutError> {
-        let len = self.len();
-        self.commit(len)
     }
 }
