@@ -1,11 +1,13 @@
-//! [`ByteQueue`]: a bounded queue of messages of any length. `frames` says how a message lies in the ring.
+//! [`ByteQueue`]: a bounded queue of messages of any length. `frames` explains how a message lies in the ring.
 
 mod frames;
 mod iter;
+mod methods;
 mod reservation;
 
 pub(crate) use frames::{FrameKind, Frames};
 pub use iter::{ByteIter, TryByteIter};
+pub(super) use methods::frame_methods;
 pub use reservation::Reservation;
 
 use super::common::{constructors, place_methods};
@@ -17,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How a [`ByteQueue`]'s segment calls itself.
+/// The kind and the tag of a [`ByteQueue`]'s segment.
 enum Bytes {}
 
 impl FrameKind for Bytes {
@@ -28,11 +30,11 @@ impl FrameKind for Bytes {
     }
 }
 
-/// A bounded first-in, first-out queue of messages in shared memory, each of them some bytes, for any
-/// number of producers and consumers in any number of processes.
+/// A bounded first-in, first-out queue of messages in shared memory, for any number of producers and
+/// consumers in any number of processes. A message is a slice of bytes of any length.
 ///
-/// A message whose `put` returned is taken exactly once, whole, and after the messages that its producer
-/// put before. A process that is killed at any instruction loses no message, tears none, and blocks nobody
+/// A message whose `put` returned is taken exactly once, whole, and after all messages that its producer
+/// put earlier. A process that is killed at any instruction loses no message, tears none, and blocks nobody
 /// for longer than 100 ms plus scheduling.
 ///
 /// ```
@@ -58,31 +60,33 @@ impl FrameKind for Bytes {
 ///
 /// # Capacity
 ///
-/// The capacity is in bytes, rounded up to a multiple of 8. A message takes 8 bytes and its length,
-/// rounded up to a multiple of 8. The longest message, of [`max_message_len`](Self::max_message_len), fills
-/// the queue alone, and goes in whenever the queue is empty. Every message is one piece of memory,
-/// so that it is written and read in place. Therefore the segment is about twice the capacity.
+/// The capacity is in bytes, rounded up to a multiple of 8. A message takes 8 bytes more than its length,
+/// rounded up to a multiple of 8. A message of the greatest length,
+/// [`max_message_len`](Self::max_message_len), fills the queue alone, and fits whenever the queue is empty.
+/// Every message is one piece of memory, so that callers can write and read it in place. The price is a
+/// segment of about twice the capacity.
 ///
-/// A long message waits until there is space for all of it, and short ones may be put meanwhile. So it
-/// may wait for as long as short messages keep the queue full. Once they pause, the long one goes in.
+/// The put of a long message waits until there is space for the whole message. Meanwhile others may put
+/// short messages, and the long message waits as long as these keep the queue full.
 ///
 /// # Forms
 ///
-/// Verbs come in three forms. The plain form waits. The `try_` form does not wait, except for locks that
-/// are held for nanoseconds. The `_timeout` form waits for at most that long. A `try_` may be `Busy` even if
-/// nobody holds anything for long: beside a process that lost its CPU in the middle of a put or a get.
+/// Verbs come in three forms. The plain form waits. The `_timeout` form waits no longer than its timeout.
+/// The `try_` form does not wait, except for locks that are held for nanoseconds. It may fail with `Busy`
+/// although nobody keeps a lock, if another process lost its CPU in the middle of a put or a get.
 ///
 /// # Trust
 ///
-/// [`get_with`](Self::get_with) and [`reserve`](Self::reserve) give out shared memory itself. No
-/// process that keeps to this crate touches those bytes meanwhile. A peer that writes where it must not
-/// can change them while you look at them. If you don't trust peers that far, copy first: a
-/// [`get`](Self::get) is such a copy. Lengths are checked in any case, and no access leaves the segment.
+/// [`get_with`](Self::get_with) and [`reserve`](Self::reserve) give access to shared memory itself. No
+/// process that uses only this crate touches those bytes meanwhile, but a peer that writes where it must
+/// not can change the bytes while you look at them. If you don't trust peers that far, use
+/// [`get`](Self::get), which copies the message. Lengths are checked in any case, and no access leaves the
+/// segment.
 ///
 /// # Panics
-/// A call on the same queue from inside [`get_with`](Self::get_with), or beside a [`Reservation`], panics if
-/// it would wait for that very thread. Any call panics in a forked child that could not open the segment for
-/// itself (`EMFILE`; no permission after a change of user).
+/// Inside [`get_with`](Self::get_with), or beside a [`Reservation`], a call on the same queue panics if the
+/// calling thread would wait for itself. In a forked child that could not open the segment for itself
+/// (`EMFILE`, or no permission after a change of user), any call panics.
 #[derive(Clone)]
 pub struct ByteQueue(Frames<Bytes>);
 
@@ -99,7 +103,7 @@ impl ByteQueue {
     constructors! {
         "queue" with "capacity", Frames, capacity: usize => (capacity);
 
-        /// Creates an anonymous queue of `capacity` bytes, for forked children.
+        /// Creates an anonymous queue of `capacity` bytes, which forked children inherit.
         ///
         /// ```
         /// # fn main() -> shmkit::Result<()> {
@@ -221,7 +225,7 @@ impl ByteQueue {
         self.0.put(message, Wait::Try)
     }
 
-    /// Puts a message; waits for space for at most `timeout`.
+    /// Puts a message; waits for at most `timeout` until there is space for it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -242,8 +246,8 @@ impl ByteQueue {
     }
 
     /// Reserves space for a message of up to `len` bytes, which the caller writes in place and then
-    /// [commits](Reservation::commit); waits until there is that much space. The producers' side is held
-    /// until the reservation is committed or dropped.
+    /// [commits](Reservation::commit); waits until there is that much space. The reservation holds the
+    /// producers' side until it is committed or dropped.
     ///
     /// ```
     /// use std::io::Write;
@@ -344,14 +348,14 @@ impl ByteQueue {
     /// ```
     ///
     /// # Errors
-    /// [`GetError::Empty`]; [`GetError::Busy`] if somebody is in [`get_with`](Self::get_with);
+    /// [`GetError::Empty`]; [`GetError::Busy`] if somebody is inside [`get_with`](Self::get_with);
     /// [`GetError::Closed`], [`GetError::Corrupt`].
     #[inline]
     pub fn try_get(&self) -> Result<Vec<u8>, GetError> {
         self.0.get(Wait::Try)
     }
 
-    /// Takes a message; waits for one for at most `timeout`.
+    /// Takes a message; waits for at most `timeout` while the queue is empty.
     ///
     /// ```
     /// use std::time::Duration;
@@ -371,14 +375,14 @@ impl ByteQueue {
     }
 
     /// Takes a message into `buffer`, in place of the buffer's content, and returns the message's length.
-    /// Waits while the queue is empty. On an error the buffer is as it was.
+    /// Waits while the queue is empty. An error leaves the buffer as it was.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
     /// let queue = shmkit::ByteQueue::new(64)?;
     /// queue.put(b"one")?;
     /// queue.put(b"three")?;
-    /// let mut buffer = Vec::new(); // allocates once for many messages
+    /// let mut buffer = Vec::new(); // one allocation serves many messages
     /// while !queue.is_empty() {
     ///     let len = queue.get_into(&mut buffer)?;
     ///     assert_eq!(len, buffer.len());
@@ -414,7 +418,8 @@ impl ByteQueue {
         self.0.get_into(buffer, Wait::Try)
     }
 
-    /// Takes a message as [`get_into`](Self::get_into) does; waits for one for at most `timeout`.
+    /// Takes a message as [`get_into`](Self::get_into) does; waits for at most `timeout` while the queue is
+    /// empty.
     ///
     /// ```
     /// use std::time::Duration;
@@ -438,14 +443,14 @@ impl ByteQueue {
         self.0.get_into(buffer, Wait::within(timeout))
     }
 
-    /// Runs `f` on the next message where it lies, and takes the message once `f` has returned. Waits while
-    /// the queue is empty.
+    /// Runs `f` on the next message in place, and takes the message once `f` has returned. Waits while the
+    /// queue is empty.
     ///
-    /// If the process is killed in `f`, or if `f` panics, the message stays for the next taker. So every
-    /// message is seen at least once, and repeating its effects should do no harm.
+    /// If the process is killed inside `f`, or if `f` panics, the message stays for the next taker. So a
+    /// message may be seen more than once, and repeating its effects should do no harm.
     ///
-    /// The consumers' side is held meanwhile: others' gets wait, and their tries are
-    /// [`GetError::Busy`]. See [Trust](Self#trust) for what a peer could do to those bytes.
+    /// The consumers' side is held while `f` runs: others' plain gets wait, and their `try_` forms fail with
+    /// [`GetError::Busy`]. [Trust](Self#trust) says how far a peer could change those bytes.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -461,7 +466,7 @@ impl ByteQueue {
     /// [`GetError::Closed`], [`GetError::Corrupt`].
     ///
     /// # Panics
-    /// In a child that `f` forked, when `f` returns there: the message belongs to the parent.
+    /// In a child that `f` forked, the call panics when `f` returns, because the message belongs to the parent.
     #[inline]
     pub fn get_with<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Result<R, GetError> {
         self.0.get_with(Wait::FOREVER, f)
@@ -487,8 +492,8 @@ impl ByteQueue {
         self.0.get_with(Wait::Try, f)
     }
 
-    /// Runs `f` on the next message as [`get_with`](Self::get_with) does; waits for one for at most
-    /// `timeout`.
+    /// Runs `f` on the next message as [`get_with`](Self::get_with) does; waits for at most `timeout` while
+    /// the queue is empty.
     ///
     /// ```
     /// use std::time::Duration;
@@ -515,53 +520,20 @@ impl ByteQueue {
         self.0.get_with(Wait::within(timeout), f)
     }
 
-    /// Returns the length of the longest message that fits: 8 bytes less than the capacity.
-    #[must_use]
-    pub fn max_message_len(&self) -> usize {
-        self.0.max_message_len()
-    }
+    frame_methods! {
+        0;
 
-    /// Returns how many bytes of messages fit. Each message counts with the 8 bytes of its length, rounded
-    /// up to a multiple of 8.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.0.capacity()
-    }
-
-    /// Returns how much of the capacity the messages in the queue take. Others may have changed that by
-    /// the time you look. (The queue does not know how many messages these are.)
-    #[must_use]
-    pub fn used(&self) -> usize {
-        self.0.used()
-    }
-
-    /// Returns whether there is no message. The caution of [`used`](Self::used) applies.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.used() == 0
-    }
-
-    /// Closes the queue: from here on puts fail, gets take the messages that are there and then fail, and
-    /// sleepers wake. This takes no lock, and so works whoever is stuck. Closing twice does nothing more.
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// let queue = shmkit::ByteQueue::new(64)?;
-    /// queue.put(b"last")?;
-    /// queue.close();
-    /// assert!(queue.put(b"late").is_err());
-    /// assert_eq!(queue.get()?, b"last");
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn close(&self) {
-        self.0.close();
-    }
-
-    /// Returns whether somebody closed the queue.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        /// let queue = shmkit::ByteQueue::new(64)?;
+        /// queue.put(b"last")?;
+        /// queue.close();
+        /// assert!(queue.put(b"late").is_err());
+        /// assert_eq!(queue.get()?, b"last");
+        /// # Ok(())
+        /// # }
+        /// ```
+        close;
     }
 }
 

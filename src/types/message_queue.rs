@@ -3,16 +3,20 @@
 //! | step | put | get |
 //! |---|---|---|
 //! | 1 | count the bytes of the encoding (no lock) | wait for a message, copy its bytes (consumers' lock) |
-//! | 2 | reserve exactly those, encode into them (producers' lock) | **commit**, unlock |
+//! | 2 | reserve exactly that many, encode into them (producers' lock) | **commit**, unlock |
 //! | 3 | **commit**, unlock | decode (no lock) |
 //!
 //! A value that can't be encoded fails in step 1, and never waits. User code runs under a lock only in step
-//! 2 of a put, announced: if it comes back for that lock, it panics, which leaves no trace. Decoding comes
-//! after the commit, because a message whose decoding kills its taker would otherwise come back and kill
-//! the next taker.
+//! 2 of a put. The put announces the user code, which therefore panics if it asks for the same lock; such a
+//! put leaves no trace. Decoding comes after the commit, because a message whose decoding kills its taker
+//! would otherwise come back and kill the next taker.
 
-use super::byte_queue::{FrameKind, Frames, Reservation};
-use super::common::{constructors, item_or_end, place_methods};
+mod iter;
+
+pub use iter::{MessageIter, TryMessageIter};
+
+use super::byte_queue::{FrameKind, Frames, Reservation, frame_methods};
+use super::common::{constructors, place_methods};
 use crate::error::{GetError, PutError, Result};
 use crate::os::OwnedFd;
 use crate::segment::{Kind, Memory, Place, Tag};
@@ -26,7 +30,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How a [`MessageQueue`]'s segment calls itself.
+/// The kind and the tag of a [`MessageQueue`]'s segment.
 struct Messages<T>(PhantomData<fn() -> T>);
 
 impl<T> FrameKind for Messages<T> {
@@ -37,12 +41,12 @@ impl<T> FrameKind for Messages<T> {
     }
 }
 
-/// A bounded first-in, first-out queue of values of any type that implements serde's traits: strings,
-/// enums, vectors, maps. For any number of producers and consumers in any number of processes.
+/// A bounded first-in, first-out queue of values of any type that implements serde's traits (strings,
+/// enums, vectors, maps), for any number of producers and consumers in any number of processes.
 ///
-/// This is a [`ByteQueue`](crate::ByteQueue) whose messages are encoded by
-/// [postcard](https://docs.rs/postcard), with the same promises. Its capacity is in bytes in the same
-/// way. If the type is plain bytes, a [`Queue`](crate::Queue) is faster.
+/// A message queue is a [`ByteQueue`](crate::ByteQueue) whose messages are encoded by
+/// [postcard](https://docs.rs/postcard), with the same promises, and with a capacity in bytes. If the type is
+/// plain bytes, a [`Queue`](crate::Queue) is faster.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -68,15 +72,15 @@ impl<T> FrameKind for Messages<T> {
 ///
 /// # Types
 ///
-/// A segment knows its type by the unqualified name, and postcard's encoding contains no names. So two
-/// programs whose types have the same name and different fields find each other, and then a message can't
-/// be decoded, or means something else. If your types change, say which version this is with
-/// [`Place::schema`].
+/// A segment records the unqualified name of its type, and postcard's encoding contains no names. So a program
+/// can open a queue whose type has the same name and other fields than its own. Then messages can't be
+/// decoded, or their values are wrong. If your types change, name their version with [`Place::schema`].
 ///
 /// # Panics
-/// [`Serialize`] runs twice per put: first without a lock, then while the producers' side is held. A put
-/// from there into the same queue panics instead of waiting for itself. A panic of `Serialize` itself
-/// leaves no trace. Any call panics in a forked child that could not open the segment for itself.
+/// A put runs [`Serialize`] twice: first without a lock, then while the put holds the producers' side. If
+/// the second run calls a waiting put on the same queue, the call panics, because it would wait for its own
+/// thread. A panic of `Serialize` leaves no trace in the queue. In a forked child that could not open the segment for itself
+/// (`EMFILE`, or no permission after a change of user), any call panics.
 pub struct MessageQueue<T> {
     frames: Frames<Messages<T>>,
 }
@@ -89,7 +93,7 @@ impl<T> MessageQueue<T> {
     constructors! {
         "queue" with "capacity", Frames, capacity: usize => (capacity);
 
-        /// Creates an anonymous queue of `capacity` bytes, for forked children.
+        /// Creates an anonymous queue of `capacity` bytes, which forked children inherit.
         ///
         /// ```
         /// # fn main() -> shmkit::Result<()> {
@@ -186,7 +190,7 @@ impl<T> MessageQueue<T> {
         let mut space = self.frames.claim_write(len, wait).map(Reservation::new)?;
         let found = match postcard::to_slice(item, &mut space) {
             Ok(written) => written.len(),
-            // The space is as long as the first encoding.
+            // The space has the length of the first encoding, and the second encoding is longer.
             Err(postcard::Error::SerializeBufferFull) => usize::MAX,
             Err(error) => return Err(failed(error)),
         };
@@ -201,8 +205,8 @@ impl<T> MessageQueue<T> {
 
     /// Puts an item; waits until there is space for it.
     ///
-    /// `Q` is `T`, or a type as which `T` can be borrowed: a `str` for a `String`, a slice for a `Vec`. It
-    /// must be encoded as `T` is (which is not so for an array and a slice).
+    /// `Q` is `T`, or a type that can be borrowed from `T`: a `str` from a `String`, a slice from a `Vec`. `Q`
+    /// must have the same encoding as `T`. (A slice of an array has another encoding than the array.)
     ///
     /// ```
     /// use std::collections::BTreeMap;
@@ -238,8 +242,7 @@ impl<T> MessageQueue<T> {
     /// ```
     ///
     /// # Errors
-    /// As for [`put`](Self::put); [`PutError::Full`]; [`PutError::Busy`] if somebody's item is being
-    /// encoded.
+    /// As for [`put`](Self::put); [`PutError::Full`]; [`PutError::Busy`] if somebody else is encoding an item.
     pub fn try_put<Q: ?Sized + Serialize>(&self, item: &Q) -> Result<(), PutError>
     where
         T: Borrow<Q>,
@@ -247,7 +250,7 @@ impl<T> MessageQueue<T> {
         self.put_by(item, Wait::Try)
     }
 
-    /// Puts an item as [`put`](Self::put) does; waits for space for at most `timeout`.
+    /// Puts an item as [`put`](Self::put) does; waits for at most `timeout` until there is space for it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -274,51 +277,18 @@ impl<T> MessageQueue<T> {
         self.put_by(item, Wait::within(timeout))
     }
 
-    /// Returns the length of the longest encoding that fits.
-    #[must_use]
-    pub fn max_message_len(&self) -> usize {
-        self.frames.max_message_len()
-    }
+    frame_methods! {
+        frames;
 
-    /// Returns how many bytes of messages fit. Each message counts with the 8 bytes of its length, rounded
-    /// up to a multiple of 8.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.frames.capacity()
-    }
-
-    /// Returns how much of the capacity the messages in the queue take. Others may have changed that by
-    /// the time you look. (The queue does not know how many messages these are.)
-    #[must_use]
-    pub fn used(&self) -> usize {
-        self.frames.used()
-    }
-
-    /// Returns whether there is no message. The caution of [`used`](Self::used) applies.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.used() == 0
-    }
-
-    /// Closes the queue: from here on puts fail, gets take the items that are there and then fail, and
-    /// sleepers wake. This takes no lock, and so works whoever is stuck. Closing twice does nothing more.
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// let queue = shmkit::MessageQueue::<u8>::new(64)?;
-    /// queue.close();
-    /// assert_eq!(queue.get(), Err(shmkit::GetError::Closed));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn close(&self) {
-        self.frames.close();
-    }
-
-    /// Returns whether somebody closed the queue.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.frames.is_closed()
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        /// let queue = shmkit::MessageQueue::<u8>::new(64)?;
+        /// queue.close();
+        /// assert_eq!(queue.get(), Err(shmkit::GetError::Closed));
+        /// # Ok(())
+        /// # }
+        /// ```
+        close;
     }
 }
 
@@ -348,7 +318,7 @@ impl<T: DeserializeOwned> MessageQueue<T> {
     /// ```
     ///
     /// # Errors
-    /// [`GetError::Decode`] for a message that is no `T`: the message is taken, and the next one is
+    /// [`GetError::Decode`] for a message that is no `T`: this message is taken, and the next message is
     /// unharmed. [`GetError::Closed`] once the queue is closed and drained; [`GetError::Corrupt`].
     pub fn get(&self) -> Result<T, GetError> {
         self.get_by(Wait::FOREVER)
@@ -370,7 +340,7 @@ impl<T: DeserializeOwned> MessageQueue<T> {
         self.get_by(Wait::Try)
     }
 
-    /// Takes an item; waits for one for at most `timeout`.
+    /// Takes an item; waits for at most `timeout` while the queue is empty.
     ///
     /// ```
     /// use std::time::Duration;
@@ -388,47 +358,6 @@ impl<T: DeserializeOwned> MessageQueue<T> {
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
         self.get_by(Wait::within(timeout))
     }
-
-    /// Returns an iterator that takes items as they come, until the queue is closed and drained. An item
-    /// that can't be decoded is a [`GetError::Decode`] in its place; the iterator returns no other error.
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// let queue = shmkit::MessageQueue::<String>::new(64)?;
-    /// queue.put("a")?;
-    /// queue.put("b")?;
-    /// queue.close();
-    /// let all: Result<String, _> = queue.iter().collect();
-    /// assert_eq!(all?, "ab");
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Panics
-    /// The iterator panics if the shared indices are corrupt.
-    #[must_use]
-    pub fn iter(&self) -> MessageIter<'_, T> {
-        MessageIter { queue: self }
-    }
-
-    /// Returns an iterator that takes the items that are there, as [`iter`](Self::iter) does, until there
-    /// is none, or until another holds the consumers' side.
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// let queue = shmkit::MessageQueue::<u8>::new(64)?;
-    /// queue.put(&1)?;
-    /// assert_eq!(queue.try_iter().collect::<Vec<_>>(), [Ok(1)]);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Panics
-    /// The iterator panics if the shared indices are corrupt.
-    #[must_use]
-    pub fn try_iter(&self) -> TryMessageIter<'_, T> {
-        TryMessageIter { queue: self }
-    }
 }
 
 impl<T> Clone for MessageQueue<T> {
@@ -440,50 +369,5 @@ impl<T> Clone for MessageQueue<T> {
 impl<T> fmt::Debug for MessageQueue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.frames.fmt_as("MessageQueue", f)
-    }
-}
-
-/// Takes the items of a [`MessageQueue`] as they come: see [`MessageQueue::iter`].
-#[derive(Debug)]
-pub struct MessageIter<'a, T> {
-    queue: &'a MessageQueue<T>,
-}
-
-impl<T: DeserializeOwned> Iterator for MessageIter<'_, T> {
-    type Item = Result<T, GetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        decoded_or_end(self.queue.get())
-    }
-}
-
-/// Takes the items that a [`MessageQueue`] has: see [`MessageQueue::try_iter`].
-#[derive(Debug)]
-pub struct TryMessageIter<'a, T> {
-    queue: &'a MessageQueue<T>,
-}
-
-impl<T: DeserializeOwned> Iterator for TryMessageIter<'_, T> {
-    type Item = Result<T, GetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        decoded_or_end(self.queue.try_get())
-    }
-}
-
-/// Ends an iterator as [`item_or_end`] does, but passes on an item that can't be decoded.
-fn decoded_or_end<T>(got: Result<T, GetError>) -> Option<Result<T, GetError>> {
-    match got {
-        Err(GetError::Decode(_)) => Some(got),
-        got => item_or_end(got).map(Ok),
-    }
-}
-
-impl<'a, T: DeserializeOwned> IntoIterator for &'a MessageQueue<T> {
-    type Item = Result<T, GetError>;
-    type IntoIter = MessageIter<'a, T>;
-
-    fn into_iter(self) -> MessageIter<'a, T> {
-        self.iter()
     }
 }

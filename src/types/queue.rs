@@ -24,7 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-// SAFETY: `repr(C)`, made of atomics alone, each of which is valid when zero.
+// SAFETY: the type is transparent over `repr(C)` words, which consist of atomics. An atomic is valid when zero.
 unsafe impl Body for QueueWords {
     const KIND: Kind = Kind::Queue;
 

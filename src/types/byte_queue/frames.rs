@@ -1,8 +1,8 @@
 //! [`Frames`]: messages of any length in a ring whose positions are units of 8 bytes.
 //!
-//! A frame is a length word and the message's bytes, rounded up to units. Unit `p` of the ring lies at slot
-//! `p % units`. Behind the slots lies the *spill area*: as many more units as the longest frame can go
-//! beyond the last slot.
+//! A frame is a length word and the message's bytes, rounded up to units. Position `p` of the ring lies at
+//! slot `p % units`. The *spill area* behind the slots has as many units as the longest frame can reach beyond
+//! the last slot.
 //!
 //! ```text
 //! slots 0 … units - 1                        | spill: units … 2 * units - 2
@@ -12,21 +12,21 @@
 //! ```
 //!
 //! Invariants:
-//! 1. *A frame is one piece*: it is written from its first unit's slot straight on, into the spill
-//!    area if it goes beyond the last slot. A frame has at most `units` units, so it ends within the
-//!    spill area.
+//! 1. *A frame is one piece*: it goes straight on from its first unit's slot, and beyond the last slot it
+//!    goes on into the spill area. A frame has at most `units` units, so it ends within the spill area.
 //! 2. *No two live positions share memory*: positions `i`, `i + units`, `i + 2 * units` … may lie at slot
 //!    `i` or at its alias, the spill unit `units + i`. At most one of those positions lies between `head`
 //!    and `head + units` (ring's invariant 1).
-//! 3. *Every commit is whole frames*: `head`, `tail`, and the copies of them, are positions at which a
-//!    frame begins, or at which the next frame will begin.
-//! 4. A length that is read from shared memory is loaded once, and checked against the units that are
-//!    committed behind it. A length that leads beyond them is `Corrupt`, and nothing of it is touched.
+//! 3. *Every commit consists of whole frames*: `head`, `tail` and their copies are positions at which a frame
+//!    begins, or at which the next frame will begin.
+//! 4. *A length that is read from shared memory is loaded once, and checked* against the units that are
+//!    committed from its frame on. A length that leads beyond those units is `Corrupt`, and no byte of the
+//!    message is touched.
 //!
-//! So there is no padding at the end of the ring, no commit for padding, and no message that fits into an
-//! empty ring only after somebody has moved on. The price is memory: twice the capacity.
+//! So the ring needs no padding at its end, and no commit for padding, and the longest message fits into
+//! an empty ring at any position. The price is twice the memory.
 //!
-//! If a process dies: as in [`ring`](crate::sync). A length word beyond `tail` belongs to nobody.
+//! A death has the effects that [`ring`](crate::sync) describes. Nobody reads a length word beyond `tail`.
 
 use crate::error::{GetError, PutError, Result};
 use crate::os::OwnedFd;
@@ -39,21 +39,21 @@ use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of a unit, and of a length word.
+/// The size of a unit, and of a length word, in bytes.
 const UNIT: usize = size_of::<u64>();
 
-/// Returns how many units hold that many bytes.
+/// Returns how many units hold `bytes` bytes.
 const fn units_for(bytes: u64) -> u64 {
     bytes.div_ceil(UNIT as u64)
 }
 
-/// Returns how many units the frame of a message of that length takes.
+/// Returns how many units the frame of a message of `len` bytes takes.
 #[allow(clippy::cast_possible_truncation)] // UNIT is 8
 const fn units_of(len: usize) -> u64 {
     1 + units_for(len as u64)
 }
 
-/// How a queue of frames calls itself in a segment's header.
+/// The kind and the tag that a segment's header has for a queue of frames.
 pub(crate) trait FrameKind {
     const KIND: Kind;
     fn tag() -> Tag;
@@ -63,7 +63,7 @@ pub(crate) trait FrameKind {
 #[repr(transparent)]
 pub(crate) struct Framed<K>(RingWords, PhantomData<fn() -> K>);
 
-// SAFETY: transparent to `repr(C)` words, made of atomics alone, each of which is valid when zero.
+// SAFETY: the type is transparent over `repr(C)` words, which consist of atomics. An atomic is valid when zero.
 unsafe impl<K: FrameKind> Body for Framed<K> {
     const KIND: Kind = K::KIND;
 
@@ -71,7 +71,7 @@ unsafe impl<K: FrameKind> Body for Framed<K> {
         size
     }
 
-    /// The slots and the spill area, in bytes.
+    /// Returns the length of the slots and the spill area in bytes.
     fn strides(capacity: u64) -> u64 {
         let units = units_for(capacity);
         let with_spill = (2 * units).saturating_sub(1);
@@ -83,7 +83,7 @@ unsafe impl<K: FrameKind> Body for Framed<K> {
     }
 }
 
-/// A queue of messages, each of them some bytes.
+/// A queue of messages of bytes, in a segment of kind `K`.
 pub(crate) struct Frames<K> {
     region: Region<u8, Framed<K>>,
     /// The ring's slots, of one unit each.
@@ -99,8 +99,8 @@ impl<K> Clone for Frames<K> {
     }
 }
 
-/// Rounds a capacity up to whole units. A capacity that is too large for that stays as it is, and is
-/// refused later.
+/// Rounds a capacity up to whole units. A capacity that is too large for that stays as it is, and `Region`
+/// refuses it.
 fn rounded(capacity: usize) -> usize {
     capacity.checked_next_multiple_of(UNIT).unwrap_or(capacity)
 }
@@ -141,8 +141,8 @@ impl<K: FrameKind> Frames<K> {
         Ring::new(&self.region.body().0, self.slots.count(), self.holder())
     }
 
-    /// Returns where the frame at a position lies: at one of the slots for every position, with at least
-    /// as many units from there on as there are slots (invariant 1).
+    /// Returns the address of a position's slot. Whatever the position is, the memory from this slot on has
+    /// at least as many units as the ring (invariant 1).
     #[inline]
     fn slot(&self, position: u64) -> *mut u8 {
         let offset = self.slots.index(position) * UNIT;
@@ -165,8 +165,9 @@ impl<K: FrameKind> Frames<K> {
     #[inline]
     pub(crate) fn put(&self, message: &[u8], wait: Wait) -> Result<(), PutError> {
         let frame = self.claim_write(message.len(), wait)?;
-        // SAFETY: the frame has space for the message, and by ring's invariant 2 it belongs to this side
-        // alone. If the message lies in this ring itself, it is live, and by invariant 2 lies elsewhere.
+        // SAFETY: the frame has space for the message, and by ring's invariant 2 the space belongs to this
+        // side alone. If the message itself lies in this ring, because the caller is inside `get_with`, the
+        // message is live, and by invariant 2 shares no memory with the space.
         unsafe {
             frame
                 .bytes()
@@ -183,7 +184,7 @@ impl<K: FrameKind> Frames<K> {
         let at = self.slot(span.start);
         // SAFETY: by region's invariant 1 a slot is inside the region and aligned to units.
         let len = unsafe { length_at(at) }.load(Ordering::Relaxed);
-        // By invariant 3 a sound frame is committed as a whole; invariant 4 is checked here.
+        // The check of invariant 4. A sound frame passes, because all its units are committed (invariant 3).
         let max = self.max_message_len();
         match usize::try_from(len) {
             Ok(len) if len <= max && units_of(len) <= span.len + span.ahead => {
@@ -225,7 +226,7 @@ impl<K: FrameKind> Frames<K> {
     }
 
     pub(crate) fn max_message_len(&self) -> usize {
-        #[allow(clippy::cast_possible_truncation)] // the units were mapped
+        #[allow(clippy::cast_possible_truncation)] // the units are mapped
         let units = self.slots.count() as usize;
         (units - 1) * UNIT
     }
@@ -273,12 +274,12 @@ impl<K: FrameKind> Frames<K> {
 /// Returns the length word of the frame at a slot.
 ///
 /// # Safety
-/// `slot` is one of a region's slots, which stays mapped while the result lives.
+/// `slot` is a slot of a region that stays mapped while the result lives.
 #[inline]
 unsafe fn length_at<'a>(slot: *mut u8) -> &'a AtomicU64 {
-    // SAFETY: the slot is mapped by the contract, and aligned as the data is (to 8 bytes at least, by
-    // `Plan::new`). Whoever else reaches a length word does so by this function too, or holds the other
-    // side's positions.
+    // SAFETY: the slot is mapped by the contract, and aligned to units, because `Plan::new` aligns a region's
+    // data to at least 8 bytes. Only this function reaches a length word, so every access is atomic, and by
+    // ring's invariant 2 nobody writes a message's bytes there meanwhile.
     unsafe { AtomicU64::from_ptr(slot.cast()) }
 }
 
@@ -308,14 +309,14 @@ impl<'a> WriteFrame<'a> {
         self.claim.is_stale()
     }
 
-    /// Puts the first `len` bytes as a message. The frame belongs to this process: it is not stale.
+    /// Puts the first `len` bytes as a message. The caller made sure that the frame is not stale.
     #[inline]
     pub(super) fn commit(self, len: usize) -> Result<(), PutError> {
         if len > self.len {
             let max = self.len;
             return Err(PutError::TooLong { len, max });
         }
-        // SAFETY: this is a slot, which stays mapped while the claim's handle does. Relaxed, because the
+        // SAFETY: `at` is a slot, which stays mapped while the claim lives. Relaxed suffices, because the
         // commit publishes the length.
         unsafe { length_at(self.at) }.store(len as u64, Ordering::Relaxed);
         let units = units_of(len);
@@ -328,7 +329,7 @@ impl<'a> WriteFrame<'a> {
     }
 }
 
-/// A message that is there, and the consumers' lock.
+/// The next message, and the consumers' lock.
 #[derive(Debug)]
 pub(crate) struct ReadFrame<'a> {
     claim: ReadClaim<'a>,
@@ -354,8 +355,8 @@ impl<'a> ReadFrame<'a> {
         self.claim.commit(Commit {
             len: units,
             per_item: units,
-            // Several short messages may wait for the freed space, or one long message for the rest of
-            // its space. Nobody knows which sleeper that is, so all of them wake.
+            // Several producers may wait with short messages, or one with a long message that fits only
+            // now. The consumer can't tell which sleeper can go on, and so wakes all of them.
             wake: u32::MAX,
         });
     }

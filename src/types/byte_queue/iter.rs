@@ -24,8 +24,8 @@ impl ByteQueue {
         ByteIter { queue: self }
     }
 
-    /// Returns an iterator that takes the messages that are there, until there is none, or until another
-    /// holds the consumers' side.
+    /// Returns an iterator that takes the messages that are there, until the queue is empty, or until
+    /// somebody else holds the consumers' side.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -44,7 +44,7 @@ impl ByteQueue {
     }
 }
 
-/// Takes the messages of a [`ByteQueue`] as they come: see [`ByteQueue::iter`].
+/// The iterator of [`ByteQueue::iter`], which takes messages as they come.
 #[derive(Debug)]
 pub struct ByteIter<'a> {
     queue: &'a ByteQueue,
@@ -58,7 +58,7 @@ impl Iterator for ByteIter<'_> {
     }
 }
 
-/// Takes the messages that a [`ByteQueue`] has: see [`ByteQueue::try_iter`].
+/// The iterator of [`ByteQueue::try_iter`], which takes the messages that are there.
 #[derive(Debug)]
 pub struct TryByteIter<'a> {
     queue: &'a ByteQueue,

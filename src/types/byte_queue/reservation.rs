@@ -10,12 +10,12 @@ use std::slice;
 /// Space in a [`ByteQueue`](crate::ByteQueue) for a message that is written in place: see
 /// [`reserve`](crate::ByteQueue::reserve).
 ///
-/// A reservation dereferences to the reserved bytes. Their content is arbitrary before they are written;
-/// most likely it is what an earlier message left. [`commit`](Self::commit) makes the message visible. If
-/// the reservation is dropped, or its process killed, it leaves no trace.
+/// A reservation dereferences to the reserved bytes. At first they have any content, for example the bytes
+/// of earlier messages. [`commit`](Self::commit) makes the message visible. A reservation that is dropped, or
+/// whose process is killed, leaves no trace.
 ///
-/// A reservation holds the producers' side: others' puts wait for it. A put by the same thread panics
-/// instead of waiting for itself.
+/// A reservation holds the producers' side, so that others' puts wait until the reservation ends. A waiting
+/// put by the same thread panics, because it would wait for its own thread.
 ///
 /// ```
 /// # fn main() -> shmkit::Result<()> {
@@ -29,8 +29,8 @@ use std::slice;
 /// ```
 ///
 /// # Panics
-/// In a forked child, the copy of its parent's reservation panics when it is used. Dropping the copy does
-/// nothing.
+/// A forked child has a copy of its parent's reservation. Every use of the copy panics, except the drop,
+/// which does nothing.
 #[must_use = "dropped, a reservation leaves no trace: `commit` puts the message"]
 pub struct Reservation<'a> {
     announced: Announced<'a>,
@@ -45,6 +45,10 @@ impl<'a> Reservation<'a> {
         }
     }
 
+    /// Returns the frame.
+    ///
+    /// # Panics
+    /// If this is a fork's copy.
     fn live(&self) -> &WriteFrame<'a> {
         assert!(
             !self.frame.is_stale(),
@@ -67,7 +71,7 @@ impl<'a> Reservation<'a> {
     ///
     /// # Errors
     /// [`PutError::Closed`], [`PutError::Corrupt`]; [`PutError::TooLong`] for more bytes than were
-    /// reserved. In these cases there is no message, and the space is given back.
+    /// reserved. In these cases no message is put, and the space is given back.
     pub fn commit(self, len: usize) -> Result<(), PutError> {
         self.live();
         let Self { announced, frame } = self;
@@ -81,9 +85,9 @@ impl Deref for Reservation<'_> {
 
     fn deref(&self) -> &[u8] {
         let frame = self.live();
-        // SAFETY: by frames' invariant 1 the bytes are inside the region, and a mapping is initialised. By
-        // ring's invariant 2 they belong to this side alone until the commit, because the frame is not
-        // stale.
+        // SAFETY: by frames' invariant 1 the bytes are inside the region, whose memory is initialised. The
+        // frame is not stale, so that by ring's invariant 2 the bytes belong to this side alone until the
+        // commit.
         unsafe { slice::from_raw_parts(frame.bytes(), frame.len()) }
     }
 }
@@ -91,7 +95,7 @@ impl Deref for Reservation<'_> {
 impl DerefMut for Reservation<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
         let frame = self.live();
-        // SAFETY: as in `deref`; and there is one reservation for these bytes, borrowed mutably.
+        // SAFETY: as in `deref`. No other reservation has these bytes, and this one is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(frame.bytes(), frame.len()) }
     }
 }
