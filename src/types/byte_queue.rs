@@ -72,8 +72,8 @@ impl FrameKind for Bytes {
 /// # Forms
 ///
 /// Verbs come in three forms. The plain form waits. The `_timeout` form waits no longer than its timeout.
-/// The `try_` form does not wait, except for locks that are held for nanoseconds. It may fail with `Busy`
-/// although nobody keeps a lock, if another process lost its CPU in the middle of a put or a get.
+/// The `try_` form does not wait, except for locks that are held for nanoseconds. A `try_` may fail with
+/// `Busy` although nobody keeps a lock, if another process lost its CPU in the middle of a put or a get.
 ///
 /// # Trust
 ///

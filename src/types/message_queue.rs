@@ -79,8 +79,8 @@ impl<T> FrameKind for Messages<T> {
 /// # Panics
 /// A put runs [`Serialize`] twice: first without a lock, then while the put holds the producers' side. If
 /// the second run calls a waiting put on the same queue, the call panics, because it would wait for its own
-/// thread. A panic of `Serialize` leaves no trace in the queue. In a forked child that could not open the segment for itself
-/// (`EMFILE`, or no permission after a change of user), any call panics.
+/// thread. A panic of `Serialize` leaves no trace in the queue. In a forked child that could not open the
+/// segment for itself (`EMFILE`, or no permission after a change of user), any call panics.
 pub struct MessageQueue<T> {
     frames: Frames<Messages<T>>,
 }

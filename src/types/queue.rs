@@ -63,9 +63,9 @@ struct QueueWords(RingWords);
 /// ```
 ///
 /// Verbs come in three forms. The plain form waits. The `_timeout` form waits no longer than its timeout.
-/// The `try_` form does not wait, except for locks that are held for nanoseconds. It may fail with `Busy`
-/// although nobody keeps a lock, if another process lost its CPU in the middle of a put or a get. The tables
-/// of [`PutError`] and [`GetError`] list the errors of each verb.
+/// The `try_` form does not wait, except for locks that are held for nanoseconds. A `try_` may fail with
+/// `Busy` although nobody keeps a lock, if another process lost its CPU in the middle of a put or a get. The
+/// tables of [`PutError`] and [`GetError`] list the errors of each verb.
 ///
 /// # Panics
 /// Inside [`get_with`](Self::get_with), a call on the same queue panics if the calling thread would wait for

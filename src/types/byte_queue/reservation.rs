@@ -10,7 +10,7 @@ use std::slice;
 /// Space in a [`ByteQueue`](crate::ByteQueue) for a message that is written in place: see
 /// [`reserve`](crate::ByteQueue::reserve).
 ///
-/// A reservation dereferences to the reserved bytes. At first they have any content, for example the bytes
+/// A reservation dereferences to the reserved bytes. At first these bytes have any content, for example that
 /// of earlier messages. [`commit`](Self::commit) makes the message visible. A reservation that is dropped, or
 /// whose process is killed, leaves no trace.
 ///
