@@ -109,14 +109,14 @@ pub(crate) fn forgets_children() -> io::Result<bool> {
     Ok(action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0)
 }
 
-/// Fails if this process may not open one more descriptor.
-pub(crate) fn has_room_for_descriptor() -> io::Result<()> {
+/// Fails if this process has reached its limit of open descriptors.
+pub(crate) fn can_open_descriptor() -> io::Result<()> {
     let some = libc::STDERR_FILENO;
     // SAFETY: the call takes numbers.
     match check(unsafe { libc::fcntl(some, libc::F_DUPFD_CLOEXEC, 0) }) {
         // SAFETY: it was just opened, and nobody else has it.
         Ok(fd) => drop(unsafe { OwnedFd::from_raw_fd(fd) }),
-        // Standard error is closed, so there is room for another descriptor.
+        // Standard error is closed, so another descriptor can be opened.
         Err(error) if error.raw_os_error() == Some(libc::EBADF) => {}
         Err(error) => return Err(error),
     }

@@ -1,4 +1,4 @@
-//! The knowledge of a process about itself and its children: names, and children whose handles are gone.
+//! [`Family`]: what a process knows about itself and its children. [`ProcessName`]: the name of a process.
 
 use super::child::Child;
 use crate::error::Error;
@@ -6,62 +6,73 @@ use crate::os::Ask;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The knowledge of a process about itself and its children.
+/// What a process knows about itself and its children.
 pub(super) struct Family {
-    pub(super) me: ProcessName,
+    own_name: ProcessName,
     /// How many children this process has started, or has tried to start.
-    children: u32,
-    /// Children whose handles were dropped before they had ended.
-    pub(super) dropped: Vec<Child>,
+    children_started: u32,
+    /// The children that had not ended when their handles were dropped.
+    dropped_children: Vec<Child>,
 }
 
-static FAMILY: Mutex<Family> = Mutex::new(Family::of(ProcessName {
+static FAMILY: Mutex<Family> = Mutex::new(Family::new(ProcessName {
     given_name: None,
     lineage: String::new(),
     number: 0,
 }));
 
-pub(super) fn family() -> MutexGuard<'static, Family> {
+/// Locks this process's family.
+pub(super) fn lock_family() -> MutexGuard<'static, Family> {
     FAMILY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Family {
-    pub(super) const fn of(me: ProcessName) -> Self {
+    /// Makes the family of a process that has no children yet.
+    pub(super) const fn new(own_name: ProcessName) -> Self {
         Self {
-            me,
-            children: 0,
-            dropped: Vec::new(),
+            own_name,
+            children_started: 0,
+            dropped_children: Vec::new(),
         }
     }
 
-    pub(super) fn next_child(&mut self, given_name: Option<String>) -> ProcessName {
-        self.children += 1;
+    /// Numbers and names the next child.
+    pub(super) fn name_next_child(&mut self, given_name: Option<String>) -> ProcessName {
+        self.children_started += 1;
         ProcessName {
             given_name,
-            lineage: self.me.lineage(),
-            number: self.children,
+            lineage: self.own_name.lineage(),
+            number: self.children_started,
         }
     }
 
-    /// Reaps the dropped children that have ended. In a forked child, forgets its parent's children.
-    pub(super) fn reap(&mut self) {
-        self.dropped
-            .retain(|child| matches!(child.look(Ask::Look), Ok(None)));
+    /// Remembers a child that has lost its handle, so that it is reaped once it has ended.
+    pub(super) fn add_dropped(&mut self, child: Child) {
+        self.dropped_children.push(child);
+    }
+
+    /// Reaps the dropped children that have ended, and forgets those that this process can't reap.
+    pub(super) fn reap_dropped(&mut self) {
+        self.dropped_children
+            .retain(|child| matches!(child.status(Ask::Look), Ok(None)));
     }
 }
 
-/// The name of a process, or its place among the descendants of a program's first process. The name is put
-/// together when somebody asks for it: a start is faster if it writes less.
+/// The parts of a process's name: the name that it was given, and its position among the descendants of a
+/// program's first process. [`name`](Self::name) puts them together only when somebody asks, because a start
+/// is faster if it writes less.
 #[derive(Clone)]
 pub(super) struct ProcessName {
     given_name: Option<String>,
-    /// The parent's lineage, such as `1:2`; empty for the first process and its children.
+    /// The parent's [lineage](Self::lineage), such as `1:2`; empty for the first process and its children.
     lineage: String,
     /// The number among the parent's children, from 1 on; 0 for the first process.
     number: u32,
 }
 
 impl ProcessName {
+    /// Returns the numbers of this process's ancestors and its own number, such as `1:2:1`; empty for the
+    /// first process.
     fn lineage(&self) -> String {
         match (self.number, self.lineage.as_str()) {
             (0, _) => String::new(),
@@ -70,6 +81,7 @@ impl ProcessName {
         }
     }
 
+    /// Returns the name: see [`current_name`].
     pub(super) fn name(&self) -> String {
         match &self.given_name {
             Some(name) => name.clone(),
@@ -78,18 +90,20 @@ impl ProcessName {
         }
     }
 
-    pub(super) fn failed(&self, op: &'static str, source: io::Error) -> Error {
+    /// Makes the error that says which operation on the process the system refused.
+    pub(super) fn os_error(&self, op: &'static str, source: io::Error) -> Error {
         Error::from_os(&self.label(), op, source)
     }
 
-    /// Returns the process's name in errors.
+    /// Returns the process's name as error texts have it.
     pub(super) fn label(&self) -> String {
         format!("process {}", self.name())
     }
 }
 
-/// Returns the name of this process: `main` if no [`Process`](crate::Process) started it; in a child,
-/// `Process-1` or the name that it was given; in that child's second child, `Process-1:2`.
+/// Returns the name of this process: `main` in a process that no [`Process`](crate::Process) started; in its
+/// first child, `Process-1`, or the name that the child was given; in the second child of `Process-1`,
+/// `Process-1:2`.
 ///
 /// ```
 /// use shmkit::{Process, process::current_name};
@@ -103,5 +117,5 @@ impl ProcessName {
 /// ```
 #[must_use]
 pub fn current_name() -> String {
-    family().me.name()
+    lock_family().own_name.name()
 }

@@ -1,8 +1,8 @@
-//! The handle to a child process.
+//! [`Process`]: the handle to a child process.
 
 use super::child::Child;
-use super::family::{ProcessName, family};
-use crate::error::Result;
+use super::family::{ProcessName, lock_family};
+use crate::error::{Error, Result};
 use crate::os::{self, AsFd, Ask, BorrowedFd, ExitStatusExt, Signal};
 use std::fmt;
 use std::io;
@@ -10,7 +10,8 @@ use std::process::ExitStatus;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// A child process that runs a closure: a fork of this process, with everything that it has open.
+/// A child process that runs a closure. The child is a fork of this process, with all handles and files that
+/// are open.
 ///
 /// ```
 /// use shmkit::{Process, Queue};
@@ -36,38 +37,38 @@ use std::time::{Duration, Instant};
 ///
 /// # The child
 ///
-/// - The child has a copy of all memory: its parent never sees what the child changes there. The child
+/// - The child has a copy of all memory, and its parent never sees what the child changes there. The child
 ///   inherits all handles to segments, also those that the closure does not use, and is a holder of its own
-///   (see [Forks](crate#forks)). When the closure has ended, the child lets go of them, and removes the name
-///   of a segment that nobody holds any more, as a drop does. (If the child leaves threads of its own
-///   behind, or ends in another way, say by [`std::process::exit`], such a name waits for the next create,
-///   open or [`sweep`](crate::sweep).)
+///   (see [Forks](crate#forks)). When the closure has ended, the child lets go of these handles, and removes
+///   the name of a segment that nobody holds any more, as a drop does. (If threads of the child still run
+///   then, or if the child ends in another way, say by [`std::process::exit`], the next create, open or
+///   [`sweep`](crate::sweep) removes such a name.)
 /// - A value that the closure captured is dropped in both processes: in the child when the closure
 ///   ends, in the parent once the child is started.
-/// - A panic is caught, after its text has gone to standard error, and becomes exit code 101 (with
-///   `panic = "abort"` it becomes the signal 6). If the closure returns an error, the error goes to standard
-///   error too, and becomes exit code 1.
-/// - The parent flushes Rust's standard output before the fork, and the child does so at its end, so
-///   that everything written appears once. Then the child leaves through `_exit`. Neither `atexit`
-///   handlers nor destructors of thread-locals run in it, because they are its parent's, and the buffers of
-///   the C library's own `stdio` are lost. (A child that calls [`std::process::exit`] runs the handlers.)
-/// - A child that is no daemon outlives its parent. A daemon is killed (`SIGKILL`) when its parent
+/// - A panic prints its text to standard error, and ends the child with exit code 101, or with signal 6 if
+///   the program is built with `panic = "abort"`. If the closure returns an error, the child prints the error
+///   to standard error too, and ends with exit code 1.
+/// - The parent flushes Rust's standard output before the fork, and the child flushes it at its end, so that
+///   everything written appears once. Then the child leaves through `_exit`. Neither `atexit` handlers nor
+///   destructors of thread-locals run in the child, because they are its parent's, and the buffers of the C
+///   library's own `stdio` are lost. (A child that calls [`std::process::exit`] runs the handlers.)
+/// - A child that is no daemon can outlive its parent. A daemon is killed (`SIGKILL`) when its parent
 ///   ends, however the parent ends.
 ///
 /// # Handles
 ///
-/// Any thread may wait for the process, at once and more than once. Dropping a handle neither ends the
-/// process nor waits for it; the next `spawn` reaps processes that have ended since, so that no zombies
-/// pile up.
+/// Several threads may wait for the process at the same time, and again after its end. Dropping a handle
+/// neither ends the process nor waits for it. The next `spawn` reaps the processes that have lost their
+/// handles and ended since, so that zombies don't pile up.
 ///
-/// A *forked child* inherits handles to its parent's children, which are not its own children:
-/// [`is_alive`](Self::is_alive), [`terminate`](Self::terminate) and [`kill`](Self::kill) do what they
-/// say, [`join`](Self::join) and [`join_timeout`](Self::join_timeout) are an error, and
-/// [`exit_code`](Self::exit_code) is `None`, unless the end was known before the fork. The same holds in the
-/// parent if somebody else waits for its children (`waitpid(-1, ..)`). A handler of `SIGCHLD` that does so
-/// in another thread may even come before `spawn` has a handle to return.
+/// A *forked child* inherits handles to its parent's children, which are not its own children. With such a
+/// handle, [`is_alive`](Self::is_alive), [`terminate`](Self::terminate) and [`kill`](Self::kill) work as they
+/// do in the parent, [`join`](Self::join) and [`join_timeout`](Self::join_timeout) are an error, and
+/// [`exit_code`](Self::exit_code) is `None`. (If the parent had seen the end before the fork, all of them
+/// work.) The same holds in the parent if other code waits for its children (`waitpid(-1, ..)`). A handler of
+/// `SIGCHLD` that does so in another thread may even reap the child before `spawn` returns.
 pub struct Process {
-    /// `None` only while being dropped.
+    /// `None` only during the drop.
     child: Option<Child>,
     process_name: ProcessName,
     name: OnceLock<String>,
@@ -91,26 +92,37 @@ impl Process {
         self.child().fd.as_fd()
     }
 
-    /// Returns the process id, as this process sees it. Once somebody has waited for the process, the system
-    /// may give the number to another process; the handle's methods never mean that one.
+    /// Returns the process id, as this process sees it. Once the process has been waited for, the system may
+    /// give its id to another process. The handle's methods never act on that other process.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child().pid
     }
 
-    /// Returns the process's name: the one that it was given, or `Process-1` and so on, as
-    /// [`current_name`](super::current_name) returns in the process.
+    /// Returns the process's name: the name that it was given, or `Process-1` and so on. In the process,
+    /// [`current_name`](super::current_name) returns the same.
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.get_or_init(|| self.process_name.name())
     }
 
     /// Returns whether the process has not ended yet.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let child = shmkit::Process::spawn(|| loop { std::thread::park(); })?;
+    /// assert!(child.is_alive());
+    /// child.kill()?;
+    /// child.join()?;
+    /// assert!(!child.is_alive());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        match self.child().look(Ask::Look) {
+        match self.child().status(Ask::Look) {
             Ok(status) => status.is_none(),
-            // The process is no child of ours, but its descriptor still tells.
+            // This process is not the parent, but any holder of the descriptor can see the end.
             Err(_) => !os::wait_for_end(self.fd(), Duration::ZERO).unwrap_or(true),
         }
     }
@@ -126,14 +138,15 @@ impl Process {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Os`](crate::Error::Os) if the process is not a child of this one, or if somebody else has
-    /// waited for it.
+    /// [`Error::Os`] if the process is not a child of this process, or if other code has waited
+    /// for it (`waitpid(-1, ..)`).
     pub fn join(&self) -> Result<ExitStatus> {
-        let found = self.child().look(Ask::Wait);
-        Ok(self.waited(found)?.expect("a wait ends with a status"))
+        let status = self.status(Ask::Wait)?;
+        Ok(status.expect("a wait ends with a status"))
     }
 
-    /// Waits until the process has ended, for at most `timeout`; returns `None` if it is still alive then.
+    /// Waits until the process has ended, for at most `timeout`. Returns `None` if the process is still
+    /// alive.
     ///
     /// ```
     /// use std::time::Duration;
@@ -152,7 +165,7 @@ impl Process {
     pub fn join_timeout(&self, timeout: Duration) -> Result<Option<ExitStatus>> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            if let Some(status) = self.waited(self.child().look(Ask::Look))? {
+            if let Some(status) = self.status(Ask::Look)? {
                 return Ok(Some(status));
             }
             let left = deadline.map_or(Duration::MAX, |at| {
@@ -161,25 +174,28 @@ impl Process {
             if left.is_zero() {
                 return Ok(None);
             }
-            if self.waited(os::wait_for_end(self.fd(), left))?
-                && self.waited(self.child().look(Ask::Look))?.is_none()
-            {
-                // The process has ended, but its tracer (a debugger) has not passed it on to us yet.
-                // Nothing tells when it does.
+            let has_ended =
+                os::wait_for_end(self.fd(), left).map_err(|error| self.wait_error(error))?;
+            if has_ended && self.status(Ask::Look)?.is_none() {
+                // The process is being traced. Its tracer (a debugger) sees the end first, and no event tells
+                // when the parent can see it too.
                 os::sleep(left.min(Duration::from_millis(1)));
             }
         }
     }
 
-    fn waited<T>(&self, result: io::Result<T>) -> Result<T> {
-        result.map_err(|source| {
-            self.process_name
-                .failed("wait for it as its parent", source)
-        })
+    fn status(&self, ask: Ask) -> Result<Option<ExitStatus>> {
+        let status = self.child().status(ask);
+        status.map_err(|error| self.wait_error(error))
     }
 
-    /// Asks the process to end, by `SIGTERM`, of which it dies unless it handles the signal. If the process
-    /// has ended already, nothing happens.
+    fn wait_error(&self, source: io::Error) -> Error {
+        self.process_name
+            .os_error("wait for it as its parent", source)
+    }
+
+    /// Asks the process to end: sends it `SIGTERM`, which ends a process that has no handler for this signal.
+    /// If the process has ended already, nothing happens.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -192,12 +208,12 @@ impl Process {
     /// ```
     ///
     /// # Errors
-    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied) if the process has become another user's.
+    /// [`Error::PermissionDenied`] if the process now runs as another user.
     pub fn terminate(&self) -> Result<()> {
         self.signal(Signal::Terminate)
     }
 
-    /// Ends the process, by `SIGKILL`. If the process has ended already, nothing happens.
+    /// Ends the process: sends it `SIGKILL`. If the process has ended already, nothing happens.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -217,13 +233,15 @@ impl Process {
 
     fn signal(&self, signal: Signal) -> Result<()> {
         match os::signal(self.fd(), signal) {
-            Err(error) if !os::is_gone(&error) => Err(self.process_name.failed("signal it", error)),
+            Err(error) if !os::is_gone(&error) => {
+                Err(self.process_name.os_error("signal it", error))
+            }
             _ => Ok(()),
         }
     }
 
-    /// Returns how the process ended: `None` while it is alive, `n` for an exit code (0 for a return, 1 for an
-    /// error, 101 for a panic), `-n` if the signal n killed it. This does not wait.
+    /// Returns how the process ended: `None` while it is alive, `n` for an exit code (0 for a return, 1 for
+    /// an error, 101 for a panic), `-n` if signal n killed it. This never waits.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -235,7 +253,7 @@ impl Process {
     /// ```
     #[must_use]
     pub fn exit_code(&self) -> Option<i32> {
-        let status = self.child().look(Ask::Look).ok()??;
+        let status = self.child().status(Ask::Look).ok()??;
         status
             .code()
             .or_else(|| status.signal().map(|signal| -signal))
@@ -245,9 +263,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Some(child) = self.child.take()
-            && let Ok(None) = child.look(Ask::Look)
+            && let Ok(None) = child.status(Ask::Look)
         {
-            family().dropped.push(child);
+            lock_family().add_dropped(child);
         }
     }
 }

@@ -4,11 +4,16 @@ use super::family::current_name;
 use crate::os;
 use std::fmt::Debug;
 
-/// The types that the closure of a [`Process`](crate::Process) may return: `()`, which is exit code 0; `i32`,
-/// which is the exit code (the system keeps its lowest 8 bits); and `Result<(), E>`, whose error is printed
-/// to standard error and is exit code 1.
+/// The types that the closure of a [`Process`](crate::Process) may return.
 ///
-/// The closure may also return `!`, so that it can run for ever, or end in a panic, in every edition:
+/// | the closure returns | exit code |
+/// |---|---|
+/// | `()` | 0 |
+/// | an `i32` | its lowest 8 bits |
+/// | a `Result<(), E>` | 0, or 1 for an error, which the child prints to standard error |
+/// | `!`: it runs for ever, or panics | 101 for a panic |
+///
+/// A closure that never returns is possible in every edition:
 ///
 /// ```edition2021
 /// # fn main() -> shmkit::Result<()> {
@@ -35,7 +40,7 @@ use std::fmt::Debug;
 /// # }
 /// ```
 ///
-/// No other type is possible. A process that has more to say uses a [`Queue`](crate::Queue) or a
+/// No other type is possible. A process that has a larger result puts it into a [`Queue`](crate::Queue) or a
 /// [`Value`](crate::Value).
 ///
 /// ```compile_fail,E0277
@@ -56,13 +61,13 @@ pub(super) mod sealed {
         fn into_code(self) -> i32;
     }
 
-    /// Names the type that a function returns: the only way to name `!` so far.
-    pub trait Returns {
-        type It;
+    /// Gives a name to the return type of a function. Stable Rust has no other way to name `!`.
+    pub trait ReturnType {
+        type Type;
     }
 
-    impl<R> Returns for fn() -> R {
-        type It = R;
+    impl<R> ReturnType for fn() -> R {
+        type Type = R;
     }
 }
 
@@ -92,7 +97,7 @@ impl<E: Debug> sealed::Outcome for Result<(), E> {
     }
 }
 
-impl sealed::Outcome for <fn() -> ! as sealed::Returns>::It {
+impl sealed::Outcome for <fn() -> ! as sealed::ReturnType>::Type {
     #[inline]
     fn into_code(self) -> i32 {
         self

@@ -1,16 +1,17 @@
-//! [`ProcessBuilder`]: how a child starts, and its whole life.
+//! [`ProcessBuilder`]: starts a child, and runs it from the fork to its exit.
 //!
 //! Invariants:
-//! 1. *The child never returns from `start`*: everything that it runs is inside `catch_unwind`, and then
-//!    it exits. The child never unwinds its parent's frames below.
-//! 2. *No fork of ours falls into another thread's use of [`family`] or of standard output's buffer*: if
-//!    there may be other threads, the forking thread has both locks, and the child lets go of its copies.
+//! 1. *The child never returns from `start`*: everything that the child runs is inside `catch_unwind`, and
+//!    then the child exits. So it never unwinds into the frames that it has copied from its parent.
+//! 2. *At the fork, no other thread has the lock of the [family](lock_family) or of standard output's
+//!    buffer*: if other threads may exist, the forking thread has both locks, and the child releases its
+//!    copies.
 //!
-//! If the parent dies after the fork, the kernel kills a daemon, or the daemon finds that it has another
-//! parent before it runs anything. Any other child goes on.
+//! If the parent dies after the fork, the kernel kills a daemon, or the daemon finds, before it runs the
+//! closure, that its parent is gone. Any other child goes on.
 
 use super::child::Child;
-use super::family::{Family, ProcessName, family};
+use super::family::{Family, ProcessName, lock_family};
 use super::handle::Process;
 use super::outcome::Outcome;
 use crate::error::{Error, Result};
@@ -20,11 +21,11 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-/// The exit code of a process that panicked, as Rust's own `main` has it.
-const PANICKED: i32 = 101;
+/// The exit code of a process that panicked. A panic in Rust's `main` has the same.
+const EXIT_PANICKED: i32 = 101;
 
 impl Process {
-    /// Starts a process that runs `f`. The closure may borrow, because the child has a copy of everything.
+    /// Starts a process that runs `f`. The closure may borrow, because the child has a copy of all memory.
     ///
     /// ```
     /// use shmkit::{Process, Value};
@@ -41,11 +42,12 @@ impl Process {
     /// ```
     ///
     /// # Errors
-    /// [`Error::MultiThreaded`](crate::Error::MultiThreaded) if this process has more than one thread, because
-    /// the child would have copies of the locks that the others hold;
-    /// [`GuardsHeld`](crate::Error::GuardsHeld) inside a closure that runs under a lock, or beside a guard;
-    /// [`Unsupported`](crate::Error::Unsupported) if this process ignores `SIGCHLD`;
-    /// [`Os`](crate::Error::Os).
+    /// - [`Error::MultiThreaded`] if this process has more than one thread: the
+    ///   child would have copies of the locks that the other threads hold, and nobody would release these.
+    /// - [`Error::GuardsHeld`] if this process has a guard, or is inside a closure
+    ///   that runs under a lock.
+    /// - [`Error::Unsupported`] if this process ignores `SIGCHLD`.
+    /// - [`Error::Os`] if the system refuses the fork or a descriptor.
     pub fn spawn<R: Outcome>(f: impl FnOnce() -> R) -> Result<Self> {
         Self::builder().spawn(f)
     }
@@ -67,19 +69,20 @@ impl Process {
     /// ```
     ///
     /// # Safety
-    /// The child has the calling thread alone. Until it ends, it must not need anything that another
-    /// thread may have in its hands at the moment of the fork. A lock that is held there stays locked in the
-    /// child for ever, and the data behind it is half done. (Memory allocation, standard output's buffer and
-    /// the handles of this crate are safe to use.)
+    /// In the child, only the calling thread goes on. Until the child ends, it must not use anything that another
+    /// thread may have been using at the moment of the fork: a lock that another thread held stays locked in the
+    /// child for ever, and the data behind the lock may be half written. (Memory allocation, standard output's
+    /// buffer and the handles of this crate are safe to use.)
     ///
     /// # Errors
-    /// As for [`spawn`](Self::spawn), without `MultiThreaded`. Only the calling thread's guards are looked at.
+    /// As for [`spawn`](Self::spawn), without `MultiThreaded`. `GuardsHeld` is about the calling thread's guards
+    /// alone.
     pub unsafe fn spawn_unchecked<R: Outcome>(f: impl FnOnce() -> R) -> Result<Self> {
         // SAFETY: the caller's contract.
         unsafe { Self::builder().spawn_unchecked(f) }
     }
 
-    /// Returns a builder, for a process with a name, or a daemon.
+    /// Returns a builder for a process that has a name, or is a daemon.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -96,7 +99,7 @@ impl Process {
     }
 }
 
-/// The options with which a process starts: see [`Process::builder`].
+/// The options of a process that is not started yet: see [`Process::builder`].
 #[must_use = "nothing is started before `spawn`"]
 #[derive(Clone, Debug, Default)]
 pub struct ProcessBuilder {
@@ -105,13 +108,23 @@ pub struct ProcessBuilder {
 }
 
 impl ProcessBuilder {
-    /// Gives the process a name, instead of `Process-1` and so on. [`Process::builder`] has an example.
+    /// Gives the process a name, instead of `Process-1` and so on.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let child = shmkit::Process::builder().name("counter").spawn(|| ())?;
+    /// assert_eq!(child.name(), "counter");
+    /// child.join()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Sets whether the process ends with its parent, however the parent ends. By default it goes on.
+    /// Sets whether the process is a daemon, which is killed when its parent ends, however the parent ends.
+    /// By default, the process goes on when its parent ends.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -120,114 +133,148 @@ impl ProcessBuilder {
     /// # daemon.kill()?;
     /// # daemon.join()?;
     /// # Ok(())
-    /// # } // killed at the latest when this process ends
+    /// # } // when this process ends, the kernel kills the daemon
     /// ```
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
         self
     }
 
-    /// Starts the process, as [`Process::spawn`] does. [`Process::builder`] has an example.
+    /// Starts the process, as [`Process::spawn`] does.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let answer = 6 * 7;
+    /// let child = shmkit::Process::builder().daemon(true).spawn(|| answer)?;
+    /// assert_eq!(child.join()?.code(), Some(42));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As for [`Process::spawn`].
+    /// As for [`Process::spawn`]; and [`Error::Unsupported`] for a daemon from a thread other than the main
+    /// thread, because the kernel would kill the daemon when that thread ends.
     pub fn spawn<R: Outcome>(self, f: impl FnOnce() -> R) -> Result<Process> {
-        self.start(f, Threads::None)
+        self.start(f, OtherThreads::Refused)
     }
 
     /// Starts the process, as [`Process::spawn_unchecked`] does.
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let (done, wait) = std::sync::mpsc::channel::<()>();
+    /// let thread = std::thread::spawn(move || wait.recv());
+    /// let builder = shmkit::Process::builder().name("beside a thread");
+    /// // SAFETY: the child uses nothing that the other thread may have locked.
+    /// let child = unsafe { builder.spawn_unchecked(|| 7) }?;
+    /// assert_eq!(child.join()?.code(), Some(7));
+    /// # drop(done);
+    /// # let _ = thread.join();
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Safety
     /// As for [`Process::spawn_unchecked`].
     ///
     /// # Errors
-    /// As for [`Process::spawn_unchecked`]; and [`Error::Unsupported`] for a daemon from a thread other than
-    /// the main one, because the kernel would end the daemon with that thread.
+    /// As for [`spawn`](Self::spawn), without `MultiThreaded`. `GuardsHeld` is about the calling thread's guards
+    /// alone.
     pub unsafe fn spawn_unchecked<R: Outcome>(self, f: impl FnOnce() -> R) -> Result<Process> {
-        self.start(f, Threads::VouchedFor)
+        self.start(f, OtherThreads::VouchedFor)
     }
 
-    fn start<R: Outcome>(self, f: impl FnOnce() -> R, threads: Threads) -> Result<Process> {
+    fn start<R: Outcome>(
+        self,
+        f: impl FnOnce() -> R,
+        other_threads: OtherThreads,
+    ) -> Result<Process> {
         let process_name = {
-            let mut family = family();
-            family.reap();
-            family.next_child(self.name)
+            let mut family = lock_family();
+            family.reap_dropped();
+            family.name_next_child(self.name)
         };
-        may_start(&process_name, threads, self.daemon)?;
-        // In this order, because a thread that prints may ask for the process's name.
-        let mut out = io::stdout().lock();
-        let mut known = family();
-        let _ = out.flush(); // a failure concerns the parent, which will see it again
+        check_start(&process_name, other_threads, self.daemon)?;
+        // Standard output is locked before the family: a thread that prints has the first lock, and may need
+        // the second to print this process's name.
+        let mut stdout = io::stdout().lock();
+        let mut family = lock_family();
+        let _ = stdout.flush(); // if this fails, the parent's next flush fails too, and tells the parent
 
-        // The child's knowledge of itself is written before the fork, because the child would have to copy
-        // each page that it writes to.
-        let ours = mem::replace(&mut *known, Family::of(process_name.clone()));
-        // If there is nobody to keep out, the locks are released now, for the same reason.
-        let locks = (threads == Threads::VouchedFor).then_some((out, known));
+        // The parent writes the child's family before the fork: after it, each page that the child writes to
+        // would be copied first.
+        let parents_family = mem::replace(&mut *family, Family::new(process_name.clone()));
+        // If no other thread can exist, the parent releases the locks before the fork, for the same reason.
+        let locks = (other_threads == OtherThreads::VouchedFor).then_some((stdout, family));
         let parent = os::pid();
-        // A signal handler that waits for any child must not come before there is a descriptor.
-        let kept = os::ChildrenKept::new();
-        // SAFETY: no other thread exists, or `spawn_unchecked`'s caller vouches for it; by invariant 2 this
-        // thread has the locks of this file and of standard output.
+        // Until the child has a descriptor, no handler of SIGCHLD in this thread may reap it.
+        let sigchld_blocked = os::ChildrenKept::new();
+        // SAFETY: no other thread exists, or `spawn_unchecked`'s caller vouches for it; by invariant 2, no
+        // other thread has the locks of the family and of standard output.
         let forked = unsafe { os::fork() };
         if let Ok(None) = forked {
-            run(self.daemon.then_some(parent), f, || {
-                drop((kept, locks, ours));
+            run_child(self.daemon.then_some(parent), f, || {
+                drop((sigchld_blocked, locks, parents_family));
             });
         }
         match locks {
-            Some((_out, mut known)) => *known = ours,
-            None => *family() = ours,
+            Some((_stdout, mut family)) => *family = parents_family,
+            None => *lock_family() = parents_family,
         }
-        let pid = forked.map_err(|error| process_name.failed("fork", error))?;
+        let pid = forked.map_err(|error| process_name.os_error("fork", error))?;
         let pid = pid.expect("the child does not get here");
-        // Without a descriptor there is no handle.
         let fd = os::open_process(pid);
-        drop(kept);
-        let fd = fd.inspect_err(|error| {
-            // If another thread's handler has come, the pid belongs to nobody, or to another process.
-            if !os::is_gone(error) {
+        drop(sigchld_blocked);
+        let fd = fd.map_err(|error| {
+            // A handle needs a descriptor, so the child ends here. But if a handler in another thread has
+            // reaped the child, the pid may be another process's by now.
+            if !os::is_gone(&error) {
                 os::end_child(pid);
             }
-        });
-        let fd = fd.map_err(|error| process_name.failed("open a descriptor for it", error))?;
+            process_name.os_error("open a descriptor for it", error)
+        })?;
         Ok(Process::new(Child::new(pid, fd), process_name))
     }
 }
 
-/// The knowledge about other threads in the parent.
+/// Says whether the parent may have threads besides the forking thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Threads {
-    /// There must be no other thread.
-    None,
-    /// There may be other threads, and the caller of `spawn_unchecked` vouches for what they hold.
+enum OtherThreads {
+    /// The start fails if another thread exists.
+    Refused,
+    /// Other threads may exist. The caller of `spawn_unchecked` vouches that the child needs nothing of
+    /// theirs.
     VouchedFor,
 }
 
-/// How long the kernel may still count a thread that has ended.
-const THREADS_TIMEOUT: Duration = Duration::from_millis(100);
+/// The kernel may count a thread for this long after the thread was joined.
+const JOINED_THREAD_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Returns how many threads there are, once those that have been joined are gone.
-fn threads_left() -> io::Result<u64> {
+/// Counts the threads of this process. Gives threads that have been joined the time to be gone.
+fn count_threads_left() -> io::Result<u64> {
     let began = Instant::now();
     loop {
         let threads = os::count_threads()?;
-        if threads <= 1 || began.elapsed() >= THREADS_TIMEOUT {
+        if threads <= 1 || began.elapsed() >= JOINED_THREAD_TIMEOUT {
             return Ok(threads);
         }
         os::sleep(Duration::from_micros(50));
     }
 }
 
-/// Fails if something speaks against a start.
-fn may_start(process_name: &ProcessName, threads: Threads, daemon: bool) -> Result<()> {
+/// Fails if a child can't be started soundly, or could not be waited for.
+fn check_start(
+    process_name: &ProcessName,
+    other_threads: OtherThreads,
+    daemon: bool,
+) -> Result<()> {
     let unsupported = |what| {
         let place = process_name.label();
         Err(Error::Unsupported { place, what })
     };
-    let failed = |op| move |error| process_name.failed(op, error);
-    if threads == Threads::None {
-        let threads = threads_left().map_err(failed("count the threads of this process"))?;
+    let failed = |op| move |error| process_name.os_error(op, error);
+    if other_threads == OtherThreads::Refused {
+        let threads = count_threads_left().map_err(failed("count the threads of this process"))?;
         if threads > 1 {
             let process = process_name.name();
             return Err(Error::MultiThreaded { process, threads });
@@ -248,29 +295,34 @@ fn may_start(process_name: &ProcessName, threads: Threads, daemon: bool) -> Resu
             "SIGCHLD is ignored, so that no child's end can be waited for: set it to its default",
         );
     }
-    // This fails now, and not once the child runs.
-    os::has_room_for_descriptor().map_err(failed("open a descriptor for it"))
+    // Without this look, a process at its limit of descriptors would notice only once the child runs.
+    os::can_open_descriptor().map_err(failed("open a descriptor for it"))
 }
 
-/// Lives the child's whole life: never returns, never unwinds (invariant 1).
-fn run<R: Outcome>(daemon_of: Option<u32>, f: impl FnOnce() -> R, begin: impl FnOnce()) -> ! {
+/// Runs the child until its exit, and never unwinds (invariant 1). Calls `release_locks` before `f`. If the
+/// child is a daemon, `daemon_of` is its parent's pid.
+fn run_child<R: Outcome>(
+    daemon_of: Option<u32>,
+    f: impl FnOnce() -> R,
+    release_locks: impl FnOnce(),
+) -> ! {
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        begin();
+        release_locks();
         if let Some(parent) = daemon_of {
             os::end_with_parent().expect("the kernel knows the option");
-            // If the parent died before that, no signal comes.
+            // If the parent died before this option was set, the kernel sends no signal.
             if os::parent_pid() != parent {
-                os::exit_now(PANICKED);
+                os::exit_now(EXIT_PANICKED);
             }
         }
         f().into_code()
     }));
     let code = ended.unwrap_or_else(|payload| {
-        mem::forget(payload); // its drop might panic, and nobody needs the memory
-        PANICKED
+        mem::forget(payload); // the payload's drop might panic, and the exit frees the memory
+        EXIT_PANICKED
     });
     let _ = catch_unwind(|| io::stdout().flush());
-    // Nobody drops the inherited handles, but the last holder must remove a name nevertheless.
+    // The exit drops no inherited handle, but the last holder of a segment must remove the segment's name.
     let _ = catch_unwind(segment::leave_all);
     os::exit_now(code)
 }
