@@ -1,4 +1,4 @@
-//! Encoding and decoding, and the function that a worker runs for a task's types.
+//! Encoding and decoding, and the function with which a worker runs a task of certain types.
 
 use super::payload::Payload;
 use super::wire::MessageKind;
@@ -8,10 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ptr::with_exposed_provenance;
 
-/// A growing message, to which postcard writes.
-struct Onto<'a>(&'a mut Vec<u8>);
+/// Appends to a message what postcard encodes.
+struct MessageWriter<'a>(&'a mut Vec<u8>);
 
-impl Flavor for Onto<'_> {
+impl Flavor for MessageWriter<'_> {
     type Output = ();
 
     #[inline]
@@ -31,15 +31,16 @@ impl Flavor for Onto<'_> {
     }
 }
 
-/// Returns why something could not be encoded or decoded. A handle knows that better than postcard.
+/// Returns a text that says why encoding or decoding failed. If a handle refused, the handle's reason says
+/// more than postcard's error.
 fn reason(error: postcard::Error) -> String {
     types::take_reason().unwrap_or_else(|| error.to_string())
 }
 
-/// Appends the encoding of `item`.
+/// Appends the encoded `item` to the message.
 pub(super) fn encode<T: Serialize>(item: &T, message: &mut Vec<u8>) -> Result<(), String> {
     types::take_reason(); // forget the reason of an earlier error
-    postcard::serialize_with_flavor(item, Onto(message)).map_err(reason)
+    postcard::serialize_with_flavor(item, MessageWriter(message)).map_err(reason)
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
@@ -55,13 +56,13 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     }
 }
 
-/// Decodes the argument, runs the function at an address, and appends the result, or a text that says why
-/// there is no result.
+/// Decodes the argument, runs the function at the given address, and appends the result to the message, or a
+/// text that says why the task has no result.
 pub(super) type Runner = fn(usize, Payload<'_>, &mut Vec<u8>) -> MessageKind;
 
-/// The [`Runner`] for functions of these types. `function` must be the address of an `fn(A) -> R` of this
+/// The [`Runner`] for functions from `A` to `R`. `function` must be the address of an `fn(A) -> R` of this
 /// program.
-pub(super) fn run_as<A, R>(
+pub(super) fn run_typed<A, R>(
     function: usize,
     argument: Payload<'_>,
     message: &mut Vec<u8>,
@@ -71,7 +72,7 @@ where
     R: Serialize,
 {
     let start = message.len();
-    // The bytes are dropped before the function runs.
+    // `read` drops the encoded bytes before the function runs, which may need the memory.
     let argument = match argument.read(decode::<A>) {
         Ok(argument) => argument,
         Err(why) => {
@@ -80,8 +81,8 @@ where
         }
     };
     let function = with_exposed_provenance::<()>(function);
-    // SAFETY: the caller's part of this pool paired this very function with the address of an `fn(A) -> R`
-    // (`Task::start`), in the code with which this process was forked.
+    // SAFETY: `Task::start` wrote this function's address beside that of an `fn(A) -> R`, and the worker has
+    // checked that both lie in code that it inherited.
     let function = unsafe { std::mem::transmute::<*const (), fn(A) -> R>(function) };
     let result = function(argument);
     match encode(&result, message) {

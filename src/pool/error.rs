@@ -1,9 +1,9 @@
-//! [`TaskError`]: how a task ends without a result.
+//! [`TaskError`]: the reason why a task ends without a result.
 
 use std::error::Error as StdError;
 use std::fmt;
 
-/// How a task ended without a result.
+/// The reason why a task ended without a result.
 ///
 /// ```
 /// use shmkit::{Pool, TaskError};
@@ -24,14 +24,14 @@ use std::fmt;
 pub enum TaskError {
     /// The task panicked, with this text. The worker lives on.
     Panicked(String),
-    /// The worker ended while it had the task; or the pool's supervisor ended, or the pool gave up.
+    /// The worker died while it had the task, or the pool's supervisor died, or the pool gave up.
     WorkerDied {
-        /// The id of the process that ended.
+        /// The id of the process that died.
         pid: u32,
-        /// `n` for an exit code, `-n` if the signal n killed the process.
+        /// `n` for an exit code, `-n` if signal n killed the process.
         exit_code: i32,
     },
-    /// The argument or the result can't be encoded, or carried; the text says why.
+    /// The argument or the result can't be encoded or sent; the text says why.
     Encode(String),
     /// The task or the result can't be decoded; the text says why.
     Decode(String),

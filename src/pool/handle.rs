@@ -1,17 +1,14 @@
-//! The handle to a pool.
+//! [`Pool`]: the handle to a pool.
 
-use super::caller::Core;
+mod start;
+
+use super::caller::Caller;
 use super::error::TaskError;
 use super::imap::{Imap, ImapUnordered};
-use super::supervisor::Supervisor;
 use super::task::Task;
-use super::wire::{Code, Shared};
-use crate::error::{Error, Result};
-use crate::os;
-use crate::process::{Process, ProcessBuilder};
+use crate::error::Result;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -53,41 +50,42 @@ use std::sync::Arc;
 ///
 /// Handles with a name are such types: [`Value`](crate::Value), [`Array`](crate::Array),
 /// [`Queue`](crate::Queue), [`ByteQueue`](crate::ByteQueue) and [`MessageQueue`](crate::MessageQueue) travel
-/// by name. The worker opens them, and keeps them open while it is busy, for the next task with the same
-/// handle.
+/// by name. The worker opens the handle, and keeps it open while the worker is busy, for the next task with
+/// the same handle.
 ///
-/// The function must be one of the program or of a library, as they were when the pool was made. A function
-/// of a library that was loaded later, or that the program made for itself, is [`TaskError::Decode`]. (Don't
-/// unload a library whose functions you send: nothing tells another function at the same address from it.)
+/// The function must be part of the program, or of a library that was loaded when the pool was made. A task
+/// with a function of a library that was loaded later, or with a function that the program has generated,
+/// ends with [`TaskError::Decode`]. (Don't unload a library whose functions you send: if another library is
+/// loaded at its address, a task may run another function.)
 ///
 /// A task sees the caller's memory as it was when the pool was made, and the caller never sees what a task
-/// changes there. Each task is run once, by one worker, in no particular order. At most 16,384 tasks can be
-/// under way; the next one waits until one of them has ended.
+/// changes there. One worker runs each task, once; tasks run in no particular order. At most 16,384 tasks can
+/// be under way. Then a further task waits until one of these has ended.
 ///
 /// # Deaths
 ///
-/// - A **worker** is killed while it has a task, or exits in it: that task, and no other, is
-///   [`TaskError::WorkerDied`], and another worker takes its place. The task may have done anything or
-///   nothing; you decide whether to try it again.
-/// - A worker is killed while it has no task: nobody notices.
-/// - A **task panics**: it is [`TaskError::Panicked`], with the panic's text, and the worker lives on. (With
-///   `panic = "abort"` it is a death.)
-/// - The **caller** is killed, or becomes another program (`exec`): everything else ends too, and nothing
-///   is left (except, after an `exec`, one zombie for that program to wait for).
-/// - The **supervisor** (a process without any work of its own, the workers' parent) is killed: the
-///   workers end, and every task that has not ended, or comes later, is `WorkerDied` with the
-///   supervisor's pid.
-/// - Workers die **before they get to work**, more than three times as many in a row as the pool has: the
-///   pool gives up. All tasks are `WorkerDied`, with the last worker's pid. A worker that can't even be
-///   forked counts only if no other worker lives; otherwise the supervisor tries again.
+/// - A **worker is killed** while it has a task, or exits in it: this task, and no other, ends with
+///   [`TaskError::WorkerDied`], and another worker replaces the dead worker. The task may have done all, some
+///   or none of its work; you decide whether to try again.
+/// - A worker is killed while it has no task: another worker replaces it.
+/// - A **task panics**: the task ends with [`TaskError::Panicked`] and the panic's text, and the worker lives
+///   on. (If the program is built with `panic = "abort"`, the worker dies.)
+/// - The **caller is killed**, or becomes another program (`exec`): supervisor and workers end too, and
+///   nothing is left. (After an `exec`, one zombie is left, for which the other program can wait.)
+/// - The **supervisor is killed** (the workers' parent, a process that runs no tasks): the workers end, and
+///   every task that has not ended, or is started later, ends with `WorkerDied` and the supervisor's pid.
+/// - **Workers die before they can take a task**, more than three times as many in a row as the pool has: the
+///   pool gives up. All tasks end with `WorkerDied` and the last worker's pid. If the system refuses to fork
+///   a worker, the supervisor tries again later; this counts as a death only while no worker lives.
 ///
 /// # Where a pool can be made
 ///
-/// A pool can be made in a process with a single thread, by its main thread. A fork copies only the calling
-/// thread, but also the locks that other threads hold. So make the pool first, and start threads then. The
-/// supervisor, which stays single-threaded, forks workers that replace dead ones later. Two other ways: say
-/// that nobody needs the others' locks ([`with_workers_unchecked`](Self::with_workers_unchecked)), or start
-/// another program, which makes the pool and opens by name what you share.
+/// A pool can be made by the main thread of a process without other threads. A fork copies the calling thread
+/// alone, but with it the locks that other threads hold, which nobody would release. So make the pool first,
+/// and start threads then. (The supervisor never has other threads, so it can replace dead workers later.)
+/// There are two other ways: vouch that no task needs what other threads use
+/// ([`with_workers_unchecked`](Self::with_workers_unchecked)), or start another program, which makes the pool
+/// and opens by name what you share.
 ///
 /// ```
 /// # fn main() -> shmkit::Result<()> {
@@ -100,138 +98,36 @@ use std::sync::Arc;
 /// # }
 /// ```
 ///
-/// Any number of threads may *use* a pool. A forked child's inherited copy is of no use: its tasks are
-/// [`TaskError::Closed`], and dropping it does nothing.
+/// Any number of threads may *use* a pool. A forked child can't use the copy that it inherits: all tasks are
+/// refused with [`TaskError::Closed`], and dropping the copy does nothing.
 ///
-/// Supervisor and workers have `SIGCHLD` at its default. If the caller has a handler for `SIGCHLD` that waits
-/// for any child, the handler sees only the supervisor, and [`join`](Self::join) is an error then.
+/// Supervisor and workers reset `SIGCHLD` to its default. If the caller has a handler for `SIGCHLD` that
+/// waits for any child, the handler may reap the supervisor (but never a worker), and [`join`](Self::join) is
+/// an error then.
 ///
 /// Supervisor and workers hold every segment that the caller had open when the pool was made, until the pool
-/// ends. So a name that goes with its last holder stays that long. (If they are killed as the last holders,
-/// the name waits for the next create, open or [`sweep`](crate::sweep).)
+/// ends. So the name of such a segment stays at least that long. (If they are the last holders and are
+/// killed, the next create, open or [`sweep`](crate::sweep) removes the name.)
 ///
-/// A result of more than 64 KiB has a descriptor of its own in the caller, from the moment it comes until
-/// somebody asks for it or drops its `Task`. A process that is forked meanwhile has that descriptor, and the
-/// memory, too.
+/// The caller has a descriptor for each result of more than 64 KiB, from the moment the result comes until
+/// its [`Task`] has returned it or is dropped. A process that is forked meanwhile inherits the descriptor,
+/// and keeps the result's memory.
 ///
 /// # The end
 ///
-/// Dropping the pool is the same as [`terminate`](Self::terminate): running tasks are killed, and pending
-/// tasks are [`Closed`](TaskError::Closed). To finish them, call [`join`](Self::join). Either way no process,
-/// zombie, descriptor or segment is left. (A [`Task`] that you keep keeps the pool's memory.)
+/// Dropping the pool is the same as [`terminate`](Self::terminate): running tasks are killed, and all tasks
+/// that have not ended end with [`TaskError::Closed`]. To finish them, call [`join`](Self::join). Either way,
+/// no process, zombie, descriptor or segment is left. (A [`Task`] that you keep keeps the pool's memory.)
 pub struct Pool {
-    core: Arc<Core>,
+    caller: Arc<Caller>,
     workers: usize,
 }
 
-/// The largest number of workers of a pool.
-const MOST_WORKERS: usize = 4096;
-
 impl Pool {
-    /// Makes a pool of as many workers as this process has CPUs.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let pool = shmkit::Pool::new()?;
-    /// assert_eq!(pool.map(u32::count_ones, [1, 3, 7])?, [1, 2, 3]);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As for [`with_workers`](Self::with_workers).
-    pub fn new() -> Result<Self> {
-        Self::with_workers(os::cpus())
-    }
-
-    /// Makes a pool of `workers` workers.
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// let pool = shmkit::Pool::with_workers(3)?;
-    /// assert_eq!(pool.workers(), 3);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::InvalidSize`] for 0, or more than 4096. [`MultiThreaded`](Error::MultiThreaded),
-    /// [`GuardsHeld`](Error::GuardsHeld), [`Unsupported`](Error::Unsupported) as for
-    /// [`Process::spawn`] of a daemon. [`NoSpace`](Error::NoSpace); [`Os`](Error::Os), also if this process
-    /// has descriptors left and the supervisor has none.
-    pub fn with_workers(workers: usize) -> Result<Self> {
-        Self::made_by(workers, |builder, run| builder.spawn(run))
-    }
-
-    /// Makes a pool as [`with_workers`](Self::with_workers) does, in a process of any number of threads, by its
-    /// main thread.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let (done, wait) = std::sync::mpsc::channel::<()>();
-    /// let thread = std::thread::spawn(move || wait.recv());
-    /// // SAFETY: the tasks use nothing that the other thread may have locked.
-    /// let pool = unsafe { shmkit::Pool::with_workers_unchecked(1) }?;
-    /// assert_eq!(pool.apply(u32::swap_bytes, 1)?, 1 << 24);
-    /// # drop(done);
-    /// # let _ = thread.join();
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Safety
-    /// As for [`Process::spawn_unchecked`], for everything that any task will do: no task may need anything that
-    /// another thread had in its hands when this was called.
-    ///
-    /// # Errors
-    /// As for [`with_workers`](Self::with_workers), without `MultiThreaded`.
-    pub unsafe fn with_workers_unchecked(workers: usize) -> Result<Self> {
-        Self::made_by(workers, |builder, run| {
-            // SAFETY: the caller's contract; the supervisor itself needs nothing of that kind.
-            unsafe { builder.spawn_unchecked(run) }
-        })
-    }
-
-    fn made_by(
-        workers: usize,
-        spawn: impl FnOnce(ProcessBuilder, &dyn Fn() -> i32) -> Result<Process>,
-    ) -> Result<Self> {
-        if !(1..=MOST_WORKERS).contains(&workers) {
-            return Err(Error::InvalidSize {
-                place: "(pool)".into(),
-                found: format!("{workers} workers"),
-                expected: "1 to 4096 workers",
-            });
-        }
-        let failed = |op| move |error| Error::from_os("(pool)", op, error);
-        let shared = Shared::new(workers)?;
-        let code = Code::mapped().map_err(failed("read /proc/self/maps"))?;
-        let (stop_rx, stop_tx) = os::pipe().map_err(failed("make a pipe"))?;
-        let builder = Process::builder().name("PoolSupervisor").daemon(true);
-        let stop_tx = Cell::new(Some(stop_tx));
-        let supervisor = spawn(builder, &|| {
-            // The supervisor drops its copy, which its workers would inherit. So it hears when the caller
-            // becomes another program, which closes the caller's end.
-            drop(stop_tx.take());
-            Supervisor::new(&shared, &code, &stop_rx, workers).run()
-        })?;
-        let stop_tx = stop_tx.take().expect("another process took its own");
-        let core = Core::new(shared, supervisor, (stop_rx, stop_tx));
-        core.hear_greeting()?;
-        Ok(Self {
-            core: Arc::new(core),
-            workers,
-        })
-    }
-
-    /// Returns how many workers there are. A worker that has died is replaced.
+    /// Returns how many workers the pool has. The number stays the same, since dead workers are replaced.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers
-    }
-
-    fn is_copy(&self) -> bool {
-        self.core.is_copy()
     }
 
     /// Lets a worker run `f`, and waits for the result.
@@ -257,8 +153,8 @@ impl Pool {
         self.apply_async(f, arg)?.get()
     }
 
-    /// Lets a worker run `f`, and returns at once. This waits only if 16,384 tasks are under way, or if their
-    /// queue is full.
+    /// Lets a worker run `f`, and returns without waiting for the result. This waits only while 16,384 tasks
+    /// are under way, or while the queue of tasks is full.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -271,8 +167,9 @@ impl Pool {
     /// ```
     ///
     /// # Errors
-    /// [`TaskError::Encode`] for the argument; [`TaskError::Closed`]; [`TaskError::WorkerDied`] if the pool has
-    /// given up.
+    /// - [`TaskError::Encode`] if the argument can't be encoded or carried.
+    /// - [`TaskError::Closed`] if the pool is closed.
+    /// - [`TaskError::WorkerDied`] if the supervisor has died, or the pool has given up.
     pub fn apply_async<A, R>(
         &self,
         f: fn(A) -> R,
@@ -282,7 +179,7 @@ impl Pool {
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        Task::start(&self.core, f, arg)
+        Task::start(&self.caller, f, arg)
     }
 
     /// Lets the workers run `f` for each argument, waits for all tasks, and returns the results in order.
@@ -296,7 +193,7 @@ impl Pool {
     /// ```
     ///
     /// # Errors
-    /// The first error, in the order of the arguments, once all tasks have ended.
+    /// The first failing task's [`TaskError`], in the order of the arguments. All tasks have ended by then.
     pub fn map<A, R>(
         &self,
         f: fn(A) -> R,
@@ -359,9 +256,9 @@ impl Pool {
             .collect()
     }
 
-    /// Returns an iterator over the outcomes, in the order of the arguments, each as soon as it is there. A
-    /// failing task is an error in its place, and the iteration goes on. The iterator is lazy: it draws
-    /// arguments as you ask for results, at most four for each worker ahead, or 32.
+    /// Lets the workers run `f` for each argument, and returns an iterator over the outcomes, in the order of
+    /// the arguments. A task that fails yields an error, and the iteration goes on. The iterator is lazy:
+    /// each `next` starts more tasks, until 32 are under way, or four for each worker if these are more.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -378,10 +275,11 @@ impl Pool {
         R: Serialize + DeserializeOwned,
         I: IntoIterator<Item = A>,
     {
-        Imap::new(&self.core, f, args.into_iter())
+        Imap::new(&self.caller, f, args.into_iter())
     }
 
-    /// Returns an iterator over the outcomes as [`imap`](Self::imap) does, in the order in which they come.
+    /// Returns an iterator over the outcomes as [`imap`](Self::imap) does, but in the order in which the
+    /// tasks end.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -401,10 +299,10 @@ impl Pool {
         R: Serialize + DeserializeOwned,
         I: IntoIterator<Item = A>,
     {
-        ImapUnordered::new(&self.core, f, args.into_iter())
+        ImapUnordered::new(&self.caller, f, args.into_iter())
     }
 
-    /// Closes the pool for new tasks. The tasks under way are finished, and then the workers end.
+    /// Closes the pool for new tasks. The workers finish the tasks under way, and then end.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -415,11 +313,11 @@ impl Pool {
     /// # }
     /// ```
     pub fn close(&self) {
-        self.core.close();
+        self.caller.close();
     }
 
-    /// Ends the workers at once. Idle workers, and those about to take the next task, have a moment; running
-    /// tasks are killed within 50 ms. Pending tasks are [`TaskError::Closed`].
+    /// Ends the workers. They have 50 ms to let go of their handles; a worker that still runs a task then is
+    /// killed. All tasks that have not ended end with [`TaskError::Closed`].
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -432,15 +330,15 @@ impl Pool {
     /// # }
     /// ```
     ///
-    /// A worker that somebody has *stopped* (`SIGSTOP`) in the middle of a take has the queue locked. Until
-    /// it goes on, no other worker takes a task, and no other worker's death is reported; but this call ends
+    /// A worker that somebody *stops* (`SIGSTOP`) in the middle of a take has the queue locked. Until this
+    /// worker goes on, no other worker takes a task, and no other worker's death is reported. This call ends
     /// the stopped worker too, within 2 s.
     pub fn terminate(self) {
         drop(self);
     }
 
-    /// Closes the pool, and waits until all tasks and all processes have ended. You can still ask the
-    /// [`Task`]s for their results afterwards.
+    /// Closes the pool, and waits until all tasks and all processes have ended. The [`Task`]s still return
+    /// their results afterwards.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -453,22 +351,22 @@ impl Pool {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Os`] if this process is a fork of the one that made the pool, or if somebody else has waited
-    /// for its child.
+    /// [`Error::Os`](crate::Error::Os) if this process is a fork of the process that made the pool, or if other
+    /// code has waited for the supervisor (`waitpid(-1, ..)`).
     pub fn join(self) -> Result<()> {
-        if !self.is_copy() {
-            self.core.close();
-            self.core.wait_for_all();
+        if !self.caller.is_forked_copy() {
+            self.caller.close();
+            self.caller.wait_for_all();
         }
-        let joined = self.core.supervisor.join();
-        self.core.reap_orphans();
+        let joined = self.caller.supervisor.join();
+        self.caller.reap_adopted_workers();
         joined.map(drop)
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.core.terminate();
+        self.caller.terminate();
     }
 }
 
@@ -476,7 +374,7 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
             .field("workers", &self.workers)
-            .field("supervisor", &self.core.supervisor)
+            .field("supervisor", &self.caller.supervisor)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
-//! The iterators over the results of many tasks.
+//! [`Imap`], [`ImapUnordered`]: the iterators over the results of many tasks.
 
-use super::caller::Core;
+use super::caller::Caller;
 use super::error::TaskError;
 use super::task::Task;
 use serde::Serialize;
@@ -9,18 +9,20 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-/// A window of tasks under way.
+/// The next tasks of an iterator, some of which are under way.
 struct Window<'a, A, R, I> {
-    core: &'a Arc<Core>,
+    caller: &'a Arc<Caller>,
     function: fn(A) -> R,
+    /// The arguments without a task so far.
     args: I,
     tasks: VecDeque<Result<Task<R>, TaskError>>,
 }
 
-/// How many tasks an iterator has under way for each worker, and at least in all: so many that no worker waits
-/// for the caller, which may be slow.
-const PER_WORKER: usize = 4;
-const AT_LEAST: usize = 32;
+/// An iterator has this many tasks under way for each worker, so that no worker waits for a slow caller.
+const TASKS_PER_WORKER: usize = 4;
+
+/// An iterator has at least this many tasks under way, however few workers the pool has.
+const MIN_TASKS: usize = 32;
 
 impl<A, R, I> Window<'_, A, R, I>
 where
@@ -28,14 +30,15 @@ where
     R: Serialize + DeserializeOwned,
     I: Iterator<Item = A>,
 {
+    /// Starts tasks until enough are under way, or no argument is left.
     fn fill(&mut self) {
-        let most = (PER_WORKER * self.core.shared.words.workers()).max(AT_LEAST);
-        while self.tasks.len() < most {
+        let enough = (TASKS_PER_WORKER * self.caller.shared.words.workers()).max(MIN_TASKS);
+        while self.tasks.len() < enough {
             let Some(arg) = self.args.next() else {
                 return;
             };
             self.tasks
-                .push_back(Task::start(self.core, self.function, arg));
+                .push_back(Task::start(self.caller, self.function, arg));
         }
     }
 }
@@ -44,14 +47,15 @@ where
 #[must_use = "nothing is done before the first `next`"]
 pub struct Imap<'a, A, R, I>(Window<'a, A, R, I>);
 
-/// The results of tasks, as they come: see [`Pool::imap_unordered`](crate::Pool::imap_unordered).
+/// The results of tasks, in the order in which the tasks end: see
+/// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
 #[must_use = "nothing is done before the first `next`"]
 pub struct ImapUnordered<'a, A, R, I>(Window<'a, A, R, I>);
 
 impl<'a, A, R, I> Imap<'a, A, R, I> {
-    pub(super) fn new(core: &'a Arc<Core>, function: fn(A) -> R, args: I) -> Self {
+    pub(super) fn new(caller: &'a Arc<Caller>, function: fn(A) -> R, args: I) -> Self {
         Self(Window {
-            core,
+            caller,
             function,
             args,
             tasks: VecDeque::new(),
@@ -60,8 +64,8 @@ impl<'a, A, R, I> Imap<'a, A, R, I> {
 }
 
 impl<'a, A, R, I> ImapUnordered<'a, A, R, I> {
-    pub(super) fn new(core: &'a Arc<Core>, function: fn(A) -> R, args: I) -> Self {
-        Self(Imap::new(core, function, args).0)
+    pub(super) fn new(caller: &'a Arc<Caller>, function: fn(A) -> R, args: I) -> Self {
+        Self(Imap::new(caller, function, args).0)
     }
 }
 
@@ -94,16 +98,16 @@ where
         if tasks.is_empty() {
             return None;
         }
-        let ended = |task: &Result<Task<R>, TaskError>| match task {
-            Ok(task) => task.entry(),
-            Err(_) => None,
-        };
         let first = match tasks.iter().position(Result::is_err) {
-            Some(first) => first,
-            None if self.0.core.is_copy() => 0,
-            None => self.0.core.wait_for_first(tasks.iter().filter_map(ended)),
+            Some(refused) => refused,
+            None if self.0.caller.is_forked_copy() => 0,
+            // All tasks have an entry, so that the index among the entries is the index among the tasks.
+            None => self
+                .0
+                .caller
+                .wait_for_any(tasks.iter().flatten().filter_map(Task::entry)),
         };
-        let next = tasks.remove(first).expect("an index that was found");
+        let next = tasks.remove(first).expect("the index is that of a task");
         Some(next.and_then(Task::get))
     }
 }

@@ -1,24 +1,24 @@
-//! Leases: which worker has which task, whoever dies. A worker records its lease inside the take, and the
-//! supervisor finds it after a death.
+//! Leases: the record of which worker has which task, for the case that a worker dies. A worker records its
+//! lease inside the take, and the supervisor reads the lease after the worker's death.
 //!
-//! | step | a worker's take, under the consumers' lock | if the worker dies after the step |
+//! | step | a worker that takes a task, under the consumers' lock, | if the worker dies after the step |
 //! |---|---|---|
-//! | 1 | looks at the front task | the task is still the front one |
-//! | 2 | **records** its lease in the task's slot | the task is still the front one; the lease names a dead worker |
-//! | 3 | copies the task | the same |
-//! | 4 | **commits** the take | the task is this worker's, and ends with it |
+//! | 1 | looks at the front task | the task is still the front task |
+//! | 2 | **records** its lease in the task's slot | the task is still the front task; its lease names a dead worker |
+//! | 3 | copies the task | as after step 2 |
+//! | 4 | **commits** the take | the task was this worker's, and has ended with it |
 //!
 //! Invariants:
 //! 1. *A task is put once for its slot and generation, and one worker commits its take.*
-//! 2. *A lease of a task that is not the front one was committed.* A worker records and commits under one
-//!    lock, and in between the task is the front one. If a dead worker's lease was not committed, its task
-//!    is the front one until another worker takes it, and that worker overwrites the lease first.
-//! 3. *A worker's number is never used again*, so that a lease never comes to mean a successor.
+//! 2. *If a task has a lease and is not the front task, its take was committed.* A worker records and commits
+//!    under one lock, and until the commit the task is the front task. If a worker dies in between, the task
+//!    stays the front task until another worker takes it, and that worker overwrites the lease first.
+//! 3. *A worker's number is never used again*, so that a lease never names a later worker.
 //!
-//! So the supervisor, when it finds a worker dead, takes the consumers' lock (from the dead worker, if need
-//! be). Every task that the worker has leased ends with it, except for the front task. A worker ends its lease
-//! once it has answered. If it dies just before that, the supervisor reports a task that has ended already,
-//! as the task's generation shows.
+//! When the supervisor finds a worker dead, it takes the consumers' lock, if need be from the dead worker.
+//! Every task that the worker has leased, except for the front task, has ended with the worker. A worker ends
+//! its lease after it has put the result. If the worker dies between these two steps, the supervisor reports
+//! a task that has ended already; the task's generation tells the caller so.
 //!
 //! If the supervisor dies, its pool ends.
 
@@ -28,7 +28,7 @@ use crate::types::{ByteQueue, front_with};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Makes the message of a task without code, for tests and the crash sweep.
+/// Makes the message of a task without code and argument, for tests and the crash sweep.
 #[must_use]
 pub fn new_task(slot: u32, generation: u32) -> Vec<u8> {
     let mut message = vec![0; MessageHeader::LEN];
@@ -36,21 +36,21 @@ pub fn new_task(slot: u32, generation: u32) -> Vec<u8> {
     message
 }
 
-/// Does step 2: records that `worker` has the task in `message`, which is the front message. The caller has
-/// the consumers' lock.
+/// Does step 2: records that `worker` has the task in `message`, which is the front message. The calling
+/// thread must have the consumers' lock.
 pub fn record_lease(words: &Words, worker: u32, message: &[u8]) {
     if let Some(MessageHeader {
         slot, generation, ..
     }) = MessageHeader::read(message)
     {
-        let owner = Lease { worker, generation };
-        // Relaxed: whoever finds this worker dead reads the lease under the consumers' lock.
-        words.lease(slot).store(owner.word(), Ordering::Relaxed);
+        let lease = Lease { worker, generation };
+        // Relaxed: the supervisor reads the lease under the same lock.
+        words.lease(slot).store(lease.to_word(), Ordering::Relaxed);
     }
 }
 
-/// Takes the next task into `message`, and records the lease of `worker`. Waits for a task, for at most
-/// `timeout` if there is one.
+/// Takes the next task into `message`, and records the lease of `worker`. Waits for a task; if a `timeout` is
+/// given, for at most that long.
 ///
 /// # Errors
 /// As for [`ByteQueue::get_with_timeout`].
@@ -67,7 +67,7 @@ pub fn take_task(
         message.clear();
         message.extend_from_slice(front);
     };
-    // As long as there are tasks, nobody looks at the clock.
+    // As long as the queue has tasks, a worker never asks for the time.
     match tasks.try_get_with(&mut take) {
         Err(GetError::Empty | GetError::Busy) => {}
         taken => return taken,
@@ -78,7 +78,7 @@ pub fn take_task(
     }
 }
 
-/// Returns the slots and generations of the tasks that end with `worker`, which is dead.
+/// Returns the slots and generations of the tasks that ended with `worker`, which is dead.
 ///
 /// # Errors
 /// [`GetError::Corrupt`].
@@ -92,19 +92,21 @@ pub fn leases_of(
         let front = front.map(|header| (header.slot, header.generation));
         (0..SLOTS)
             .filter_map(|slot| {
-                let owner = Lease::of(words.lease(slot).load(Ordering::Relaxed));
-                (owner.worker == worker).then_some((slot, owner.generation))
+                let lease = Lease::from_word(words.lease(slot).load(Ordering::Relaxed));
+                (lease.worker == worker).then_some((slot, lease.generation))
             })
-            .filter(|taken| Some(*taken) != front) // by invariant 2
+            .filter(|leased| Some(*leased) != front) // by invariant 2
             .collect()
     })
 }
 
-/// Ends a lease, unless a worker has taken the slot's next task since.
+/// Ends a lease, unless another worker has leased the slot's next task since.
 pub(super) fn end_lease(words: &Words, worker: u32, slot: u32, generation: u32) {
-    let owner = Lease { worker, generation };
-    let _ =
-        words
-            .lease(slot)
-            .compare_exchange(owner.word(), 0, Ordering::Relaxed, Ordering::Relaxed);
+    let lease = Lease { worker, generation };
+    let _ = words.lease(slot).compare_exchange(
+        lease.to_word(),
+        0,
+        Ordering::Relaxed,
+        Ordering::Relaxed,
+    );
 }

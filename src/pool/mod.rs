@@ -1,20 +1,21 @@
-//! [`Pool`]: worker processes that run functions, and may die.
+//! [`Pool`]: worker processes that run functions. Any of them may die.
 //!
 //! ```text
 //! caller -- tasks ----> worker, worker ...    daemons of the supervisor
 //!   |  <---- results -- worker, worker ...
-//!   |  <---- results -- supervisor            a daemon of the caller; reports tasks that ended by a death
+//!   |  <---- results -- supervisor            a daemon of the caller; reports the tasks of dead workers
 //! ```
 //!
 //! | process | what it does | explained in |
 //! |---|---|---|
-//! | the caller | puts tasks and files results; it has no thread of its own | `caller`, `state`, `task`, `imap` |
-//! | the supervisor | forks workers, and reports the tasks that end with dead workers | `supervisor` |
-//! | a worker | takes, decodes, runs, encodes, answers | `worker`, `code` |
-//! | all three | record which worker has which task, so that a death ends that task and no other | `lease` |
+//! | the caller | puts tasks and collects results, without a thread of its own | `caller`, `state`, `task`, `imap` |
+//! | the supervisor | forks workers, and reports the tasks that ended with dead workers | `supervisor` |
+//! | a worker | takes a task, decodes its argument, runs it, encodes and puts its result | `worker`, `code` |
+//! | worker and supervisor | record and read which worker has which task, so that a death ends this task and no other | `lease` |
 //! | sender and receiver | carry payloads that are too long for a queue | `payload` |
 //!
-//! The channels between them are anonymous and inherited by the forks: they end with the last process.
+//! The channels between the processes (`wire`) are anonymous, and forks inherit them: they end with the last
+//! process.
 
 mod caller;
 mod code;

@@ -1,14 +1,17 @@
-//! [`State`]: the caller's knowledge of its tasks.
+//! [`State`]: what the caller knows about its tasks.
 //!
-//! | a task is | its slot is | its entry is | next |
+//! While a task is under way, it has a *slot*, whose number and generation its messages carry. Its outcome
+//! goes to an *entry*, where the `Task` looks for it.
+//!
+//! | the task | its slot is | its entry is | next |
 //! |---|---|---|---|
-//! | put | in use | pending, or abandoned by a dropped `Task` | its result comes, or the report of its worker's death |
-//! | ended | free, in its next generation | ready; free, if it was abandoned | the `Task` takes the outcome |
-//! | taken | – | free | – |
+//! | is under way | in use | pending, or abandoned because the `Task` was dropped | its result comes, or the report of its worker's death |
+//! | has ended | free, in the next generation | ready, or free if it was abandoned | the `Task` takes the outcome |
+//! | has lost its outcome to the `Task` | – | free | – |
 //!
 //! Invariants:
-//! 1. *A slot in use belongs to one task*, that of its generation. The first message for the slot ends the
-//!    task; a later message is of an old generation, and is thrown away.
+//! 1. *A slot in use belongs to one task*, which has the slot's generation. The first message with this slot
+//!    and generation ends the task. A later message has an old generation, and is thrown away.
 //! 2. *An entry that is not free belongs to one [`Task`](super::task::Task)*, or is abandoned.
 
 use super::error::TaskError;
@@ -23,33 +26,34 @@ pub(super) struct State {
     pub(super) free_slots: Vec<u32>,
     pub(super) entries: Vec<Entry>,
     free_entries: Vec<u32>,
-    /// The extents of long arguments.
+    /// The extents of arguments that are out of line.
     extents: Extents,
-    /// Whether a thread drains the results.
+    /// True while a thread drains the queue of results.
     pub(super) draining: bool,
-    /// How many threads wait for that thread.
+    /// How many threads wait for the thread that drains.
     pub(super) waiters: usize,
-    /// The buffer for draining, while nobody drains.
+    /// The buffer for messages. The thread that drains has it meanwhile.
     pub(super) buffer: Vec<u8>,
+    /// True once the pool accepts no more tasks.
     pub(super) closed: bool,
-    /// The outcome of every task that has not ended, once the pool is over.
-    pub(super) over: Option<TaskError>,
+    /// Once no more results will come: the error of every task that has not ended.
+    pub(super) pool_error: Option<TaskError>,
 }
 
-/// One task under way; at most `SLOTS` of them exist.
+/// The record of one task under way. At most `SLOTS` of them exist, and a free one is used again.
 pub(super) struct Slot {
-    /// Counts the slot's tasks, from 1 on.
+    /// The number of the slot's task, from 1 on. After `u32::MAX` it begins at 1 again.
     pub(super) generation: u32,
     pub(super) in_use: bool,
     pub(super) entry: u32,
-    /// The extent of the argument, if that is out of line.
+    /// The extent of the argument, if the argument is out of line.
     extent: Option<Range<u64>>,
     /// The segment of an out-of-line result whose message has not come yet. The inner `None` stands for a
-    /// segment for which this process had no descriptor left.
-    passed: Option<Option<OwnedFd>>,
+    /// segment that came when this process had no descriptor left.
+    segment: Option<Option<OwnedFd>>,
 }
 
-/// The slot and the entry of a task under way.
+/// The slot, with its generation, and the entry of a new task.
 pub(super) struct Booking {
     pub(super) slot: u32,
     pub(super) generation: u32,
@@ -59,6 +63,7 @@ pub(super) struct Booking {
 pub(super) enum Entry {
     Free,
     Pending,
+    /// The `Task` was dropped before the outcome came.
     Abandoned,
     Ready(Outcome),
 }
@@ -67,7 +72,8 @@ pub(super) enum Entry {
 pub(super) type Outcome = Result<Payload<'static>, TaskError>;
 
 impl State {
-    /// Makes the state without tasks. Long arguments will lie in the file `arguments`.
+    /// Makes the state of a pool without tasks. Arguments that are out of line will lie in the file
+    /// `arguments`.
     pub(super) fn new(arguments: Arc<File>) -> Self {
         Self {
             slots: Vec::new(),
@@ -79,14 +85,14 @@ impl State {
             waiters: 0,
             buffer: Vec::new(),
             closed: false,
-            over: None,
+            pool_error: None,
         }
     }
 
-    /// Books a slot and an entry for a task, if a slot is free.
+    /// Books a slot and an entry for a new task. Returns `None` if no slot is free.
     pub(super) fn book(&mut self) -> Option<Result<Booking, TaskError>> {
-        if let Some(over) = &self.over {
-            return Some(Err(over.clone()));
+        if let Some(error) = &self.pool_error {
+            return Some(Err(error.clone()));
         }
         if self.closed {
             return Some(Err(TaskError::Closed));
@@ -98,53 +104,54 @@ impl State {
                 in_use: false,
                 entry: 0,
                 extent: None,
-                passed: None,
+                segment: None,
             });
         }
         let slot = self.free_slots.pop()?;
         let entry = self.new_entry();
-        let taken = &mut self.slots[slot as usize];
-        (taken.in_use, taken.entry) = (true, entry);
+        let booked = &mut self.slots[slot as usize];
+        (booked.in_use, booked.entry) = (true, entry);
         Some(Ok(Booking {
             slot,
-            generation: taken.generation,
+            generation: booked.generation,
             entry,
         }))
     }
 
-    /// Returns an extent for the argument of the task in a slot, until the slot is freed.
-    pub(super) fn extent_for(&mut self, slot: u32, len: usize) -> Range<u64> {
-        let extent = self.extents.take(len);
+    /// Returns an extent for the argument of the slot's task. The extent is released with the slot.
+    pub(super) fn book_extent(&mut self, slot: u32, len: usize) -> Range<u64> {
+        let extent = self.extents.allocate(len);
         self.slots[slot as usize].extent = Some(extent.clone());
         extent
     }
 
-    fn current(&mut self, slot: u32, generation: u32) -> Option<&mut Slot> {
+    /// Returns the slot of a task, if the task is under way.
+    fn slot_of(&mut self, slot: u32, generation: u32) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(slot as usize)?;
         (slot.in_use && slot.generation == generation).then_some(slot)
     }
 
     /// Returns whether a task is under way.
-    pub(super) fn is_current(&self, slot: u32, generation: u32) -> bool {
+    pub(super) fn is_under_way(&self, slot: u32, generation: u32) -> bool {
         let slot = self.slots.get(slot as usize);
         slot.is_some_and(|slot| slot.in_use && slot.generation == generation)
     }
 
-    /// Keeps the segment of a result whose message is still to come.
-    pub(super) fn keep(&mut self, slot: u32, generation: u32, fd: Option<OwnedFd>) {
-        if let Some(slot) = self.current(slot, generation) {
-            slot.passed = Some(fd);
+    /// Keeps the segment of a result until the result's message comes.
+    pub(super) fn keep_segment(&mut self, slot: u32, generation: u32, fd: Option<OwnedFd>) {
+        if let Some(slot) = self.slot_of(slot, generation) {
+            slot.segment = Some(fd);
         }
     }
 
-    /// Returns, once, the segment that was kept.
-    pub(super) fn kept(&mut self, slot: u32, generation: u32) -> Option<Option<OwnedFd>> {
-        self.current(slot, generation)?.passed.take()
+    /// Takes the segment that was kept.
+    pub(super) fn take_segment(&mut self, slot: u32, generation: u32) -> Option<Option<OwnedFd>> {
+        self.slot_of(slot, generation)?.segment.take()
     }
 
     /// Ends a task, if it is under way (invariant 1).
-    pub(super) fn end(&mut self, slot: u32, generation: u32, outcome: Outcome) {
-        let Some(ended) = self.current(slot, generation) else {
+    pub(super) fn end_task(&mut self, slot: u32, generation: u32, outcome: Outcome) {
+        let Some(ended) = self.slot_of(slot, generation) else {
             return;
         };
         let entry = ended.entry;
@@ -155,11 +162,12 @@ impl State {
         }
     }
 
+    /// Frees a slot in use, and everything that its task had except for the entry.
     pub(super) fn free_slot(&mut self, slot: u32) {
         let freed = &mut self.slots[slot as usize];
         freed.in_use = false;
         freed.generation = freed.generation.checked_add(1).unwrap_or(1);
-        freed.passed = None;
+        freed.segment = None;
         if let Some(extent) = freed.extent.take() {
             self.extents.release(&extent);
         }
@@ -180,8 +188,9 @@ impl State {
         self.free_entries.push(entry);
     }
 
-    /// Takes the entry's outcome, if there is one. Nobody may ask for the entry again after that.
-    pub(super) fn take(&mut self, entry: u32) -> Option<Outcome> {
+    /// Takes the entry's outcome, if the task has ended or never will. Nobody may ask for the entry after
+    /// that.
+    pub(super) fn take_outcome(&mut self, entry: u32) -> Option<Outcome> {
         let found = &mut self.entries[entry as usize];
         match found {
             Entry::Ready(_) => {
@@ -193,20 +202,20 @@ impl State {
                 Some(outcome)
             }
             _ => {
-                let over = self.over.clone()?;
+                let error = self.pool_error.clone()?;
                 *found = Entry::Abandoned;
-                Some(Err(over))
+                Some(Err(error))
             }
         }
     }
 
-    /// Returns whether [`take`](Self::take) would find an outcome.
-    pub(super) fn has(&self, entry: u32) -> bool {
-        self.over.is_some() || matches!(self.entries[entry as usize], Entry::Ready(_))
+    /// Returns whether [`take_outcome`](Self::take_outcome) would find an outcome.
+    pub(super) fn has_outcome(&self, entry: u32) -> bool {
+        self.pool_error.is_some() || matches!(self.entries[entry as usize], Entry::Ready(_))
     }
 }
 
-/// Converts an index. There are fewer than 2^32 slots and entries, because each takes more than a byte.
+/// Converts an index of a slot or an entry. No vector here gets anywhere near 2^32 elements.
 fn index(index: usize) -> u32 {
     index.try_into().expect("fewer than 2^32")
 }
@@ -219,13 +228,13 @@ mod tests {
         State::new(Arc::new(crate::os::create_in_memory().unwrap()))
     }
 
-    fn ended(state: &mut State, entry: u32) -> Option<Result<Vec<u8>, TaskError>> {
-        let outcome = state.take(entry)?;
+    fn outcome_of(state: &mut State, entry: u32) -> Option<Result<Vec<u8>, TaskError>> {
+        let outcome = state.take_outcome(entry)?;
         Some(outcome.map(|payload| payload.read(<[u8]>::to_vec)))
     }
 
     /// If a worker dies after it put its result and before it ended its lease, the supervisor reports a task
-    /// that has ended already. By then another task may have the slot.
+    /// that has ended already. By then, another task may have the slot.
     #[test]
     fn a_late_message_ends_no_other_task() {
         let died = || {
@@ -236,16 +245,16 @@ mod tests {
         };
         let mut state = state();
         let first = state.book().unwrap().unwrap();
-        state.end(first.slot, first.generation, Ok(Payload::Own(vec![1])));
-        state.end(first.slot, first.generation, died());
+        state.end_task(first.slot, first.generation, Ok(Payload::Owned(vec![1])));
+        state.end_task(first.slot, first.generation, died());
         let next = state.book().unwrap().unwrap();
         assert_eq!(next.slot, first.slot);
-        state.end(first.slot, first.generation, died());
-        assert_eq!(ended(&mut state, next.entry), None);
-        assert_eq!(ended(&mut state, first.entry), Some(Ok(vec![1])));
-        state.end(next.slot, next.generation, Ok(Payload::Own(vec![2])));
-        assert_eq!(ended(&mut state, next.entry), Some(Ok(vec![2])));
-        state.end(SLOTS, 1, died());
+        state.end_task(first.slot, first.generation, died());
+        assert_eq!(outcome_of(&mut state, next.entry), None);
+        assert_eq!(outcome_of(&mut state, first.entry), Some(Ok(vec![1])));
+        state.end_task(next.slot, next.generation, Ok(Payload::Owned(vec![2])));
+        assert_eq!(outcome_of(&mut state, next.entry), Some(Ok(vec![2])));
+        state.end_task(SLOTS, 1, died());
         assert_eq!(state.free_slots.len(), state.slots.len());
         assert_eq!(state.free_entries.len(), state.entries.len());
     }
@@ -255,7 +264,7 @@ mod tests {
         let mut state = state();
         let task = state.book().unwrap().unwrap();
         state.entries[task.entry as usize] = Entry::Abandoned;
-        state.end(task.slot, task.generation, Err(TaskError::Closed));
+        state.end_task(task.slot, task.generation, Err(TaskError::Closed));
         assert_eq!(state.free_slots.len(), 1);
         assert_eq!(state.free_entries.len(), 1);
     }

@@ -1,12 +1,15 @@
-//! The supervisor: it forks the workers, waits for deaths among them, reports the tasks that end with a dead
-//! worker, and forks another worker in its place.
+//! The supervisor: it forks the workers, waits for deaths among them, reports the tasks that ended with a
+//! dead worker, and forks another worker in the dead one's place.
 //!
-//! The supervisor has a single thread, however many threads the caller has by now, so that its forks are
-//! sound. It sleeps until a child ends, or until the caller tells it to stop. The workers are daemons of the
-//! supervisor, and the supervisor is a daemon of the caller: if one of them dies, those below end too.
+//! The supervisor has a single thread, however many threads the caller has started since, so that its forks
+//! are sound. It sleeps until a worker ends, or until the caller tells it to stop. The workers are daemons of
+//! the supervisor, and the supervisor is a daemon of the caller: the kernel kills the workers when the
+//! supervisor dies, and the supervisor when the caller dies.
 
 use super::lease::{end_lease, leases_of};
-use super::wire::{Code, MessageHeader, MessageKind, Shared, of_words};
+use super::wire::{
+    Code, Death, EXIT_DONE, EXIT_FAILED, MessageHeader, MessageKind, READY_KEY, Shared,
+};
 use super::worker::Worker;
 use crate::os::{self, AsFd, PipeReader};
 use crate::process::Process;
@@ -14,42 +17,38 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long a worker may take when it is told to stop: enough to let go of handles, not to end a task.
-const GRACE: Duration = Duration::from_millis(50);
+/// A worker that is told to stop has this long before it is killed: enough to let go of its handles, but not
+/// to finish a task.
+const WORKER_GRACE: Duration = Duration::from_millis(50);
 
-/// How long the supervisor waits after a failed fork before it tries again: at first, and at most. It waits
-/// twice as long each time.
-const AGAIN: Duration = Duration::from_millis(10);
-const AGAIN_AT_MOST: Duration = Duration::from_millis(100);
+/// The supervisor retries a failed fork after this long. Each further failure in a row doubles the delay.
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// The exit codes of a supervisor and of a worker: it ended well, or badly.
-pub(super) const WELL: i32 = 0;
-pub(super) const BADLY: i32 = 1;
+/// The longest delay before the next try of a failed fork.
+const MAX_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// The first message in the passage.
-const GREETING: [u8; 8] = *b"greeting";
-
-/// Stands for the exit code of a worker whose status somebody else took.
-const UNKNOWN: i32 = 0;
+/// Stands for the exit code of a worker that other code has waited for.
+const UNKNOWN_EXIT_CODE: i32 = 0;
 
 pub(super) struct Supervisor<'a> {
     shared: &'a Shared,
     code: &'a Code,
-    /// Readable, or without a writer, once the pool has to end.
+    /// The pipe from the caller. It is readable, or at its end, once the pool has to end.
     stop_rx: &'a PipeReader,
-    /// The workers, by slot.
-    crew: Vec<Option<CrewMember>>,
-    /// How many workers have been started so far.
-    started: u32,
-    /// How many workers in a row died before they entered their loop.
-    stillborn: usize,
+    /// The workers by their index; `None` until a worker is forked in a dead worker's place.
+    workers: Vec<Option<LiveWorker>>,
+    /// How many workers have been forked so far, which is also the last worker's number.
+    workers_forked: u32,
+    /// How many workers in a row died before they entered their loops.
+    failed_starts: usize,
     /// How long to wait after the next failed fork.
-    again: Duration,
-    /// For each slot, the number of the last worker that was seen to enter its loop.
-    ready: Vec<u64>,
+    retry_delay: Duration,
+    /// The words [`ready`](super::wire::Words::ready) of all indices, as they were at the last death.
+    ready_before: Vec<u64>,
 }
 
-struct CrewMember {
+/// A worker whose death has not been seen.
+struct LiveWorker {
     process: Process,
     number: u32,
 }
@@ -68,76 +67,80 @@ impl<'a> Supervisor<'a> {
             shared,
             code,
             stop_rx,
-            crew: (0..workers).map(|_| None).collect(),
-            started: 0,
-            stillborn: 0,
-            again: AGAIN,
-            ready: vec![0; workers],
+            workers: (0..workers).map(|_| None).collect(),
+            workers_forked: 0,
+            failed_starts: 0,
+            retry_delay: FIRST_RETRY_DELAY,
+            ready_before: vec![0; workers],
         }
     }
 
-    /// Lives the supervisor's whole life; returns the exit code.
+    /// Runs the supervisor until the pool ends; returns the exit code.
     pub(super) fn run(mut self) -> i32 {
         os::default_sigchld(); // the caller's handler might wait for the workers
-        if self.greet().is_err() {
-            return BADLY;
+        if self.report_ready().is_err() {
+            return EXIT_FAILED;
         }
-        let code = loop {
-            let retry = match self.staff() {
-                Ok(retry) => retry,
-                Err(GivenUp) => break BADLY,
+        let exit_code = loop {
+            let retry_delay = match self.fork_workers() {
+                Ok(retry_delay) => retry_delay,
+                Err(GivenUp) => break EXIT_FAILED,
             };
-            if self.crew.iter().all(Option::is_none) && retry.is_none() {
-                return WELL; // the pool is closed, and everything is done
+            if self.workers.iter().all(Option::is_none) && retry_delay.is_none() {
+                return EXIT_DONE; // the pool is closed, and every task has ended
             }
-            match self.wait(retry) {
+            match self.wait(retry_delay) {
                 Ok(false) => {}
-                Ok(true) => break WELL,
-                Err(_) => break BADLY,
+                Ok(true) => break EXIT_DONE,
+                Err(_) => break EXIT_FAILED,
             }
-            if self.bury_the_dead().is_err() {
-                break BADLY;
+            if self.handle_deaths().is_err() {
+                break EXIT_FAILED;
             }
         };
-        self.dismiss();
-        code
+        self.end_workers();
+        exit_code
     }
 
-    /// Waits until a worker ends, or until the pool has to end, for at most `timeout`; returns whether the
-    /// pool has to end. The wait may end early.
+    /// Waits until a worker ends, or until the pool has to end, for at most `timeout`. Returns whether the
+    /// pool has to end. A signal may end the wait early.
     fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        let crew = self.crew.iter().flatten().map(|member| member.process.fd());
-        let fds: Vec<_> = std::iter::once(self.stop_rx.as_fd()).chain(crew).collect();
+        let workers = self.workers.iter().flatten();
+        let workers = workers.map(|worker| worker.process.fd());
+        let fds: Vec<_> = std::iter::once(self.stop_rx.as_fd())
+            .chain(workers)
+            .collect();
         Ok(os::wait_for_any(&fds, timeout)?[0])
     }
 
-    /// Tells the caller that the supervisor is ready, if it can use the queues.
-    fn greet(&self) -> io::Result<()> {
-        if !self.shared.is_held() {
+    /// Tells the caller that the supervisor is ready. Fails if this process can't use the queues.
+    fn report_ready(&self) -> io::Result<()> {
+        if !self.shared.is_usable() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let (end, _) = &self.shared.passage;
-        // Every message in the passage carries a descriptor; this one carries any.
-        os::send_fd(end.as_fd(), GREETING, end.as_fd())
+        let socket = self.shared.workers_socket.as_fd();
+        // Each message in the sockets carries a descriptor. The caller drops this message's.
+        os::send_fd(socket, READY_KEY, socket)
     }
 
-    /// Returns whether there will be no work for a worker that is started now.
-    fn is_finished(&self) -> bool {
+    /// Returns whether a worker that is forked now would find no task, ever.
+    fn has_no_more_work(&self) -> bool {
         self.shared.tasks.is_closed() && self.shared.tasks.is_empty()
     }
 
-    /// Returns how many workers in a row may die before they enter their loop.
-    fn stillborn_limit(&self) -> usize {
-        3 * self.crew.len() + 3
+    /// Returns how many workers in a row have to die before they enter their loops for the pool to give up.
+    fn max_failed_starts(&self) -> usize {
+        3 * self.workers.len() + 3
     }
 
-    /// Forks workers for the empty slots. Returns how long to wait before trying again, if a fork failed.
-    fn staff(&mut self) -> Result<Option<Duration>, GivenUp> {
-        for index in 0..self.crew.len() {
-            if self.crew[index].is_some() || self.is_finished() {
+    /// Forks workers for the indices without one. If a fork failed, returns how long to wait before the next
+    /// try.
+    fn fork_workers(&mut self) -> Result<Option<Duration>, GivenUp> {
+        for index in 0..self.workers.len() {
+            if self.workers[index].is_some() || self.has_no_more_work() {
                 continue;
             }
-            let number = self.started + 1;
+            let number = self.workers_forked + 1;
             let (shared, code) = (self.shared, self.code);
             let builder = Process::builder().daemon(true);
             let process = builder
@@ -145,103 +148,113 @@ impl<'a> Supervisor<'a> {
                 .spawn(|| match Worker::new(shared, code, index, number) {
                     Some(worker) => {
                         worker.run();
-                        WELL
+                        EXIT_DONE
                     }
-                    None => BADLY,
+                    None => EXIT_FAILED,
                 });
             let Ok(process) = process else {
-                // As long as other workers live, the failure may pass.
-                if self.crew.iter().all(Option::is_none) {
-                    self.count_stillborn([os::pid(), BADLY.cast_unsigned()])?;
+                // The pool works as long as a worker lives, and the failure may pass.
+                if self.workers.iter().all(Option::is_none) {
+                    self.count_failed_start(Death {
+                        pid: os::pid(),
+                        exit_code: EXIT_FAILED,
+                    })?;
                 }
-                let again = self.again;
-                self.again = (2 * again).min(AGAIN_AT_MOST);
-                return Ok(Some(again));
+                let delay = self.retry_delay;
+                self.retry_delay = (2 * delay).min(MAX_RETRY_DELAY);
+                return Ok(Some(delay));
             };
-            self.again = AGAIN;
-            self.started = number;
-            self.crew[index] = Some(CrewMember { process, number });
+            self.retry_delay = FIRST_RETRY_DELAY;
+            self.workers_forked = number;
+            self.workers[index] = Some(LiveWorker { process, number });
         }
         Ok(None)
     }
 
-    fn bury_the_dead(&mut self) -> Result<(), GivenUp> {
-        for index in 0..self.crew.len() {
-            let Some(member) = &self.crew[index] else {
+    /// Looks for workers that have ended, and reports their deaths.
+    fn handle_deaths(&mut self) -> Result<(), GivenUp> {
+        for index in 0..self.workers.len() {
+            let Some(worker) = &self.workers[index] else {
                 continue;
             };
-            if !member.process.is_alive() {
-                let exit_code = member.process.exit_code().unwrap_or(UNKNOWN);
+            if !worker.process.is_alive() {
+                let death = Death {
+                    pid: worker.process.pid(),
+                    exit_code: worker.process.exit_code().unwrap_or(UNKNOWN_EXIT_CODE),
+                };
+                let number = worker.number;
                 self.shared.words.pid(index).store(0, Ordering::Relaxed);
-                let member = self.crew[index].take().expect("looked at just now");
-                self.bury(index, &member, exit_code)?;
+                self.workers[index] = None;
+                self.report_tasks_of(number, death)?;
+                self.judge_start(index, number, death)?;
             }
         }
         Ok(())
     }
 
-    /// Reports the tasks that end with a dead worker.
-    fn bury(&mut self, index: usize, member: &CrewMember, exit_code: i32) -> Result<(), GivenUp> {
+    /// Reports the tasks that ended with the dead worker.
+    fn report_tasks_of(&self, number: u32, death: Death) -> Result<(), GivenUp> {
         let Shared {
             tasks,
             results,
             words,
             ..
         } = self.shared;
-        let death = [member.process.pid(), exit_code.cast_unsigned()];
-        let taken = leases_of(tasks, words, member.number).map_err(|_| GivenUp)?;
-        for (slot, generation) in taken {
+        let leases = leases_of(tasks, words, number).map_err(|_| GivenUp)?;
+        for (slot, generation) in leases {
             let header = MessageHeader::new(slot, generation, MessageKind::Died);
-            // This comes after everything that the dead worker put. If it fails, the pool is ending.
-            let _ = results.put(&of_words(header, death));
-            end_lease(words, member.number, slot, generation);
+            // The report follows everything that the dead worker put. If the put fails, the pool is ending.
+            let _ = results.put(&death.message(header));
+            end_lease(words, number, slot, generation);
         }
-        // Relaxed: the kernel told us of the worker's end.
-        let was_ready = words.ready(index).load(Ordering::Relaxed) == u64::from(member.number);
-        let ready_now: Vec<u64> = (0..self.crew.len())
-            .map(|index| words.ready(index).load(Ordering::Relaxed))
+        Ok(())
+    }
+
+    /// Counts the dead worker's start as failed if the worker died before it entered its loop. The count
+    /// begins anew when any worker has entered its loop since the last death.
+    fn judge_start(&mut self, index: usize, number: u32, death: Death) -> Result<(), GivenUp> {
+        // Relaxed: the kernel told this process of the worker's end.
+        let was_ready = self.shared.words.ready(index).load(Ordering::Relaxed) == u64::from(number);
+        let ready_now: Vec<u64> = (0..self.workers.len())
+            .map(|index| self.shared.words.ready(index).load(Ordering::Relaxed))
             .collect();
-        if was_ready || ready_now != self.ready {
-            self.stillborn = 0;
+        if was_ready || ready_now != self.ready_before {
+            self.failed_starts = 0;
         }
-        self.ready = ready_now;
+        self.ready_before = ready_now;
         if was_ready {
             return Ok(());
         }
-        self.count_stillborn(death)
+        self.count_failed_start(death)
     }
 
-    fn count_stillborn(&mut self, death: [u32; 2]) -> Result<(), GivenUp> {
-        self.stillborn += 1;
-        if self.stillborn < self.stillborn_limit() {
+    fn count_failed_start(&mut self, death: Death) -> Result<(), GivenUp> {
+        self.failed_starts += 1;
+        if self.failed_starts < self.max_failed_starts() {
             return Ok(());
         }
         let header = MessageHeader::new(0, 0, MessageKind::GivenUp);
-        let _ = self.shared.results.put(&of_words(header, death));
+        let _ = self.shared.results.put(&death.message(header));
         self.shared.tasks.close();
         Err(GivenUp)
     }
 
-    /// Ends the workers. Idle workers have a moment to let go of their handles.
-    fn dismiss(&mut self) {
+    /// Ends the workers. Idle workers have [`WORKER_GRACE`] to let go of their handles.
+    fn end_workers(&mut self) {
         self.shared.words.stop().store(1, Ordering::Relaxed);
         self.shared.tasks.close();
-        let deadline = Instant::now() + GRACE;
-        let mut crew: Vec<Process> = self
-            .crew
-            .drain(..)
-            .flatten()
-            .map(|member| member.process)
-            .collect();
-        for process in &crew {
+        let deadline = Instant::now() + WORKER_GRACE;
+        let workers = self.workers.drain(..).flatten();
+        let mut processes: Vec<Process> = workers.map(|worker| worker.process).collect();
+        for process in &processes {
             let left = deadline.saturating_duration_since(Instant::now());
             let _ = process.join_timeout(left);
         }
-        crew.retain(Process::is_alive);
-        for process in &crew {
+        processes.retain(Process::is_alive);
+        for process in &processes {
             let _ = process.kill();
         }
-        for process in &crew {
+        for process in &processes {
             let _ = process.join();
         }
     }

@@ -1,7 +1,7 @@
-//! [`Task`]: a task that a pool was given.
+//! [`Task`]: the handle to a task under way.
 
-use super::caller::Core;
-use super::code::{Runner, decode, encode, run_as};
+use super::caller::Caller;
+use super::code::{Runner, decode, encode, run_typed};
 use super::error::TaskError;
 use super::state::Outcome;
 use super::wire::MessageHeader;
@@ -12,13 +12,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A task of a [`Pool`](crate::Pool): see [`Pool::apply_async`](crate::Pool::apply_async).
+/// The handle to a task of a [`Pool`](crate::Pool): see [`Pool::apply_async`](crate::Pool::apply_async).
 ///
-/// Dropping the handle lets the task go on, and throws its result away.
+/// If you drop the handle, the task goes on, and its result is thrown away.
 #[must_use = "dropped, its result is thrown away"]
 pub struct Task<R> {
-    core: Arc<Core>,
-    /// The entry of the outcome; `None` once it was taken.
+    caller: Arc<Caller>,
+    /// The entry to which the outcome comes; `None` after the outcome was taken.
     entry: Option<u32>,
     result: PhantomData<fn() -> R>,
 }
@@ -37,7 +37,7 @@ impl<R: DeserializeOwned> Task<R> {
     /// ```
     ///
     /// # Errors
-    /// A [`TaskError`] if the task ended without a result, and [`Closed`](TaskError::Closed) also if
+    /// A [`TaskError`] if the task ended without a result. It is [`TaskError::Closed`] also if
     /// [`get_timeout`](Self::get_timeout) has returned the result already.
     pub fn get(mut self) -> Result<R, TaskError> {
         self.wait(None)
@@ -61,31 +61,34 @@ impl<R: DeserializeOwned> Task<R> {
     /// # Errors
     /// As for [`get`](Self::get).
     pub fn get_timeout(&mut self, timeout: Duration) -> Result<Option<R>, TaskError> {
-        // A timeout that the clock can't count means for ever.
+        // If the deadline is beyond what the clock can count, this waits for ever.
         self.wait(Instant::now().checked_add(timeout)).transpose()
     }
 
     fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, TaskError>> {
-        let Some(entry) = self.entry.filter(|_| !self.core.is_copy()) else {
+        let Some(entry) = self.entry.filter(|_| !self.caller.is_forked_copy()) else {
             return Some(Err(TaskError::Closed));
         };
-        let outcome = self.core.wait(deadline, |state| state.take(entry))?;
+        let outcome = self
+            .caller
+            .wait(deadline, |state| state.take_outcome(entry))?;
         self.entry = None;
-        Some(result_of(outcome))
+        Some(decode_result(outcome))
     }
 }
 
 impl<R> Task<R> {
-    /// Gives the pool the task `f(arg)`, and returns its handle.
-    pub(super) fn start<A>(core: &Arc<Core>, f: fn(A) -> R, arg: A) -> Result<Self, TaskError>
+    /// Puts the task `f(arg)`, and returns its handle.
+    pub(super) fn start<A>(caller: &Arc<Caller>, f: fn(A) -> R, arg: A) -> Result<Self, TaskError>
     where
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
         let mut message = Vec::with_capacity(64);
         message.resize(MessageHeader::LEN, 0);
-        let runner: Runner = run_as::<A, R>;
-        // The addresses are the same in every worker, which checks that they are addresses of code.
+        let runner: Runner = run_typed::<A, R>;
+        // A function has the same address in every worker, because the workers are forks. A worker checks
+        // that an address is one of code.
         for address in [
             (runner as *const ()).expose_provenance(),
             (f as *const ()).expose_provenance(),
@@ -94,20 +97,20 @@ impl<R> Task<R> {
         }
         encode(&arg, &mut message).map_err(TaskError::Encode)?;
         drop(arg);
-        let entry = core.submit(message)?;
+        let entry = caller.submit(message)?;
         Ok(Self {
-            core: Arc::clone(core),
+            caller: Arc::clone(caller),
             entry: Some(entry),
             result: PhantomData,
         })
     }
 
-    /// Returns where the outcome will be; `None` once it was taken.
+    /// Returns the entry to which the outcome comes; `None` after the outcome was taken.
     pub(super) fn entry(&self) -> Option<u32> {
         self.entry
     }
 
-    /// Returns whether the task has ended, in whatever way. If so, [`get`](Self::get) does not wait.
+    /// Returns whether the task has ended, with or without a result. If so, [`get`](Self::get) does not wait.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -122,11 +125,13 @@ impl<R> Task<R> {
     /// ```
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let Some(entry) = self.entry.filter(|_| !self.core.is_copy()) else {
+        let Some(entry) = self.entry.filter(|_| !self.caller.is_forked_copy()) else {
             return true;
         };
         let now = Some(Instant::now());
-        let found = self.core.wait(now, |state| state.has(entry).then_some(()));
+        let found = self
+            .caller
+            .wait(now, |state| state.has_outcome(entry).then_some(()));
         found.is_some()
     }
 }
@@ -134,7 +139,7 @@ impl<R> Task<R> {
 impl<R> Drop for Task<R> {
     fn drop(&mut self) {
         if let Some(entry) = self.entry {
-            self.core.abandon(entry);
+            self.caller.abandon(entry);
         }
     }
 }
@@ -145,6 +150,6 @@ impl<R> fmt::Debug for Task<R> {
     }
 }
 
-fn result_of<R: DeserializeOwned>(outcome: Outcome) -> Result<R, TaskError> {
+fn decode_result<R: DeserializeOwned>(outcome: Outcome) -> Result<R, TaskError> {
     outcome?.read(decode).map_err(TaskError::Decode)
 }

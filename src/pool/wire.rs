@@ -1,5 +1,5 @@
 //! The channels between caller, supervisor and workers, and the form of their messages: [`Shared`],
-//! [`Words`], [`MessageHeader`].
+//! [`Words`], [`MessageHeader`], [`Death`].
 
 use crate::error::{Error, Result};
 use crate::os::{self, File, OwnedFd};
@@ -8,32 +8,43 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// How many tasks may be under way, that is, put and not ended yet.
+/// How many tasks may be under way, that is, put and not ended yet. Each of them has a slot.
 pub(super) const SLOTS: u32 = 1 << 14;
 
-/// The capacity for tasks in bytes: as many as there are slots, of some 100 bytes each.
-const TASKS_LEN: usize = 2 << 20;
+/// The capacity of the queue of tasks in bytes: enough for a task of some 100 bytes in each slot.
+const TASKS_CAPACITY: usize = 2 << 20;
 
-/// The capacity for results in bytes.
-const RESULTS_LEN: usize = 1 << 20;
+/// The capacity of the queue of results in bytes.
+const RESULTS_CAPACITY: usize = 1 << 20;
 
-/// The longest message. A longer one sends its [`payload`](super::payload) out of line.
-pub(super) const INLINE_LEN: usize = 64 << 10;
+/// The longest message in a queue. A longer message's [`payload`](super::payload) travels out of line.
+pub(super) const MAX_INLINE_LEN: usize = 64 << 10;
 
-/// Bytes of the two addresses of code between a task's header and its argument.
-pub(super) const ADDRESSES: usize = 16;
+/// The length of the two addresses of code between a task's header and its argument.
+pub(super) const ADDRESSES_LEN: usize = 16;
 
-/// The channels that a pool's processes share. They are anonymous and inherited by the forks, so that no
+/// The first message in the sockets: the supervisor is ready.
+pub(super) const READY_KEY: [u8; 8] = *b"is ready";
+
+/// The exit code of a supervisor or a worker that did all its work, or was told to stop.
+pub(super) const EXIT_DONE: i32 = 0;
+
+/// The exit code of a supervisor that gave up, or of a supervisor or a worker that can't use the queues.
+pub(super) const EXIT_FAILED: i32 = 1;
+
+/// The channels that a pool's processes share. The channels are anonymous, and forks inherit them, so that no
 /// death leaks them.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Tasks, from the caller to whichever worker comes first.
+    /// Tasks, from the caller to the workers. Each task goes to the worker that takes it first.
     pub(super) tasks: ByteQueue,
     /// Results, from the workers and the supervisor to the caller.
     pub(super) results: ByteQueue,
-    /// The sockets for the segments of results: the workers' end, and the caller's. The supervisor's greeting
-    /// comes through them first.
-    pub(super) passage: (OwnedFd, OwnedFd),
+    /// The socket to which a worker sends the segment of a result, and first of all the supervisor sends
+    /// [`READY_KEY`].
+    pub(super) workers_socket: OwnedFd,
+    /// The socket from which the caller receives what is sent to `workers_socket`.
+    pub(super) caller_socket: OwnedFd,
     /// The file with the [extents](super::payload) of arguments that are too long for the queue.
     pub(super) arguments: Arc<File>,
     pub(super) words: Words,
@@ -41,11 +52,15 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(workers: usize) -> Result<Self> {
+        let tasks = ByteQueue::new(TASKS_CAPACITY)?;
+        let results = ByteQueue::new(RESULTS_CAPACITY)?;
+        let (workers_socket, caller_socket) = os::socket_pair()
+            .map_err(|error| Error::from_os("(pool)", "make a pair of sockets", error))?;
         Ok(Self {
-            tasks: ByteQueue::new(TASKS_LEN)?,
-            results: ByteQueue::new(RESULTS_LEN)?,
-            passage: os::socket_pair()
-                .map_err(|error| Error::from_os("(pool)", "make a pair of sockets", error))?,
+            tasks,
+            results,
+            workers_socket,
+            caller_socket,
             arguments: os::create_in_memory()
                 .map(Arc::new)
                 .map_err(|error| Error::from_os("(pool)", "create a file in memory", error))?,
@@ -53,17 +68,21 @@ impl Shared {
         })
     }
 
-    /// Returns whether this process can use the queues. A fork that found no descriptors is no holder of
-    /// them. (The words need no holder.)
-    pub(super) fn is_held(&self) -> bool {
+    /// Returns whether this process can use the queues. A fork that had no descriptors left is no holder of
+    /// the queues, and can't use them. (The words need no holder.)
+    pub(super) fn is_usable(&self) -> bool {
         is_holder(&self.tasks) && is_holder(&self.results)
     }
 }
 
-/// The words that a pool's processes share besides the queues. They are zero at first.
+/// The words that a pool's processes share besides the queues. All of them are zero at first.
+///
+/// A worker has a *number*, from 1 on, which no other worker of its pool ever has; and an *index*, from 0 on,
+/// which it has inherited from the dead worker that it replaces.
 #[derive(Clone, Debug)]
 pub struct Words {
-    /// One word for "stop", two words a worker, one word a slot.
+    /// [`stop`](Self::stop); [`ready`](Self::ready) and then [`pid`](Self::pid) of each index;
+    /// [`lease`](Self::lease) of each slot.
     words: SharedWords,
     workers: usize,
 }
@@ -78,24 +97,24 @@ impl Words {
         Ok(Self { words, workers })
     }
 
-    /// Returns the word that tells the workers to leave their loops, whatever there is to do, when it is not
-    /// 0. Caller and supervisor write it.
+    /// Returns the word that tells the workers to leave their loops, even if tasks are left, once the word is
+    /// not 0. The caller and the supervisor write the word.
     pub(super) fn stop(&self) -> &AtomicU64 {
         self.words.word(0)
     }
 
-    /// Returns the word with the number of the last worker in a slot of the crew that entered its loop. That
-    /// worker writes it.
+    /// Returns the word with the number of the last worker with this index that entered its loop. That worker
+    /// writes the word.
     pub(super) fn ready(&self, index: usize) -> &AtomicU64 {
-        assert!(index < self.workers, "a slot of the crew");
+        assert!(index < self.workers, "an index of a worker");
         self.words.word(1 + index)
     }
 
-    /// Returns the word with the pid of the worker in a slot of the crew. The worker writes it at its start,
-    /// and the supervisor zeroes it once it has waited for the worker. A caller that has to wait for the
-    /// worker itself reads it.
+    /// Returns the word with the pid of the worker with this index. The worker writes the word at its start,
+    /// and the supervisor zeroes it after it has reaped the worker. The caller reads it to reap a worker
+    /// whose supervisor was killed.
     pub(super) fn pid(&self, index: usize) -> &AtomicU64 {
-        assert!(index < self.workers, "a slot of the crew");
+        assert!(index < self.workers, "an index of a worker");
         self.words.word(1 + self.workers + index)
     }
 
@@ -104,19 +123,20 @@ impl Words {
         self.workers
     }
 
-    /// Returns the word with the [`Lease`] of a slot's task; 0 if nobody has the task. A worker writes it
-    /// inside the take, and zeroes it once it has answered.
+    /// Returns the word with the [`Lease`] of a slot's task; 0 if no worker has the task. A worker writes the
+    /// word inside the take, and zeroes it after it has put the result. The supervisor zeroes a dead
+    /// worker's.
     pub(super) fn lease(&self, slot: u32) -> &AtomicU64 {
         assert!(slot < SLOTS, "a slot that exists");
         self.words.word(1 + 2 * self.workers + slot as usize)
     }
 }
 
-/// A worker's right to a task: the content of a word of [`Words::lease`].
+/// The record that a worker has a task: the content of the word [`Words::lease`] of the task's slot.
 ///
 /// ```text
-/// bit 63 … 32   the worker's number, from 1 on, never used again
-/// bit 31 … 0    the slot's generation
+/// bit 63 … 32   the worker's number
+/// bit 31 … 0    the generation of the task in its slot
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
@@ -125,12 +145,12 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn word(self) -> u64 {
+    pub(super) fn to_word(self) -> u64 {
         u64::from(self.worker) << 32 | u64::from(self.generation)
     }
 
     #[allow(clippy::cast_possible_truncation)] // the two halves
-    pub(super) fn of(word: u64) -> Self {
+    pub(super) fn from_word(word: u64) -> Self {
         Self {
             worker: (word >> 32) as u32,
             generation: word as u32,
@@ -146,15 +166,15 @@ pub(super) enum MessageKind {
     Task = 1,
     /// The result of a task.
     Value,
-    /// The text of the task's panic.
+    /// The task panicked: the text of the panic.
     Panicked,
-    /// Why the result could not be encoded.
+    /// The result could not be encoded or sent: a text that says why.
     Encode,
-    /// Why the task could not be decoded.
+    /// The task could not be decoded: a text that says why.
     Decode,
-    /// The worker that had the task died: its pid and its exit code.
+    /// The worker that had the task died: its [`Death`].
     Died,
-    /// The pool gives up: the pid and the exit code of the last worker.
+    /// The pool gives up: the [`Death`] of the last worker.
     GivenUp,
 }
 
@@ -176,7 +196,7 @@ pub(super) struct MessageHeader {
     pub(super) slot: u32,
     pub(super) generation: u32,
     pub(super) kind: MessageKind,
-    /// Whether the [`payload`](super::payload) is not in the message.
+    /// True if the [`payload`](super::payload) is not in the message.
     pub(super) out_of_line: bool,
 }
 
@@ -201,7 +221,8 @@ impl MessageHeader {
         }
     }
 
-    /// Returns the slot and the generation, as the key of a segment in the sockets.
+    /// Returns the key with which the result's segment is sent through the sockets: the slot and the
+    /// generation.
     pub(super) fn key(self) -> [u8; 8] {
         let mut key = [0; 8];
         key[..4].copy_from_slice(&self.slot.to_ne_bytes());
@@ -210,7 +231,7 @@ impl MessageHeader {
     }
 
     /// Returns the slot and the generation from a [`key`](Self::key).
-    pub(super) fn of_key(key: [u8; 8]) -> (u32, u32) {
+    pub(super) fn parse_key(key: [u8; 8]) -> (u32, u32) {
         let slot = u32::from_ne_bytes([key[0], key[1], key[2], key[3]]);
         (slot, u32::from_ne_bytes([key[4], key[5], key[6], key[7]]))
     }
@@ -233,7 +254,7 @@ impl MessageHeader {
         let kind = word_at(message, 8)?;
         let found = MessageKind::ALL
             .into_iter()
-            .find(|one| *one as u32 == kind & !Self::OUT_OF_LINE)?;
+            .find(|candidate| *candidate as u32 == kind & !Self::OUT_OF_LINE)?;
         let slot = word_at(message, 0)?;
         (slot < SLOTS).then_some(Self {
             slot,
@@ -244,16 +265,37 @@ impl MessageHeader {
     }
 }
 
-/// Returns a message that consists of a header and two words.
-pub(super) fn of_words(header: MessageHeader, words: [u32; 2]) -> [u8; MessageHeader::LEN + 8] {
-    let mut message = [0; MessageHeader::LEN + 8];
-    header.write(&mut message);
-    message[MessageHeader::LEN..MessageHeader::LEN + 4].copy_from_slice(&words[0].to_ne_bytes());
-    message[MessageHeader::LEN + 4..].copy_from_slice(&words[1].to_ne_bytes());
-    message
+/// The end of a process: the content of a message [`Died`](MessageKind::Died) or
+/// [`GivenUp`](MessageKind::GivenUp).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Death {
+    pub(super) pid: u32,
+    /// `n` for an exit code, `-n` if the signal n killed the process.
+    pub(super) exit_code: i32,
 }
 
-pub(super) fn word_at(message: &[u8], at: usize) -> Option<u32> {
+impl Death {
+    /// Returns the message with this header.
+    pub(super) fn message(self, header: MessageHeader) -> [u8; MessageHeader::LEN + 8] {
+        let mut message = [0; MessageHeader::LEN + 8];
+        header.write(&mut message);
+        let (pid, exit_code) = message[MessageHeader::LEN..].split_at_mut(4);
+        pid.copy_from_slice(&self.pid.to_ne_bytes());
+        exit_code.copy_from_slice(&self.exit_code.to_ne_bytes());
+        message
+    }
+
+    /// Reads a message; zeros stand for words that are missing.
+    pub(super) fn read(message: &[u8]) -> Self {
+        let word = |at| word_at(message, MessageHeader::LEN + at).unwrap_or_default();
+        Self {
+            pid: word(0),
+            exit_code: word(4).cast_signed(),
+        }
+    }
+}
+
+fn word_at(message: &[u8], at: usize) -> Option<u32> {
     let bytes = message.get(at..at + 4)?;
     Some(u32::from_ne_bytes(bytes.try_into().expect("4 bytes")))
 }
@@ -263,15 +305,15 @@ pub(super) fn address_at(message: &[u8], at: usize) -> Option<usize> {
     Some(usize::from_ne_bytes(bytes.try_into().expect("8 bytes")))
 }
 
-/// The addresses of code when the pool was made: only code of files, which nobody writes. Code that a program
-/// makes for itself may be other code by the time it is called. (The same is true of a library that was
-/// unloaded since, if another was loaded in its place: nothing here can tell.)
+/// The addresses of code when the pool was made. Only the code of files counts, because a file's code does
+/// not change. If a program generates code, other code may lie at the same address by the time of a call. (If
+/// a library was unloaded since, and another was loaded at its address, nothing here can tell the two apart.)
 #[derive(Clone, Debug)]
 pub(super) struct Code(Vec<Range<usize>>);
 
 impl Code {
-    /// Returns the code that this process has now.
-    pub(super) fn mapped() -> std::io::Result<Self> {
+    /// Returns the addresses of this process's code now.
+    pub(super) fn of_this_process() -> std::io::Result<Self> {
         let mappings = os::mappings()?.into_iter();
         let code = mappings.filter(|mapping| mapping.is_code && mapping.file.is_some());
         Ok(Self(code.map(|mapping| mapping.range).collect()))
@@ -307,8 +349,25 @@ mod tests {
     }
 
     #[test]
+    fn a_death_is_read_as_it_was_written() {
+        let death = Death {
+            pid: 7,
+            exit_code: -9,
+        };
+        let header = MessageHeader::new(1, 2, MessageKind::Died);
+        let message = death.message(header);
+        assert_eq!(MessageHeader::read(&message), Some(header));
+        assert_eq!(Death::read(&message), death);
+        let missing = Death {
+            pid: 0,
+            exit_code: 0,
+        };
+        assert_eq!(Death::read(&message[..MessageHeader::LEN]), missing);
+    }
+
+    #[test]
     fn code_is_where_functions_are() {
-        let code = Code::mapped().unwrap();
+        let code = Code::of_this_process().unwrap();
         let function: fn() = code_is_where_functions_are;
         assert!(code.contains(function as usize));
         let local = 0;

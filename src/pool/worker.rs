@@ -1,10 +1,10 @@
-//! A worker: it takes tasks, runs them, and answers.
+//! A worker: it takes tasks, runs them, and puts their results.
 //!
-//! | stage | if the worker dies in it |
+//! | the worker | if it dies meanwhile |
 //! |---|---|
-//! | idle, or taking a task | nobody notices: see [`lease`](super::lease) |
-//! | decoding, running, encoding | the supervisor reports its task |
-//! | sending the result's segment, putting the result | the result is in, or the supervisor reports the task; or both, and the first of them counts |
+//! | is idle, or takes a task | no task is lost: see [`lease`](super::lease) |
+//! | decodes, runs, encodes | the supervisor reports the task |
+//! | sends the result's segment, puts the result | the result is in the queue, or the supervisor reports the task, or both: the first message counts |
 
 use super::code::Runner;
 use super::lease::{end_lease, take_task};
@@ -21,24 +21,24 @@ use std::ptr::with_exposed_provenance;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// How long a worker without a task keeps open the handles that came as arguments.
-const IDLE: Duration = Duration::from_millis(20);
+/// A worker that finds no task for this long closes the handles that earlier tasks had as arguments.
+const IDLE_TIME: Duration = Duration::from_millis(20);
 
-/// A buffer of at least this size is freed after use.
-const LARGE: usize = 1 << 20;
+/// The largest buffer that a worker keeps for the next task.
+const MAX_KEPT_BUFFER: usize = 1 << 20;
 
 pub(super) struct Worker<'a> {
     shared: &'a Shared,
     code: &'a Code,
     number: u32,
-    /// The task's message.
+    /// The message with the task.
     task: Vec<u8>,
-    /// The result's message.
+    /// The message with the result.
     result: Vec<u8>,
 }
 
 impl<'a> Worker<'a> {
-    /// Makes the worker in slot `index`; `None` if this process can't use the queues.
+    /// Makes the worker with this index and number; `None` if this process can't use the queues.
     pub(super) fn new(
         shared: &'a Shared,
         code: &'a Code,
@@ -47,7 +47,7 @@ impl<'a> Worker<'a> {
     ) -> Option<Self> {
         let pid = shared.words.pid(index);
         pid.store(os::pid().into(), Ordering::Relaxed);
-        if !shared.is_held() {
+        if !shared.is_usable() {
             return None;
         }
         types::keep_open();
@@ -62,12 +62,12 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Lives the worker's whole life.
+    /// Runs tasks until the pool is closed and no task is left, or until the worker is told to stop.
     pub(super) fn run(mut self) {
         while !self.is_stopped() {
-            match self.take() {
-                // If answering fails, the pool is ending, and there is nobody left to answer.
-                Ok(()) if self.work().is_ok() => {}
+            match self.take_next() {
+                // If the result can't be put, the pool is ending, and the caller waits for no result.
+                Ok(()) if self.handle_task().is_ok() => {}
                 Ok(()) | Err(GetError::Closed) => break,
                 Err(error) => panic!("{error}"),
             }
@@ -79,10 +79,11 @@ impl<'a> Worker<'a> {
         self.shared.words.stop().load(Ordering::Relaxed) != 0
     }
 
-    fn take(&mut self) -> Result<(), GetError> {
+    /// Takes the next task into `self.task`. While no task comes, closes the handles of earlier tasks.
+    fn take_next(&mut self) -> Result<(), GetError> {
         let (tasks, words) = (&self.shared.tasks, &self.shared.words);
         let task = &mut self.task;
-        match take_task(tasks, words, self.number, task, Some(IDLE)) {
+        match take_task(tasks, words, self.number, task, Some(IDLE_TIME)) {
             Err(GetError::TimedOut) => {}
             taken => return taken,
         }
@@ -90,10 +91,10 @@ impl<'a> Worker<'a> {
         take_task(tasks, words, self.number, task, None)
     }
 
-    /// Runs the task that was taken, and answers.
-    fn work(&mut self) -> Result<(), PutError> {
+    /// Runs the task in `self.task`, and puts its result.
+    fn handle_task(&mut self) -> Result<(), PutError> {
         types::next_task();
-        // A message that no process of this pool wrote belongs to nobody.
+        // No process of this pool wrote a message without a header, so nobody waits for its result.
         let Some(header) = MessageHeader::read(&self.task) else {
             return Ok(());
         };
@@ -102,44 +103,52 @@ impl<'a> Worker<'a> {
         let (code, result) = (self.code, &mut self.result);
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let arguments = &self.shared.arguments;
-            perform(code, arguments, (header, &self.task), result)
+            run_task(code, arguments, (header, &self.task), result)
         }));
         let kind = match ended {
             Ok(Ok(kind)) => kind,
             Ok(Err(why)) => self.set_text(MessageKind::Decode, &why),
             Err(payload) => {
-                let kind = self.set_text(MessageKind::Panicked, text_of(&*payload));
-                // The panic's payload is dropped by the task's code, which may panic again.
+                let kind = self.set_text(MessageKind::Panicked, panic_text(&*payload));
+                // The payload's drop is the task's code, and may panic too.
                 let dropped = catch_unwind(AssertUnwindSafe(|| drop(payload)));
                 dropped.unwrap_or_else(mem::forget);
                 kind
             }
         };
-        // The task's output comes before its result. If the flush fails, the task could have seen that itself.
+        // The task's output has to come before its result. If the flush fails, nothing is left to do: a task
+        // that needs to know flushes by itself.
         let _ = catch_unwind(|| io::stdout().flush());
-        let answered = self.answer(header.slot, header.generation, kind);
+        let put = self.put_result(header.slot, header.generation, kind);
         for buffer in [&mut self.task, &mut self.result] {
-            if buffer.capacity() > LARGE {
+            if buffer.capacity() > MAX_KEPT_BUFFER {
                 *buffer = Vec::new();
             }
         }
-        answered
+        put
     }
 
+    /// Makes a text the content of the result's message. Returns `kind`.
     fn set_text(&mut self, kind: MessageKind, text: &str) -> MessageKind {
         self.result.truncate(MessageHeader::LEN);
         self.result.extend_from_slice(text.as_bytes());
         kind
     }
 
-    fn answer(&mut self, slot: u32, generation: u32, kind: MessageKind) -> Result<(), PutError> {
+    /// Puts the message in `self.result`, and ends the lease.
+    fn put_result(
+        &mut self,
+        slot: u32,
+        generation: u32,
+        kind: MessageKind,
+    ) -> Result<(), PutError> {
         let header = MessageHeader::new(slot, generation, kind);
         header.write(&mut self.result);
-        let passed = pack_result(header, &mut self.result).and_then(|fd| match fd {
+        let sent = pack_result(header, &mut self.result).and_then(|fd| match fd {
             Some(fd) => self.send_segment(header, &fd),
             None => Ok(()),
         });
-        if let Err(why) = passed {
+        if let Err(why) = sent {
             let kind = self.set_text(MessageKind::Encode, &why);
             MessageHeader::new(slot, generation, kind).write(&mut self.result);
         }
@@ -150,17 +159,17 @@ impl<'a> Worker<'a> {
 
     /// Sends a result's segment.
     fn send_segment(&self, header: MessageHeader, fd: &OwnedFd) -> Result<(), String> {
-        let (end, _) = &self.shared.passage;
-        os::send_fd(end.as_fd(), header.key(), fd.as_fd())
+        let socket = self.shared.workers_socket.as_fd();
+        os::send_fd(socket, header.key(), fd.as_fd())
             .map_err(|error| format!("a segment that can't be sent: {error}"))
     }
 }
 
-/// Runs a task, and appends its result.
+/// Runs a task, and appends its result to the message `result`.
 ///
 /// # Errors
-/// A text that says why the message is no task.
-fn perform(
+/// A text that says why the message is no task, or why its argument can't be read.
+fn run_task(
     code: &Code,
     arguments: &File,
     (header, task): (MessageHeader, &[u8]),
@@ -169,12 +178,16 @@ fn perform(
     let (runner, function) = addresses(code, task.get(MessageHeader::LEN..).unwrap_or_default())?;
     let argument = Payload::of_task(header, task, arguments)?;
     let runner = with_exposed_provenance::<()>(runner);
-    // SAFETY: the address is that of code with which this process was forked, and of a `Runner`, since the
-    // caller's part of this pool wrote it (`Task::start`) and nobody else has the queue.
+    // SAFETY: `Task::start` wrote the address of a `Runner`, since the caller alone puts tasks; and
+    // `addresses` has checked that it lies in code that this process inherited.
     let runner = unsafe { mem::transmute::<*const (), Runner>(runner) };
     Ok(runner(function, argument, result))
 }
 
+/// Returns the addresses of the runner and of the function, which follow the header.
+///
+/// # Errors
+/// A text that says that an address is missing, or is not one of `code`.
 fn addresses(code: &Code, task: &[u8]) -> Result<(usize, usize), String> {
     let (Some(runner), Some(function)) = (address_at(task, 0), address_at(task, 8)) else {
         return Err("a task without a function".into());
@@ -190,7 +203,7 @@ fn addresses(code: &Code, task: &[u8]) -> Result<(usize, usize), String> {
 }
 
 /// Returns the text of a panic.
-fn text_of(payload: &(dyn Any + Send)) -> &str {
+fn panic_text(payload: &(dyn Any + Send)) -> &str {
     if let Some(text) = payload.downcast_ref::<&str>() {
         return text;
     }

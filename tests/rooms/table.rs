@@ -33,13 +33,7 @@ pub(crate) const ROOMS: &[Row] = &[
     ("os/space", &["os/base"]),
     (
         "pool/caller",
-        &[
-            "pool/error",
-            "pool/payload",
-            "pool/state",
-            "pool/supervisor",
-            "pool/wire",
-        ],
+        &["pool/error", "pool/payload", "pool/state", "pool/wire"],
     ),
     ("pool/code", &["pool/payload", "pool/wire"]),
     ("pool/error", &[]),
