@@ -39,7 +39,7 @@ pub(super) struct Caller {
     /// The pid of the process that made the pool.
     creator: u32,
     state: Mutex<State>,
-    /// Notified when a thread stops draining, or when a slot becomes free.
+    /// Notified when a thread stops draining or gives a slot back, and when the pool is terminated.
     changed: Condvar,
 }
 

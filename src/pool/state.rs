@@ -7,7 +7,7 @@
 //! |---|---|---|---|
 //! | is under way | in use | pending, or abandoned because the `Task` was dropped | its result comes, or the report of its worker's death |
 //! | has ended | free, in the next generation | ready, or free if it was abandoned | the `Task` takes the outcome |
-//! | has lost its outcome to the `Task` | – | free | – |
+//! | has given its outcome to the `Task` | – | free | – |
 //!
 //! Invariants:
 //! 1. *A slot in use belongs to one task*, which has the slot's generation. The first message with this slot

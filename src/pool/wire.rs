@@ -78,7 +78,7 @@ impl Shared {
 /// The words that a pool's processes share besides the queues. All of them are zero at first.
 ///
 /// A worker has a *number*, from 1 on, which no other worker of its pool ever has; and an *index*, from 0 on,
-/// which it has inherited from the dead worker that it replaces.
+/// which it takes over if it replaces a dead worker.
 #[derive(Clone, Debug)]
 pub struct Words {
     /// [`stop`](Self::stop); [`ready`](Self::ready) and then [`pid`](Self::pid) of each index;
