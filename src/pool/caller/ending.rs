@@ -51,7 +51,7 @@ impl Caller {
     }
 
     /// If the supervisor was killed and this process adopts orphaned processes, reaps the workers, which the
-    /// kernel kills with their supervisor.
+    /// kernel kills with their supervisor. A worker that was killed before it wrote its pid stays a zombie.
     pub(crate) fn reap_adopted_workers(&self) {
         // A supervisor that ended by itself has reaped the workers.
         let supervisor_exited = matches!(
