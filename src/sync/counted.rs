@@ -3,13 +3,14 @@
 //!
 //! | machine | commit | unlock |
 //! |---|---|---|
-//! | x86-64 with `cmpxchg16b` | one instruction for both, if nobody sleeps for the lock | – |
-//! | any other; or somebody sleeps | CAS of the count | swap of the word, wake |
+//! | x86-64 with `cmpxchg16b` | one instruction for both, if the sleepers' bit is clear | – |
+//! | any other; or the bit is set | CAS of the count | swap of the word, wake |
 //!
 //! Invariants:
 //! 1. *The one instruction does what the two steps do, with nothing in between*: it changes the pair only
-//!    if the word says "held by me, nobody sleeps" and the count is the expected one. If either differs,
-//!    the instruction changes nothing, and the two steps find out which.
+//!    if the word says "held by me, nobody to wake" and the count is the expected one. If either differs,
+//!    the instruction changes nothing, and the two steps find out which. Other processes access the two
+//!    words one at a time meanwhile: `compare_exchange_pair` says why sizes may be mixed.
 //!
 //! If a process dies before the instruction, neither commit nor unlock has happened; after it, both have.
 //! A death between the two steps leaves a committed count under a dead owner's lock.
@@ -22,14 +23,14 @@ use super::atomic::{AtomicU64, Ordering};
 use super::cpu::compare_exchange_pair;
 use super::lock::{LockGuard, LockWord};
 
-/// A lock's word and a count. Zeroed memory is a valid one: free, and 0.
+/// A lock's word and a count. Zeroed memory is valid: a free lock, and 0.
 #[repr(C, align(16))]
 #[derive(Debug, Default)]
 pub(super) struct CountedLock {
     /// The lock.
     pub(super) word: LockWord,
-    /// The count. The lock's owner advances it, and anybody may read it. A bit that somebody changes
-    /// without the lock makes the owner's commit fail.
+    /// The count. The lock's owner advances it, and anybody may read it. If somebody changes
+    /// a bit without the lock (a close), the owner's commit fails.
     pub(super) count: AtomicU64,
 }
 
@@ -38,7 +39,7 @@ impl CountedLock {
     /// case the last access to the shared words is a read-modify-write.
     ///
     /// # Errors
-    /// The count, if it is not `from`: it stays as it is, and the lock is released.
+    /// The count, if it is not `from`. The count stays as it is then, and the lock is released.
     #[inline]
     pub(super) fn commit_and_unlock(
         &self,
@@ -48,7 +49,7 @@ impl CountedLock {
     ) -> Result<(), u64> {
         debug_assert!(guard.is_of(&self.word) && !guard.is_stale());
         if self.change_both([guard.locked_word(), from], [0, to]) {
-            std::mem::forget(guard); // the lock is released, and nobody slept for it
+            std::mem::forget(guard); // the lock is released, and nobody is to be woken
             return Ok(());
         }
         // Release pairs with the Acquire of whoever loads the count, or takes the lock.
@@ -137,7 +138,7 @@ mod tests {
         assert_eq!(words(&pair), [0, 1]);
     }
 
-    /// Exchanges that must fail, among so many values in registers: how many said that they did not.
+    /// Returns how many of 1000 exchanges that must fail claimed success, with `LIVE` values in registers.
     #[inline(never)]
     fn claimed<const LIVE: usize>(pair: &CountedLock, mut live: [u64; LIVE]) -> u64 {
         let mut claimed = 0;

@@ -3,7 +3,7 @@
 //!
 //! The list answers two questions. Does this thread already hold the lock that it is about to wait for?
 //! Then waiting would be a deadlock, and the lock panics instead. Does this thread hold any lock at all?
-//! Then a fork would copy what belongs to the parent, and `Process::spawn` refuses.
+//! Then a fork would copy a lock that belongs to the parent, and `Process::spawn` refuses.
 
 use super::liveness::Holder;
 use std::cell::RefCell;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockId(pub u32);
 
-/// A lock that a thread holds, as the list knows it.
+/// An entry of the list: a lock that a thread holds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LockKey {
     /// The identity of the lock's memory.
@@ -61,8 +61,8 @@ impl LockKey {
     }
 }
 
-/// How many forks lie between the start of the program and this process. The parent answers for an entry
-/// that is older than the last fork.
+/// How many forks lie between the start of the program and this process. An entry made before the last
+/// fork is the parent's business, and is ignored here.
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
@@ -74,7 +74,7 @@ fn with_held<R>(f: impl FnOnce(&mut Vec<LockKey>) -> R) -> Option<R> {
     HELD.try_with(|held| f(&mut held.borrow_mut())).ok()
 }
 
-/// Disowns, in a forked child, the locks that the parent's thread holds.
+/// Makes a forked child ignore the locks that the parent's thread holds.
 pub(crate) fn forget_held_locks() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }

@@ -6,27 +6,29 @@
 //! | word | meaning | next |
 //! |---|---|---|
 //! | `0` | free | a CAS to `me << 1` takes the lock |
-//! | `n << 1` | n holds the lock, nobody sleeps | n swaps in 0 · a waiter sets the sleepers' bit |
+//! | `n << 1` | n holds the lock and need wake nobody | n swaps in 0 · a waiter sets the sleepers' bit |
 //! | `n << 1 \| 1` | n holds the lock, somebody may sleep | n swaps in 0 and wakes one sleeper |
-//! | either, n dead | the owner died inside | one waiter's CAS replaces n by itself: `owner_died` |
+//! | either, n dead | the owner died inside | one waiter puts its own number in n's place by CAS, and is told `owner_died` |
 //!
 //! Invariants:
 //! 1. *While n lives, only n changes a word that names n*, except for the sleepers' bit.
 //! 2. *A take-over hits no successor*: its CAS names the dead number, and numbers are never reused.
-//! 3. *The owner sees every sleeper, or the sleeper wakes by itself within [`NAP`]*: a waiter sets the
-//!    bit by CAS before it sleeps, and a waiter that takes the lock after it slept sets the bit again on
-//!    behalf of the others.
+//! 3. *No sleeper is forgotten for longer than [`NAP`].* A waiter sets the bit by CAS before it sleeps. A
+//!    release clears the bit and wakes one waiter. While that waiter is on its way, the bit may be missing
+//!    although others sleep: a newcomer may take the free lock without the bit. The woken waiter sets the
+//!    bit again when it takes the lock or goes back to sleep. If the woken waiter dies, or gives up because
+//!    its deadline has passed or `over` says so, the others may sleep out their naps beside a free lock.
 //!
-//! If a process dies while it holds the lock, the next waiter finds it dead, at once or after a nap that
-//! began while the owner was alive. The waiter's CAS makes it the owner and tells it of the death. A
-//! process that dies in the middle of a take-over is a dead owner like any other. If a process dies
-//! between the swap and the wake, the word is free and the sleepers come for it within a nap. If a process
-//! is woken and then killed, the other sleepers wake within a nap.
+//! If a process dies while it holds the lock, a waiter that is awake finds out at once, and a sleeping one
+//! at the end of its nap. The waiter's CAS makes it the owner and tells it of the death. A process that
+//! dies in the middle of a take-over is a dead owner like any other. If a process dies between the swap
+//! and the wake, the word is free and the sleepers come for it within a nap.
 //!
 //! Orderings: taking is `AcqRel`. Its Acquire pairs with the Release of the owner before; its Release
 //! pairs with the Acquire fence in [`Lock::owner_is_dead`]. A take-over has no release to pair with. Its
-//! partner is the kernel, which releases a dead process's file locks under kernel locks that the question
-//! for liveness takes too.
+//! partner is the kernel: Linux drops a dead process's file locks under a spinlock, and takes that spinlock
+//! to answer whether the owner is alive. As of Linux 6, `posix_test_lock` skips the spinlock if the file
+//! has no locks at all, but the asker's own hold is one. An asker without a hold would lose the ordering.
 
 use super::atomic::{Ordering, fence};
 use super::held::{LockId, LockKey};
@@ -73,14 +75,14 @@ impl LockWord {
     }
 }
 
-/// Why a lock was not taken.
+/// The reason why a lock was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockError {
     /// A live owner holds the lock, and the caller does not wait.
     Busy,
     /// A live owner held the lock until the deadline.
     TimedOut,
-    /// This protocol never writes such a word.
+    /// The word is one that this protocol never writes.
     Corrupt,
 }
 
@@ -103,16 +105,16 @@ impl<'a> Lock<'a> {
     /// Takes the lock.
     ///
     /// # Panics
-    /// If this thread holds the lock already, through whichever handle; and in a forked child that could
-    /// not become a holder.
+    /// If `wait` is not [`Wait::Try`], and this thread has announced or detached the same lock already,
+    /// through whichever handle. (A thread that holds the lock without either waits for itself.) And in a
+    /// forked child that could not become a holder.
     #[inline]
     pub fn lock(self, wait: Wait) -> Result<LockGuard<'a>, LockError> {
         self.lock_unless(wait, || false)
     }
 
     /// Takes the lock like [`lock`](Self::lock), but gives up, as at a deadline, once `over` says that
-    /// waiting is in vain. `over` is called only while a live owner holds the lock, and at least once a
-    /// nap.
+    /// waiting is in vain. `over` is called at least once a nap, but only while a live owner has the lock.
     #[inline]
     pub fn lock_unless(
         self,
@@ -133,8 +135,8 @@ impl<'a> Lock<'a> {
         })
     }
 
-    /// Releases a lock that [`LockGuard::detach`] detached from its guard. A second call, or a call with
-    /// a stale copy, does nothing.
+    /// Releases a lock that [`LockGuard::detach`] detached from its guard. A second call does nothing, nor
+    /// does a call with a stale copy.
     pub fn release(self, held: &mut HeldLock) {
         let number = std::mem::take(&mut held.number);
         if number != 0 {
@@ -175,8 +177,8 @@ impl<'a> Lock<'a> {
             Wait::Try => Deadline::after(TRY_FOR),
             Wait::Until(deadline) => deadline,
         };
-        // The sleepers' bit to take the lock with: set once we have slept, because others may still be
-        // asleep behind us, and the next release has to wake them (invariant 3).
+        // The sleepers' bit with which we take the lock. It is set once we have slept, because others may
+        // still be asleep, and our release has to wake one of them (invariant 3).
         let mut mark = 0;
         loop {
             // Spin for a moment: most critical sections last some nanoseconds.
@@ -185,7 +187,6 @@ impl<'a> Lock<'a> {
                 (word == 0).then_some(word)
             })
             .unwrap_or_else(|| self.word.0.load(Ordering::Relaxed));
-            // If the lock is free, try to take it. If another waiter is faster, start over.
             if word == 0 {
                 if self.take(0, me << 1 | mark) {
                     return Ok(false);
@@ -193,17 +194,19 @@ impl<'a> Lock<'a> {
                 continue;
             }
             // If the owner is dead, replace exactly that number by ours (invariant 2), and keep the
-            // sleepers' bit for those who sleep. If another waiter is faster, start over.
+            // sleepers' bit. If another waiter is faster, start over.
             let owner = word >> 1;
             if self.owner_is_dead(owner, me)? {
                 if self.take(word, me << 1 | word & SLEEPERS | mark) {
-                    fence(Ordering::SeqCst); // what the dead owner wrote is read from here on
+                    // The CAS acquires only what the dead owner had released when it took the lock. An
+                    // Acquire for its later writes would have no partner, since the kernel released
+                    // them. So a full fence keeps our reads behind the kernel's answer.
+                    fence(Ordering::SeqCst);
                     return Ok(true);
                 }
                 continue;
             }
-            // A live owner has the lock. Give up if waiting is in vain, if we are that owner ourselves,
-            // or if the time is over.
+            // A live owner has the lock.
             if over() {
                 return Err(LockError::TimedOut);
             }
@@ -222,8 +225,7 @@ impl<'a> Lock<'a> {
             if matches!(wait, Wait::Try) {
                 continue; // spins on: `TRY_FOR` is shorter than a sleep
             }
-            // Set the sleepers' bit, so that the owner wakes somebody when it releases. If the word
-            // changes meanwhile, start over.
+            // Without the sleepers' bit, the owner's release would wake nobody.
             let marked = word | SLEEPERS;
             let is_marked = word == marked
                 || self
@@ -231,7 +233,9 @@ impl<'a> Lock<'a> {
                     .0
                     .compare_exchange(word, marked, Ordering::Relaxed, Ordering::Relaxed)
                     .is_ok();
-            // Sleep until somebody wakes us, the word changes, or it is time to ask for the owner again.
+            // Sleep until a release wakes us, or until it is time to ask for the owner again; not at all if
+            // the word has changed. The kernel compares the low 32 bits; a change above them alone is
+            // noticed after the nap.
             if is_marked {
                 mark = SLEEPERS;
                 self.word.0.wait(marked, left.min(NAP));
@@ -261,7 +265,7 @@ impl<'a> Lock<'a> {
         }
     }
 
-    /// Returns whether this thread holds the lock, and has announced it.
+    /// Returns whether this thread has announced or detached the lock, and still holds it.
     #[must_use]
     pub fn is_mine(self) -> bool {
         let owner = self.word.0.load(Ordering::Relaxed) >> 1;
@@ -279,8 +283,8 @@ impl<'a> Lock<'a> {
 
 /// A lock that is held; dropping the guard releases the lock.
 ///
-/// A guard is *stale* if a fork copied it, or if its handle has died in a simulation: the number with
-/// which it was locked is not the holder's any more. Dropping a stale guard does nothing.
+/// A guard is *stale* if a fork copied it, or if a test killed its holder (`HeapMemory::die`): the holder
+/// has another number now than when it took the lock. Dropping a stale guard does nothing.
 #[must_use = "the lock is released when the guard is dropped"]
 #[derive(Debug)]
 pub struct LockGuard<'a> {
@@ -298,7 +302,7 @@ impl<'a> LockGuard<'a> {
         self.owner_died
     }
 
-    /// Returns whether this guard is only a copy of another process's guard: see the type.
+    /// Returns whether this guard is stale: see the type.
     #[inline]
     #[must_use]
     pub fn is_stale(&self) -> bool {
@@ -310,7 +314,7 @@ impl<'a> LockGuard<'a> {
         std::ptr::eq(self.lock.word, word)
     }
 
-    /// Returns the value of the lock's word while this guard holds the lock and nobody sleeps.
+    /// Returns the value of the lock's word while this guard holds the lock and need wake nobody.
     #[inline]
     pub(super) fn locked_word(&self) -> u64 {
         self.number << 1
@@ -327,7 +331,7 @@ impl<'a> LockGuard<'a> {
         }
     }
 
-    /// Keeps the lock beyond the borrow of its word, and announced all the while: see [`HeldLock`].
+    /// Keeps the lock beyond the borrow of its word. The lock is announced until the result is dropped.
     pub fn detach(self) -> HeldLock {
         let key = self.lock.key(self.number);
         key.clone().record();
@@ -369,8 +373,8 @@ impl Drop for Announced<'_> {
     }
 }
 
-/// A held lock without the borrow of its word: for a value that owns the memory, and so can't borrow from
-/// it. [`Lock::release`] releases the lock. If this is only dropped, the lock stays held.
+/// A held lock without the borrow of its word, for a value that owns the memory and so can't borrow from
+/// it. [`Lock::release`] releases the lock. Dropping a `HeldLock` leaves the lock held.
 #[must_use = "the lock stays held until `Lock::release`"]
 #[derive(Debug)]
 pub struct HeldLock {
@@ -381,7 +385,7 @@ pub struct HeldLock {
 }
 
 impl HeldLock {
-    /// Returns whether this is only a copy that belongs to another process, as [`LockGuard::is_stale`].
+    /// Returns whether this is stale, as [`LockGuard::is_stale`] does, or released.
     #[inline]
     #[must_use]
     pub fn is_stale(&self, holder: Holder<'_>) -> bool {
