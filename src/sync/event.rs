@@ -7,24 +7,28 @@
 //! | 1 | sets the flag: `v = fetch_or(1) \| 1`, full fence | publishes its change, full fence |
 //! | 2 | looks at the shared state again | loads the word; if the flag is clear: done |
 //! | 3 | `futex_wait(v)` | sequence + 1, flag kept; wakes as many as there is work for |
-//! | 4 | starts over | if none woke: sequence + 1 and flag cleared in one step; wakes all |
+//! | 4 | starts over | if nobody woke: sequence + 1 and flag cleared in one step; wakes all |
 //!
 //! Invariants:
 //! 1. *The sleeper's step 2 sees the waker's step 1, or the waker's step 2 sees the sleeper's step 1.*
 //!    The two full fences make it so: this is Dekker's argument.
-//! 2. *A sleeper that looked before the change was published is woken.* By 1 the waker sees the flag and
-//!    bumps the sequence. If the sleeper does not sleep yet, its `v` is stale and its wait returns at once.
-//!    If it sleeps already, it is on the kernel's list that the waker's wake takes from.
-//! 3. *The flag is cleared only when nobody is left asleep with it.* The waker clears it after a wake that
-//!    found nobody, so the kernel's list was empty at that moment. A sleeper that sets the flag between
-//!    that wake and the clearing has a `v` that the clearing makes stale, or sleeps by then and is woken
-//!    by the second wake. Clearing and bumping are one step, so that nobody can sleep on a `v` whose flag
-//!    is gone.
+//! 2. *Of the sleepers that looked before the change was published, as many are woken as the change has
+//!    work for.* By 1 the waker sees the flag, unless another waker has cleared it (see 3), and bumps the
+//!    sequence. A sleeper that does not sleep yet has a stale `v`, so that its wait returns at once. A
+//!    sleeper that sleeps already is on the kernel's list, from which the waker's wake takes.
+//! 3. *A waker that clears the flag wakes everybody who set it.* If a wake finds nobody, the waker clears
+//!    the flag and bumps the sequence in one step. Somebody may have set the flag and fallen asleep since
+//!    that wake, so the waker then wakes all. A sleeper that does not sleep yet has a stale `v`. So only a
+//!    waker that is stopped or dies between these steps leaves somebody asleep whose flag is gone.
 //!
-//! If a process dies before it has set the flag, nothing has happened. If it dies with its flag set, the
-//! next waker makes one call in vain and clears the flag. A wake-up is lost if the waker dies between
-//! publishing and step 3, or if a sleeper dies after it was woken in another's place. Therefore every
-//! sleep ends after [`NAP`], and the sleeper looks again.
+//! If a process dies before it has set the flag, nothing has happened. If it dies with its flag set and
+//! nobody sleeps, the next waker's wakes find nobody, and the waker clears the flag.
+//!
+//! A wake-up is lost if a waker dies after publishing and before it wakes. If a waker dies in step 4,
+//! between the clearing and the wake, a sleeper without a flag misses later wakers too. A sleeper that dies
+//! after it was woken, or leaves the work to others (a consumer whose closure panics, or which drops its
+//! claim), passes no wake-up on: others sleep beside the work. So every sleep ends after [`NAP`], and the
+//! sleeper looks again.
 
 use super::atomic::{Ordering, fence};
 #[cfg(not(loom))]
@@ -44,7 +48,7 @@ const NAP: Duration = Duration::from_millis(100);
 #[cfg(not(loom))]
 const SPIN_FOR: Duration = Duration::from_micros(50);
 
-/// How many pauses (of 10 to 40 ns) go by between two looks at the clock, and before the first.
+/// How many pauses (of 10 to 40 ns) lie between two looks at the clock, and before the first.
 const BOUT: u32 = 256;
 
 const SLEEPERS: u32 = 1;
@@ -65,10 +69,10 @@ fn spin_on<R>(deadline: Deadline, gap: u32, look: &mut impl FnMut() -> Option<R>
     None
 }
 
-/// A word to sleep on until a peer says that something changed. Zeroed memory is a valid event.
+/// A word to sleep on until a peer has changed something. Zeroed memory is a valid event.
 ///
 /// ```text
-/// bit 31 … 1   sequence: how many wake-ups were called, modulo 2^31
+/// bit 31 … 1   sequence: how many times wakers bumped it, modulo 2^31
 /// bit 0        somebody sleeps, or is about to
 /// ```
 #[repr(transparent)]
@@ -107,8 +111,8 @@ impl Event {
 
     /// Tells sleepers that there is work for `count` of them. This is one load, unless somebody sleeps.
     ///
-    /// The caller has published its change and has then made a full fence: the waker's half of
-    /// invariant 1.
+    /// The caller has published its change and then made a full fence, as the waker's half of
+    /// invariant 1 requires.
     #[inline]
     pub fn notify(&self, count: u32) {
         if self.0.load(Ordering::Relaxed) & SLEEPERS != 0 {
@@ -126,8 +130,8 @@ impl Event {
     #[cold]
     fn notify_sleepers(&self, count: u32) {
         self.0.fetch_add(SEQUENCE, Ordering::Relaxed);
-        // If fewer sleepers woke than were called, the flag may be set for nobody now. The next waker
-        // finds that out: sleepers may set the flag again by then, and so a batch takes one call.
+        // A wake that found somebody keeps the flag, although nobody may be asleep any more. The next
+        // waker finds out. Sleepers may have set the flag again by then, so that a batch takes one call.
         if self.0.wake(count) == 0 {
             let mut word = self.0.load(Ordering::Relaxed);
             while let Err(now) = self.0.compare_exchange_weak(
