@@ -12,25 +12,26 @@
 //!
 //! Invariants:
 //! 1. `head <= tail <= head + capacity`, and both only grow. Every count that is read from shared memory is
-//!    checked, and anything else is `Corrupt`. No index leaves the slots in any case.
+//!    checked, and counts that break this are `Corrupt`. No index leaves the slots in any case.
 //! 2. *Slots from `head` to `tail` belong to the consumers' side, all others to the producers'.* Within
 //!    a side they belong to the owner of the side's lock. So nobody reads what somebody is writing.
-//! 3. *`tail`'s top bit means closed, and nothing is put after it is set*: the one word says both, and a
-//!    commit is a CAS on it. A consumer that sees closed and empty may therefore say so: no put will
-//!    succeed any more.
+//! 3. *`tail`'s top bit means closed, and nothing is put after it is set.* Count and closed-bit share one
+//!    word, and a commit is a CAS on it, so a commit can't slip in after a close. Therefore a consumer that
+//!    sees closed and empty may say so: no put will succeed any more.
 //! 4. *A side's copy of the other side's count never runs ahead of that count.* A side reads the count
 //!    again when the ring looks full or empty, and after a take-over.
 //!
 //! Orderings: the commit CAS of `tail` is Release and pairs with the consumers' Acquire load of `tail`, so
 //! that an item is whole when a consumer sees it. The commit store of `head` is Release and pairs with the
-//! producers' Acquire load of `head`, so that a producer writes a slot only after it was copied out. The
-//! lock's own release and acquire hand on a copy of the other side's count. Last come the unlocking swap
-//! and a full fence, and then the look at the sleepers' flag (see `event`).
+//! producers' Acquire load of `head`, so that a producer writes a slot only after it was copied out. A
+//! side's copy, `seen`, is read relaxed: whoever stored it had read the count with Acquire, and handed that
+//! on by releasing the lock. Last come the unlocking swap and a full fence, and then the look at the
+//! sleepers' flag (see `event`).
 //!
 //! If a process dies before its commit, nothing has happened, whatever the slot holds. If it dies after the
 //! commit, the item is in, or out. There is nothing to repair: recovery means that the next owner reads
-//! two counters again and checks them. If a wake-up dies with the process, the sleepers sleep for at most
-//! a nap.
+//! two counters again and checks them. If a wake-up dies with the process, or if a woken process drops its
+//! claim, which wakes nobody, the sleepers sleep for at most a nap.
 
 mod claim;
 mod owned;
@@ -80,7 +81,7 @@ const _: () = {
     assert!(size_of::<RingWords>() == 4 * LINE);
 };
 
-/// Why a side could not go on. Each type of queue says it in its own words.
+/// The reason why a side could not go on, which each type of queue turns into an error of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The ring is full, or empty, and the caller does not wait.
@@ -89,7 +90,7 @@ pub enum Refusal {
     TimedOut,
     /// The lock is held, and the caller does not wait.
     Busy,
-    /// The ring is closed; for a consumer: closed and empty.
+    /// The ring is closed, and for a consumer also empty.
     Closed,
     /// The shared words contradict each other.
     Corrupt,
@@ -134,16 +135,17 @@ impl From<Refusal> for crate::error::GetError {
 /// Positions `start` to `start + len - 1`, which a side may write or read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// The first position. It is no slot: the caller maps positions to slots.
+    /// The first position. The caller maps positions to slots.
     pub start: u64,
     /// How many positions there are; at least 1.
     pub len: u64,
-    /// How many positions behind these belong to the side too, so that their slots may be prefetched.
+    /// How many positions after these belong to the side too. Their slots may be prefetched, and a read
+    /// commit may include them.
     pub ahead: u64,
 }
 
 impl Span {
-    /// The span of no position at all, which no claim has.
+    /// A span without positions. No claim has such a span.
     pub const EMPTY: Self = Self {
         start: 0,
         len: 0,

@@ -1,30 +1,30 @@
-//! [`OwnedSide`]: one side's lock, held for as long as its owner likes, and the side's position, kept by
-//! the owner itself.
+//! [`OwnedSide`]: one side's lock, which its owner holds for as long as it likes, and the side's position,
+//! which the owner keeps in its own memory.
 //!
 //! | step | [`OwnedTail`] | [`OwnedHead`] |
 //! |---|---|---|
-//! | 1 | is there space left of the last look at head? else look again, wait | likewise, at tail |
+//! | 1 | is space left from the last look at head? else look again, wait | likewise, at tail |
 //! | 2 | the caller writes the slots | the caller reads the slots |
 //! | 3 | **CAS tail → tail + n: the commit** | **swap head + n in: the commit** |
 //! | 4 | wake consumers | wake producers |
 //!
-//! This is the table of [`ring`](super) without taking and releasing the lock, and the ring's four
-//! invariants hold as they stand there. Two more are added:
+//! This is the table of [`ring`](super) without taking and releasing the lock. The ring's four invariants
+//! hold, and two more:
 //! 1. *The owner's copy of its own count is that count*: nobody else advances the count while the lock is
-//!    held. Somebody may have set the top bit of the producers' count meanwhile; then the CAS fails. So
-//!    `close` works against an owner as against anybody, and takes no lock.
+//!    held. If a close sets the top bit of the producers' count meanwhile, the CAS fails. So `close` works
+//!    against an owner as against anybody, and takes no lock.
 //! 2. *The positions that the owner counts as its own are its own*: nobody takes away from the space that
 //!    the owner found, and the other side only adds to it.
 //!
 //! The owner pays for the look at the sleepers' flag with the one locked instruction of its commit, which
 //! is a full fence as well. The producers' commit has to be a CAS in any case (invariant 1). A plain store,
-//! which a close could not stop, would make a stream of single items twice as fast, and one of batches of
-//! 64 half as fast again (measured). The consumers' commit could be a plain store with a fence every few
+//! which a close could not stop, would be twice as fast for a stream of single items, and 50 % faster for
+//! one of batches of 64 (measured). The consumers' commit could be a plain store with a fence every few
 //! items, but a producer may sleep on any of those items, and the swap costs nothing that shows.
 //!
 //! If a process dies before its commit, nothing has happened; after it, the item is in, or out. The lock
 //! names the dead process. The next owner takes the lock over and reads the two counts, as ever. The
-//! owner's own copies are gone with it, and said nothing that the counts do not say.
+//! copies that the dead owner kept said nothing that the counts do not say.
 
 use super::claim::closed_or_corrupt;
 use super::{CLOSED, Commit, Consumers, Producers, Refusal, Ring, Side, Span};

@@ -16,12 +16,12 @@ pub struct SideWords {
     pub(super) lock: CountedLock,
     /// A copy of the other side's count, which may be older than the count. Read and written under `lock`.
     pub(super) seen: AtomicU64,
-    /// How many pauses this side lets go by when it next has to wait; 0 if it has not waited yet. This is
-    /// a hint, written under `lock`.
+    /// How many pauses this side's next wait lasts before its first look, so that a batch can gather; 0 if
+    /// the side has not waited yet. This is a hint, written under `lock`.
     pub(super) gap: AtomicU64,
 }
 
-/// The longest time that a side lets go by so that a batch piles up, in pauses (of some 10 to 40 ns).
+/// The largest gap, in pauses (of some 10 to 40 ns).
 const LONGEST_GAP: u32 = 512;
 
 /// The gap that a side begins with, and tries again whenever `count & PROBE` is 0.
@@ -29,7 +29,7 @@ const FIRST_GAP: u32 = 64;
 const PROBE: u64 = 1023;
 
 impl SideWords {
-    /// Returns how many pauses to let go by before the first look. Called under the lock.
+    /// Returns how many pauses to wait before the first look. Called under the lock.
     #[cold]
     pub(super) fn gap(&self) -> u32 {
         match self.gap.load(Ordering::Relaxed) {
@@ -38,15 +38,15 @@ impl SideWords {
         }
     }
 
-    /// Learns from a wait that ended with `found` positions, where an item, or a batch of items, takes
-    /// `per_item`. Called under the lock.
+    /// Adapts the gap after a wait that ended with `found` positions, where an item, or a batch of items,
+    /// takes `per_item`. Called under the lock.
     ///
     /// If the faster side looked after every item, it would take the cache lines away from the slower
-    /// side each time, and both would go at the speed of the cache lines. So the faster side should pass
-    /// a stream on in batches, but a single item, as in a conversation, at once. A pause shows which of
-    /// the two it is. If it brings more than one item, it was worth while. If it brings more than half
-    /// the ring, the other side was about to run into the ring's end. Short pauses would not show a
-    /// stream any more, so the side tries a long pause now and then.
+    /// side each time, and both would go at the speed of the cache lines. So the faster side should let a
+    /// stream gather in batches, but should take a single item, as in a conversation, at once. A gap
+    /// that brings more than one item shows a stream, and the next gap is longer. A gap that brings more
+    /// than half the ring was too long: the other side was about to run into the ring's end. A short gap
+    /// would not show a stream any more, so the side tries a longer one now and then.
     #[cold]
     pub(super) fn tune(&self, found: u64, per_item: u64, capacity: u64) {
         let gap = u64::from(self.gap());
@@ -84,9 +84,9 @@ pub trait Side: sealed::Sealed + Sized {
     fn event(words: &RingWords) -> &Event;
 
     /// Returns how many positions from `count` on belong to this side. If the copy of the other side's
-    /// count shows fewer than `most`, this reads the count itself. Called under this side's lock;
-    /// `owner_died` says that the copy is not to be trusted.
-    fn available(ring: Ring<'_>, count: u64, most: u64, owner_died: bool) -> Result<u64, Refusal>;
+    /// count shows fewer than `most`, or if `reread` is true, this reads the count itself. Called under
+    /// this side's lock.
+    fn available(ring: Ring<'_>, count: u64, most: u64, reread: bool) -> Result<u64, Refusal>;
 
     /// Returns whether a ring with these counts has nothing for this side any more.
     fn is_over(head: u64, tail: u64) -> bool;
@@ -120,14 +120,14 @@ impl Side for Producers {
     }
 
     #[inline(always)]
-    fn available(ring: Ring<'_>, tail: u64, most: u64, owner_died: bool) -> Result<u64, Refusal> {
+    fn available(ring: Ring<'_>, tail: u64, most: u64, reread: bool) -> Result<u64, Refusal> {
         let side = &ring.words.producers;
         if tail & CLOSED != 0 {
             return Err(Refusal::Closed);
         }
         let used = tail.wrapping_sub(side.seen.load(Ordering::Relaxed));
         let space = ring.capacity.wrapping_sub(used);
-        if used < ring.capacity && space >= most.min(ring.capacity) && !owner_died {
+        if used < ring.capacity && space >= most.min(ring.capacity) && !reread {
             return Ok(space);
         }
         // Acquire pairs with the consumers' commit: a slot that they copied out may be overwritten.
@@ -145,8 +145,8 @@ impl Side for Producers {
         tail & CLOSED != 0
     }
 
-    /// A closed ring, or one whose counts contradict each other, also ends the wait: the next round finds
-    /// out.
+    /// A closed ring is not stuck, nor is one whose counts contradict each other: the caller's next round
+    /// finds out.
     #[inline(always)]
     fn is_stuck(ring: Ring<'_>, head: u64, tail: u64, least: u64) -> bool {
         (ring.capacity - least + 1..=ring.capacity).contains(&tail.wrapping_sub(head))
@@ -170,14 +170,14 @@ impl Side for Consumers {
     }
 
     #[inline(always)]
-    fn available(ring: Ring<'_>, head: u64, most: u64, owner_died: bool) -> Result<u64, Refusal> {
+    fn available(ring: Ring<'_>, head: u64, most: u64, reread: bool) -> Result<u64, Refusal> {
         let side = &ring.words.consumers;
         if head & CLOSED != 0 {
             return Err(Refusal::Corrupt); // only a tail has that bit
         }
         let items = side.seen.load(Ordering::Relaxed).wrapping_sub(head);
         let enough = most.clamp(1, ring.capacity);
-        if (enough..=ring.capacity).contains(&items) && !owner_died {
+        if (enough..=ring.capacity).contains(&items) && !reread {
             return Ok(items);
         }
         // Acquire pairs with the producers' commit: the items are whole.
@@ -217,8 +217,8 @@ impl<'a> Ring<'a> {
         Lock::new(&self.side::<S>().lock.word, self.holder, S::LOCK)
     }
 
-    /// Takes the lock of side `S`. The owner may keep it for long (an endpoint, a stopped process), but a
-    /// close is heard all the same.
+    /// Takes the lock of side `S`. The owner may keep the lock for long (an endpoint, a stopped process),
+    /// but a close ends the wait all the same.
     #[inline(always)]
     pub(super) fn lock<S: Side>(self, wait: Wait) -> Result<LockGuard<'a>, Refusal> {
         self.lock_of::<S>()
@@ -229,7 +229,7 @@ impl<'a> Ring<'a> {
             })
     }
 
-    /// Returns whether side `S` has nothing to do any more, whoever has its lock.
+    /// Returns whether side `S` has nothing to do any more. The caller need not hold the side's lock.
     #[cold]
     fn is_over<S: Side>(self) -> bool {
         let (head, tail) = self.counts();
