@@ -1,5 +1,5 @@
-//! What the standard library has no portable name for: prefetches, the exchange of two words at once, and
-//! a fence that costs nothing behind a locked instruction.
+//! Instructions for which the standard library has no portable name: prefetches, the exchange of two words
+//! at once, and a fence that costs nothing after a locked instruction.
 
 #[cfg(loom)]
 use super::atomic::{Ordering, fence};
@@ -10,8 +10,8 @@ use std::sync::atomic::fence;
 
 /// A full fence whose caller has just done an atomic read-modify-write.
 ///
-/// On x86-64 every such instruction is locked, and therefore a full fence of the hardware already; only
-/// the compiler is left to be held back. Elsewhere, and in the models, this is a real fence. (The Linux
+/// On x86-64 every such instruction is locked, and therefore a full fence of the hardware already. So only
+/// the compiler has to be held back. Elsewhere, and in the models, this is a real fence. (The Linux
 /// kernel calls the same thing `smp_mb__after_atomic`.)
 #[inline]
 pub(crate) fn full_fence_after_rmw() {
@@ -61,10 +61,10 @@ pub(super) unsafe fn compare_exchange_pair<T>(
     answer & 0xff != 0
 }
 
-/// Without the instruction: always `false`.
+/// Returns `false`, because there is no such instruction.
 ///
 /// # Safety
-/// None is needed; the signature is that of the other machine's function.
+/// The caller has no duty; the signature is that of the function for x86-64.
 #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
 #[inline]
 pub(super) unsafe fn compare_exchange_pair<T>(_: *const T, _: [u64; 2], _: [u64; 2]) -> bool {

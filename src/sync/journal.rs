@@ -1,5 +1,5 @@
-//! [`Journal`]: the record of what the holder of a lock is about to do to elements in place. Whoever takes
-//! the lock over from a dead owner finishes the work, or learns that it can't be finished.
+//! [`Journal`]: the record of what the owner of a lock is about to do to elements in place. The process
+//! that takes the lock over from a dead owner finishes the work, or learns that nobody can finish it.
 //!
 //! One word, the intent, says what is in progress. A slot beside the elements has space for one element.
 //!
@@ -8,7 +8,7 @@
 //! | `0` | nothing is in progress | goes on |
 //! | `1` | a guard, or a write of several elements | poisons, then stores 0 |
 //! | `2 + i` | element i: its new value is in the slot, whole | copies the slot to the element, then stores 0 |
-//! | any other | a peer wrote where it must not | as for 1: nobody knows what was in progress |
+//! | any other | a peer wrote where it must not | does as for 1: nobody knows what was in progress |
 //!
 //! | step | one element | several elements, or a guard |
 //! |---|---|---|
@@ -41,8 +41,8 @@ const NOTHING: u64 = 0;
 const MANY: u64 = 1;
 const ELEMENTS: u64 = 2;
 
-/// The record of what is in progress, and of whether the guarded elements are poisoned. Zeroed memory is a
-/// valid journal: nothing is in progress, and nothing is poisoned.
+/// The record of what is in progress, and the mark of poisoned elements. Zeroed memory is a valid journal:
+/// nothing is in progress, and nothing is poisoned.
 ///
 /// Only the lock's owner may call the methods that write, except for [`clear_poison`](Self::clear_poison).
 #[repr(C)]
@@ -80,8 +80,8 @@ impl Journal {
         compiler_fence(Ordering::SeqCst);
     }
 
-    /// Finishes, or poisons, what a dead owner had in progress. Whoever took the lock over calls this
-    /// before anything else. `redo` copies the slot to the element of the given index, which is below
+    /// Finishes, or poisons, what a dead owner had in progress. The process that took the lock over calls
+    /// this before anything else. `redo` copies the slot to the element of the given index, which is below
     /// `len`.
     pub fn recover(&self, len: u64, redo: impl FnOnce(u64)) {
         let intent = self.intent.load(Ordering::Relaxed);
@@ -102,13 +102,13 @@ impl Journal {
         self.intent.load(Ordering::Relaxed) != NOTHING
     }
 
-    /// Marks the guarded elements as possibly half done.
+    /// Marks the elements as possibly half written.
     #[cold]
     pub fn poison(&self) {
         self.poisoned.store(1, Ordering::Relaxed);
     }
 
-    /// Returns whether somebody poisoned the elements and nobody has cleared that.
+    /// Returns whether the elements are poisoned, and nobody has cleared the mark.
     #[inline]
     #[must_use]
     pub fn is_poisoned(&self) -> bool {

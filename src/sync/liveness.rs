@@ -1,12 +1,12 @@
-//! [`Liveness`]: the question who is alive. [`Holder`]: this process, as one of those who are.
+//! [`Liveness`] tells which holders of some memory are alive. [`Holder`] is this process, as one of them.
 //!
-//! Holders have numbers, which are drawn once per open segment and process and never reused. The locks
-//! know nothing else of a process.
+//! Holders have numbers. A process draws one for each segment that it opens, and no number is reused. The
+//! locks know nothing else of a process.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is known about the owner of a holder number.
+/// The state of a holder, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HolderState {
     /// The holder is alive.
@@ -33,7 +33,7 @@ pub struct Holder<'a> {
     /// The number that this process has now. A forked child has another number; 0 means that the child
     /// could not get one.
     pub number: &'a AtomicU64,
-    /// Knows the other holders.
+    /// Answers for the other holders.
     pub others: &'a dyn Liveness,
 }
 
@@ -51,8 +51,8 @@ impl Holder<'_> {
 }
 
 /// Returns an identity (see [`Liveness::identity`]) that no other piece of memory has, or ever had, in
-/// this process. An address or an inode number would come again, and with it a leaked guard's entry in
-/// the list of held locks.
+/// this process. An address or an inode number may come again, and a leaked guard's entry in the list of
+/// held locks would then name a lock of other memory.
 #[cfg(not(loom))]
 pub(crate) fn new_identity() -> (u64, u64) {
     static COUNT: AtomicU64 = AtomicU64::new(0);

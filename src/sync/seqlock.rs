@@ -1,5 +1,4 @@
-//! [`SeqLock`]: a value that readers copy without a lock, and that is always one that somebody stored
-//! whole.
+//! [`SeqLock`]: a value that readers copy without a lock. Every copy that a reader accepts is whole.
 //!
 //! A seqlock here is two slots and a version. Version v says that slot `v & 1` holds the value.
 //!
@@ -15,14 +14,14 @@
 //! 2. *A reader that copied a word of a later write sees a later version.* Slot `v & 1` is written
 //!    again only by the write that makes v + 2, after v + 1 was stored. If the reader's copy took a word
 //!    from that write, the writer's fence (step 1) pairs with the reader's fence (step 3). Then the
-//!    reader's second load sees v + 1 at least, and the reader knows.
+//!    reader's second load sees v + 1 at least, and the reader drops its copy.
 //! 3. *A reader that copied the value of v sees all of it*: the reader's Acquire load pairs with the
 //!    Release store of v.
 //!
 //! If a writer dies before step 3, the value is the old one, whole, and the next writer writes the same
 //! slot again. If it dies after step 3, the value is the new one. There is nothing to repair. A stopped or
-//! dead writer delays no reader. Writers that are faster than the reader's copy do delay it: the caller
-//! decides when to give up and to read under the writers' lock.
+//! dead writer delays no reader. Writers that are faster than a reader's copy do delay the reader: the
+//! caller decides when to give up and to read under the writers' lock.
 //!
 //! This is a sequence lock with a second copy. The fences are those of Boehm, "Can seqlocks get along with
 //! programming language memory models?" (2012).
@@ -39,7 +38,7 @@ pub struct SeqLock<'a> {
 }
 
 impl<'a> SeqLock<'a> {
-    /// SeqLock of equally many words, each at least as long as the values that go through them.
+    /// Returns the seqlock of these words. The two slots are equally long, and each has space for a value.
     #[inline]
     #[must_use]
     pub fn new(version: &'a AtomicU64, slots: [&'a [AtomicU64]; 2]) -> Self {

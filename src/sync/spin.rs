@@ -8,10 +8,9 @@ pub(super) const LONGEST_LOOK_GAP: u32 = 64;
 /// Waits for `look` without sleeping, in the hope that another CPU is at work for the caller. The caller
 /// has just looked.
 ///
-/// The first look comes after `gap` pauses. From then on `spin` looks whenever a quarter of the time so
-/// far has gone by again, but never more often than every `gap` pauses and never more seldom than every
-/// [`LONGEST_LOOK_GAP`], until about `pauses` pauses have gone by. So the caller notices at most a quarter
-/// late.
+/// The first look comes after `gap` pauses. Each further look comes after a quarter of the pauses so far,
+/// but after at least `gap` and at most [`LONGEST_LOOK_GAP`] of them, until about `pauses` pauses have gone
+/// by. So a change is noticed late by at most a quarter of the time that it took, or by `gap` pauses.
 #[inline]
 pub(super) fn spin<R>(pauses: u32, gap: u32, mut look: impl FnMut() -> Option<R>) -> Option<R> {
     #[cfg(loom)]

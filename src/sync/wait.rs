@@ -43,7 +43,7 @@ impl Deadline {
     }
 }
 
-/// Whether, and for how long, a caller waits.
+/// How long a caller waits, if at all.
 #[derive(Clone, Copy, Debug)]
 pub enum Wait {
     /// The caller does not wait, except for locks that are held for nanoseconds.
