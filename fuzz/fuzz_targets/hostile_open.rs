@@ -1,20 +1,19 @@
-//! Arbitrary bytes as a segment, in memory and as a file: opening them as every type, and then a few
-//! operations, ends in a value, a typed error, or one of the panics that are documented.
+//! Arbitrary bytes as a segment, in memory and as a file. The target opens the bytes as every type and
+//! runs a few operations; each ends in a value, a typed error, or a documented panic.
 //!
-//! Bytes that are random from the first one would not get past the magic. So a segment begins as a
-//! sound one, is written over in places, and has its checksum put right again if the input says so.
+//! Random bytes would not get past the magic. So the target lays out a sound segment, overwrites some
+//! places, and mends the checksum if the input says so.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use shmkit::memory::{HeapMemory, Memory};
 use shmkit::{ByteQueue, MessageQueue, Place, Queue, Value};
-use std::cell::Cell;
+use shmkit_fuzz::ops::message_of_panic;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -36,7 +35,7 @@ struct Edit {
 enum To {
     Byte(u8),
     Small(u16),
-    /// What a count with its top bits set, or a length far beyond, looks like.
+    /// The upper two bytes of a word, as in a count with its top bits set or in an enormous length.
     Large(u16),
     Word(u64),
 }
@@ -45,17 +44,18 @@ enum To {
 struct Input {
     kind: Kind,
     capacity: u8,
-    /// Items that are in it.
+    /// How many items to put.
     filled: u8,
-    /// How much longer, or shorter, than the sound segment it is.
+    /// How many times 32 bytes the segment is longer than a sound one.
     longer: i8,
     edits: Vec<Edit>,
+    /// Whether to mend the checksum.
     checksum: bool,
     as_file: bool,
 }
 
 const LEN: usize = 4096;
-/// Of the header: where its checksum over all before it lies.
+/// The offset of the header's checksum, which covers all bytes before it.
 const CHECKSUM: usize = 136;
 
 fn write(bytes: &mut [u8], at: usize, from: &[u8]) {
@@ -64,7 +64,7 @@ fn write(bytes: &mut [u8], at: usize, from: &[u8]) {
     }
 }
 
-/// The segment as the input says.
+/// The segment's bytes.
 fn segment(input: &Input) -> Vec<u8> {
     let memory = Arc::new(HeapMemory::new(LEN));
     let (capacity, filled) = (usize::from(input.capacity).max(1), input.filled);
@@ -88,7 +88,7 @@ fn segment(input: &Input) -> Vec<u8> {
         }
     }
     let mut bytes = vec![0; LEN];
-    // SAFETY: as long as the memory, which nobody else uses any more.
+    // SAFETY: `bytes` is as long as the memory, and the handles over the memory are gone.
     unsafe {
         memory
             .base()
@@ -120,42 +120,19 @@ fn segment(input: &Input) -> Vec<u8> {
     bytes
 }
 
-thread_local! {
-    static MAY_PANIC: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Lets a panic pass whose text is documented; any other ends the run.
+/// Runs `f`, in which a panic passes if its message is documented; any other panic ends the run.
 fn documented(f: impl FnOnce()) {
-    MAY_PANIC.set(true);
-    let result = catch_unwind(AssertUnwindSafe(f));
-    MAY_PANIC.set(false);
-    if let Err(payload) = result {
-        let text = payload.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-        let known = [
-            "the queue's indices are corrupt", // from an iterator
-            "the lock word of",                // from a value
-        ];
-        if !text.is_some_and(|text| known.iter().any(|known| text.starts_with(known))) {
-            eprintln!("not a documented panic: {text:?}");
-            std::process::abort();
-        }
+    let known = [
+        "the queue's indices are corrupt", // from an iterator
+        "the lock word of",                // from a value
+    ];
+    if let Err(text) = message_of_panic(f) {
+        let is_known = known.iter().any(|known| text.starts_with(known));
+        assert!(is_known, "not a documented panic: {text:?}");
     }
 }
 
-fn hook() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let ends_the_run = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !MAY_PANIC.get() {
-                ends_the_run(info);
-            }
-        }));
-    });
-}
-
-/// Operations that never wait for long, whatever the words say.
+/// Runs operations that never wait for long, whatever the words hold.
 fn use_value(value: &Value<u64>) {
     let _ = value.get();
     documented(|| _ = value.try_update(|n| *n += 1));
@@ -202,12 +179,12 @@ fn use_messages(queue: &MessageQueue<String>) {
     let _ = (queue.try_get(), format!("{queue:?}"));
 }
 
-/// Opens it as every type, each time with another holder, and uses what opens.
+/// Opens the bytes in memory as every type, each time by a new holder, and uses each handle.
 fn in_memory(bytes: &[u8]) {
     let memory = HeapMemory::new(bytes.len());
     let fill = || {
         let to = memory.base().as_ptr();
-        // SAFETY: as long as the memory, which has no other user now.
+        // SAFETY: `bytes` is as long as the memory, which has no handle now.
         unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     };
     let holder = || Arc::new(memory.attach());
@@ -223,7 +200,7 @@ fn in_memory(bytes: &[u8]) {
     let _ = ByteQueue::create_in(holder(), 64).map(|queue| use_bytes(&queue));
 }
 
-/// The same by the way of a file: one without a name, which nobody could take for an orphan's.
+/// Opens the bytes in a file as every type. The file has no name, so nobody can take it for an orphan.
 fn in_file(bytes: &[u8]) {
     let place = || {
         let mut file: File = tempfile::tempfile_in("/dev/shm").expect("a file without a name");
@@ -238,7 +215,6 @@ fn in_file(bytes: &[u8]) {
 }
 
 fuzz_target!(|input: Input| {
-    hook();
     let bytes = segment(&input);
     if input.as_file {
         in_file(&bytes);

@@ -1,22 +1,20 @@
 //! `Array` against a `Vec` and a flag for its poison.
 
-use crate::{
-    Aligned, BODY, HOLDERS, STEPS, Sample, Wide, config, die, die_holding, holders, panic_quietly,
-    until_panic, watchdog,
-};
+use crate::ops::{BODY, Crew, End, Sample, die, die_holding, holders, message_of_panic};
+use crate::{Aligned, Borders, HOLDERS, STEPS, Wide, ends, properties, scribble};
 use bytemuck::bytes_of;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shmkit::memory::{HeapMemory, Memory};
+use shmkit::memory::HeapMemory;
 use shmkit::{Array, ArrayGuard, OutOfBounds};
-use std::sync::{Arc, LockResult, TryLockError};
+use std::sync::{LockResult, TryLockError};
 
-/// Where the journal's word and the poison lie, and where the elements begin.
+/// The offsets of the journal's word and of the poison, and the least offset of the elements.
 const INTENT: usize = BODY + 8;
 const POISONED: usize = BODY + 16;
 const DATA: usize = BODY + 128;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Get(usize),
     Set(usize, u64),
@@ -24,19 +22,17 @@ enum Step {
     WriteAt(usize, usize, u64),
     Lock(usize, u64),
     TryLock(usize, u64),
-    /// Writes, then panics: it shows, and poisons.
-    PanicWithGuard(usize, u64),
-    /// Writes, then dies: it shows, and poisons.
-    DieWithGuard(usize, u64),
-    /// Forgets the guard, and then dies.
+    /// Writes, then comes to an end: the array has the new element, and is poisoned.
+    EndWithGuard(End, usize, u64),
+    /// Writes, forgets the guard, and then dies.
     ForgetGuard(usize, u64),
-    /// Dies with the lock in its hand, before it has begun or after it has ended.
+    /// Dies with the lock, before a write or after one.
     DieHolding,
-    /// Dies behind the commit of a `set`, the element half written.
+    /// Dies after the commit of a `set`, with the element half written.
     DieInJournal(usize, u64),
-    /// The same, with nothing of the element in the slot yet.
+    /// Dies before the commit of a `set`, with the slot half written.
     DieBeforeJournal(u64),
-    /// Dies with a word in the journal that nobody writes.
+    /// Dies with a word in the journal that no operation writes.
     DieWithGarbage(u64),
     ClearPoison,
     Clone,
@@ -55,8 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(i, many, n)| Step::WriteAt(i, many, n)),
         3 => element().prop_map(|(i, n)| Step::Lock(i, n)),
         2 => element().prop_map(|(i, n)| Step::TryLock(i, n)),
-        1 => element().prop_map(|(i, n)| Step::PanicWithGuard(i, n)),
-        2 => element().prop_map(|(i, n)| Step::DieWithGuard(i, n)),
+        3 => (ends(), element()).prop_map(|(end, (i, n))| Step::EndWithGuard(end, i, n)),
         1 => element().prop_map(|(i, n)| Step::ForgetGuard(i, n)),
         1 => Just(Step::DieHolding),
         4 => element().prop_map(|(i, n)| Step::DieInJournal(i, n)),
@@ -68,21 +63,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Writes bytes past the array.
-pub(crate) fn scribble(memory: &HeapMemory, offset: usize, bytes: &[u8]) {
-    assert!(offset + bytes.len() <= memory.len());
-    let to = memory.base().as_ptr().wrapping_add(offset);
-    // SAFETY: inside the memory, and this is the only thread.
-    unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-}
-
 struct Model<T> {
     elements: Vec<T>,
     poisoned: bool,
 }
 
 impl<T: Sample> Model<T> {
-    /// What a range is to be refused with, if it is.
+    /// Refuses a range that is out of bounds.
     fn check(&self, offset: usize, count: usize) -> Result<(), OutOfBounds> {
         let len = self.elements.len();
         if offset + count <= len {
@@ -92,7 +79,7 @@ impl<T: Sample> Model<T> {
         }
     }
 
-    /// The guard that was to come, with what it was to come with.
+    /// Compares the poison and the elements, and returns the guard.
     fn guard<'a>(&self, locked: LockResult<ArrayGuard<'a, T>>) -> ArrayGuard<'a, T> {
         assert_eq!(locked.is_err(), self.poisoned);
         let guard = locked.unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -101,26 +88,19 @@ impl<T: Sample> Model<T> {
     }
 }
 
-fn run<T: Sample>(len: usize, steps: &[(usize, Step)]) {
-    let mut memories = holders((len + 1) * size_of::<T>());
+fn run<T: Sample>((len, steps): (usize, Vec<(usize, Step)>)) {
     let mut model = Model {
         elements: (0..len as u64).map(T::sample).collect::<Vec<_>>(),
         poisoned: false,
     };
-    let mut arrays: Vec<Array<T>> = memories
-        .iter()
-        .enumerate()
-        .map(|(i, memory)| match i {
-            0 => Array::create_in(memory.clone(), &model.elements).unwrap(),
-            _ => Array::open_in(memory.clone()).unwrap(),
-        })
-        .collect();
+    let memories = holders((len + 1) * size_of::<T>());
+    let mut crew = Crew::new(memories, |memory| Array::create_in(memory, &model.elements));
     for (who, step) in steps {
-        let (array, memory) = (&arrays[*who], &memories[*who]);
-        // Of the steps that want an element there is.
+        let (array, memory) = (&crew.handles[who], &crew.memories[who]);
+        // Some steps need an existing element.
         let inside = |index: usize| index % len;
         let data = DATA.next_multiple_of(align_of::<T>());
-        match *step {
+        match step {
             Step::Get(i) => assert_eq!(array.get(i), model.elements.get(i).copied()),
             Step::Set(i, n) => {
                 let checked = model.check(i, 1);
@@ -157,28 +137,18 @@ fn run<T: Sample>(len: usize, steps: &[(usize, Step)]) {
                     TryLockError::WouldBlock => panic!("nobody alive has it"),
                 });
                 let mut guard = model.guard(locked);
-                let others = arrays.iter().map(Array::try_lock);
+                let others = crew.handles.iter().map(Array::try_lock);
                 for other in others {
                     assert!(matches!(other, Err(TryLockError::WouldBlock)));
                 }
                 guard[inside(i)] = T::sample(n);
                 model.elements[inside(i)] = T::sample(n);
             }
-            Step::PanicWithGuard(i, n) => {
-                let ended = until_panic(|| {
+            Step::EndWithGuard(end, i, n) => {
+                let ended = End::catch(|| {
                     let mut guard = model.guard(array.lock());
                     guard[inside(i)] = T::sample(n);
-                    panic_quietly()
-                });
-                assert!(ended.is_none());
-                model.elements[inside(i)] = T::sample(n);
-                model.poisoned = true;
-            }
-            Step::DieWithGuard(i, n) => {
-                let ended = HeapMemory::until_death(|| {
-                    let mut guard = model.guard(array.lock());
-                    guard[inside(i)] = T::sample(n);
-                    die(memory)
+                    end.come(memory)
                 });
                 assert!(ended.is_none());
                 model.elements[inside(i)] = T::sample(n);
@@ -194,7 +164,7 @@ fn run<T: Sample>(len: usize, steps: &[(usize, Step)]) {
             }
             Step::DieHolding => die_holding(memory, BODY),
             Step::DieInJournal(i, n) => {
-                drop(array.to_vec()); // so that nobody else's death is overwritten
+                drop(array.to_vec()); // first finishes what another dead holder began
                 let (i, new) = (inside(i), T::sample(n));
                 scribble(memory, data + len * size_of::<T>(), bytes_of(&new));
                 scribble(memory, INTENT, &(2 + i as u64).to_le_bytes());
@@ -212,7 +182,7 @@ fn run<T: Sample>(len: usize, steps: &[(usize, Step)]) {
             }
             Step::DieWithGarbage(garbage) => {
                 drop(array.to_vec());
-                // Far from what means an element.
+                // Far from a word that stands for an element.
                 let garbage = garbage | 1 << 40;
                 scribble(memory, INTENT, &garbage.to_le_bytes());
                 die_holding(memory, BODY);
@@ -222,19 +192,11 @@ fn run<T: Sample>(len: usize, steps: &[(usize, Step)]) {
                 array.clear_poison();
                 model.poisoned = false;
             }
-            Step::Clone => {
-                let clone = array.clone();
-                assert_eq!(clone.was_created(), array.was_created());
-                arrays[*who] = clone;
-            }
-            Step::Reopen => {
-                memories[*who] = Arc::new(memory.attach());
-                arrays[*who] = Array::open_in(memories[*who].clone()).unwrap();
-                assert!(!arrays[*who].was_created());
-            }
+            Step::Clone => crew.clone_handle(who),
+            Step::Reopen => crew.reopen(who),
         }
-        // In turn, who asks first is the one that comes upon a death.
-        for array in arrays[*who..].iter().chain(&arrays[..*who]) {
+        // The holder that asks first recovers, so each holder has its turn.
+        for array in crew.handles[who..].iter().chain(&crew.handles[..who]) {
             assert_eq!(array.is_poisoned(), model.poisoned, "after {step:?}");
             assert_eq!(array.to_vec(), model.elements, "after {step:?}");
             assert_eq!(array.len(), len);
@@ -242,22 +204,8 @@ fn run<T: Sample>(len: usize, steps: &[(usize, Step)]) {
     }
 }
 
-macro_rules! like_a_vec {
-    ($($name:ident: $element:ty;)*) => {
-        proptest! {
-            #![proptest_config(config())]
-            $(
-                #[test]
-                fn $name(len in 1..=10usize, steps in vec((0..HOLDERS, step()), 1..STEPS)) {
-                    let _watchdog = watchdog(stringify!($name));
-                    run::<$element>(len, &steps);
-                }
-            )*
-        }
-    };
-}
-
-like_a_vec! {
+properties! {
+    run, (1..=10usize, vec((0..HOLDERS, step()), 1..STEPS));
     an_array_of_bytes_is_like_a_vec: u8;
     an_array_of_words_is_like_a_vec: u64;
     an_array_of_three_bytes_is_like_a_vec: [u8; 3];
@@ -265,13 +213,13 @@ like_a_vec! {
     an_array_of_aligned_structs_is_like_a_vec: Aligned;
 }
 
-/// The control words are overwritten with anything: no hang, no access outside the elements and the
-/// slot, and no panic but the one that is documented, for the lock.
-#[derive(Clone, Debug)]
+/// Steps of a peer that overwrites the control words with garbage. Each of them must end, and touch
+/// nothing but the elements and the slot. Only a corrupt lock word may panic.
+#[derive(Clone, Copy, Debug)]
 enum Damage {
     Intent(u64),
     Poisoned(u64),
-    /// A word that names nobody who lives.
+    /// A word that names no holder that ever was.
     Lock(u64),
     DieHolding,
     Use(usize),
@@ -290,37 +238,23 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// Runs `f` up to its end, or to the panic that says that the lock word is corrupt.
+/// Runs `f`; returns `None` if it panics with the message that the lock word is corrupt.
 fn until_corrupt<R>(f: impl FnOnce() -> R) -> Option<R> {
-    until_panic(|| {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or_else(|payload| {
-            let text = payload.downcast_ref::<String>().map(String::as_str);
-            let text = text.expect("a text");
-            assert!(text.starts_with("the lock word of the array names an owner that never was"));
-            panic_quietly()
-        })
-    })
+    const CORRUPT: &str = "the lock word of the array names an owner that never was";
+    let message = |text: String| assert!(text.starts_with(CORRUPT), "{text}");
+    message_of_panic(f).map_err(message).ok()
 }
 
-fn survive<T: Sample>(len: usize, steps: &[(usize, Damage)]) {
-    const CANARY: u8 = 0xa5;
-    let memories = holders((len + 1) * size_of::<T>());
-    let memory = &memories[0];
+fn survive<T: Sample>((len, steps): (usize, Vec<(usize, Damage)>)) {
+    let memories = Borders::holders((len + 1) * size_of::<T>());
     let init = vec![T::sample(0); len];
-    let array = Array::create_in(memory.clone(), &init).unwrap();
-    let arrays: Vec<_> = memories[1..]
-        .iter()
-        .map(|memory| Array::<T>::open_in(memory.clone()).unwrap())
-        .chain([array])
-        .collect();
+    let crew = Crew::new(memories, |memory| Array::create_in(memory, &init));
+    let memory = &crew.memories[0];
     let end = DATA.next_multiple_of(align_of::<T>()) + (len + 1) * size_of::<T>();
-    let behind = vec![CANARY; memory.len() - end];
-    assert!(behind.len() >= 256, "room to notice strays");
-    scribble(memory, end, &behind);
-    let header = crate::corrupt::bytes(memory, 0, BODY);
+    let borders = Borders::new(memory, end);
     for (who, step) in steps {
-        let array = &arrays[*who];
-        match *step {
+        let array = &crew.handles[who];
+        match step {
             Damage::Intent(word) => scribble(memory, INTENT, &word.to_le_bytes()),
             Damage::Poisoned(word) => scribble(memory, POISONED, &word.to_le_bytes()),
             Damage::Lock(word) => {
@@ -328,7 +262,7 @@ fn survive<T: Sample>(len: usize, steps: &[(usize, Damage)]) {
                 assert_eq!(until_corrupt(|| array.get(0)), None);
                 scribble(memory, BODY, &[0; 8]);
             }
-            Damage::DieHolding => die_holding(&memories[*who], BODY),
+            Damage::DieHolding => die_holding(&crew.memories[who], BODY),
             Damage::Use(i) => {
                 let _ = array.is_poisoned();
                 assert_eq!(array.set(i, T::sample(1)).is_ok(), i < len);
@@ -343,31 +277,11 @@ fn survive<T: Sample>(len: usize, steps: &[(usize, Damage)]) {
             }
         }
     }
-    let found = crate::corrupt::bytes(memory, end, memory.len());
-    assert_eq!(found, behind, "written behind the slot");
-    assert_eq!(
-        crate::corrupt::bytes(memory, 0, BODY),
-        header,
-        "written to the header"
-    );
+    borders.check();
 }
 
-macro_rules! survives_garbage {
-    ($($name:ident: $element:ty;)*) => {
-        proptest! {
-            #![proptest_config(config())]
-            $(
-                #[test]
-                fn $name(len in 1..=10usize, steps in vec((0..HOLDERS, damage()), 1..STEPS)) {
-                    let _watchdog = watchdog(stringify!($name));
-                    survive::<$element>(len, &steps);
-                }
-            )*
-        }
-    };
-}
-
-survives_garbage! {
+properties! {
+    survive, (1..=10usize, vec((0..HOLDERS, damage()), 1..STEPS));
     an_array_of_words_survives_garbage: u64;
     an_array_of_structs_survives_garbage: Wide;
     an_array_of_aligned_structs_survives_garbage: Aligned;

@@ -1,37 +1,37 @@
-//! `Producer` and `Consumer` against a `VecDeque` and the knowledge who owns which side.
+//! `Producer` and `Consumer` against a `VecDeque` and a record of who owns which side.
 
-use crate::{
-    Aligned, HOLDERS, OF_A_COPY, STEPS, Sample, Wide, config, copy_says, die, holders, until_panic,
-    watchdog,
-};
-use proptest::collection::vec;
+use crate::ops::queue::Model;
+use crate::ops::{Crew, End, Form, Sample, die, holders, message_of_panic};
+use crate::{Aligned, Wide, properties};
 use proptest::prelude::*;
 use shmkit::memory::HeapMemory;
 use shmkit::{Consumer, GetError, Producer, PutError, Queue};
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     OwnTail,
     OwnHead,
     LetGoOfTail,
     LetGoOfHead,
-    /// Through the endpoint, where the holder has it; else by the queue's own call.
+    /// Puts through the endpoint if the holder has it, and through the queue if not.
     TryPut,
+    /// Gets through the endpoint if the holder has it, and through the queue if not.
     TryGet,
     Put,
     Get,
     PutMany(usize),
     GetMany(usize),
     Peek,
-    /// So many slots asked for, and so many of them committed at most.
+    /// Asks for so many slots, and commits up to so many of them.
     WriteChunk(usize, usize),
+    /// Asks for so many items, and releases up to so many of them.
     ReadChunk(usize, usize),
-    /// Drops its chunk with the slots written, in a panic.
+    /// Writes the slots of a chunk, and panics.
     PanicInChunk,
-    /// Dies, with all that it owns.
+    /// Dies with its endpoints.
     Die,
+    /// Dies with its endpoints and a chunk of each.
     DieInChunk,
     Close,
 }
@@ -57,11 +57,7 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         2 => Just(Step::DieInChunk),
         1 => Just(Step::Close),
     ];
-    let may_close = proptest::bool::weighted(0.25);
-    (may_close, vec((0..HOLDERS, step), 1..STEPS)).prop_map(|(may_close, mut steps)| {
-        steps.retain(|(_, step)| may_close || !matches!(step, Step::Close));
-        steps
-    })
+    crate::steps(step, |step| matches!(step, Step::Close))
 }
 
 struct Member<T: Sample> {
@@ -70,111 +66,46 @@ struct Member<T: Sample> {
     head: Option<Consumer<T>>,
 }
 
-/// What the queue should be like.
-struct Model<T> {
-    items: VecDeque<T>,
-    capacity: usize,
-    closed: bool,
-    made: u64,
-}
-
-impl<T: Sample> Model<T> {
-    fn make(&mut self) -> T {
-        self.made += 1;
-        T::sample(self.made)
-    }
-
-    fn room(&self) -> usize {
-        self.capacity - self.items.len()
-    }
-
-    /// Why nothing can be put now.
-    /// What a put is told beside an owner.
-    fn busy_put(&self) -> PutError {
-        if self.closed {
-            PutError::Closed
-        } else {
-            PutError::Busy
-        }
-    }
-
-    /// What a get is told beside an owner.
-    fn busy_get(&self) -> GetError {
-        if self.closed && self.items.is_empty() {
-            GetError::Closed
-        } else {
-            GetError::Busy
-        }
-    }
-
-    fn refuses_put(&self) -> Option<PutError> {
-        match (self.closed, self.room()) {
-            (true, _) => Some(PutError::Closed),
-            (_, 0) => Some(PutError::Full),
-            _ => None,
-        }
-    }
-
-    fn refuses_get(&self) -> Option<GetError> {
-        match (self.closed, self.items.len()) {
-            (true, 0) => Some(GetError::Closed),
-            (_, 0) => Some(GetError::Empty),
-            _ => None,
-        }
-    }
-
-    fn put(&mut self, item: T) -> Result<(), PutError> {
-        match self.refuses_put() {
-            Some(refusal) => Err(refusal),
-            None => {
-                self.items.push_back(item);
-                Ok(())
-            }
-        }
-    }
-
-    fn get(&mut self) -> Result<T, GetError> {
-        match self.refuses_get() {
-            Some(refusal) => Err(refusal),
-            None => Ok(self.items.pop_front().expect("not empty")),
-        }
+/// The refusal of a put through the queue while an endpoint has the side.
+fn busy_put<T>(model: &Model<T>) -> PutError {
+    match model.closed {
+        true => PutError::Closed,
+        false => PutError::Busy,
     }
 }
 
-/// What a dead holder leaves.
+/// The refusal of a get through the queue while an endpoint has the side.
+fn busy_get<T>(model: &Model<T>) -> GetError {
+    match model.closed && model.items.is_empty() {
+        true => GetError::Closed,
+        false => GetError::Busy,
+    }
+}
+
+/// A dead holder's endpoints.
 type Copies<T> = (Option<Producer<T>>, Option<Consumer<T>>);
 
 struct Run<T: Sample> {
     members: Vec<Member<T>>,
     memories: Vec<Arc<HeapMemory>>,
     model: Model<T>,
-    /// Endpoints whose holders are dead: dropped at the very end, when others own the sides.
+    /// The dead holders' endpoints. They are dropped at the very end, when others own the sides.
     stale: Vec<Copies<T>>,
 }
 
 impl<T: Sample> Run<T> {
     fn new(capacity: usize) -> Self {
         let memories = holders(capacity * size_of::<T>());
-        let members = memories.iter().enumerate().map(|(i, memory)| {
-            let queue = match i {
-                0 => Queue::create_in(memory.clone(), capacity).unwrap(),
-                _ => Queue::open_in(memory.clone()).unwrap(),
-            };
-            Member {
-                queue,
-                tail: None,
-                head: None,
-            }
-        });
+        let crew = Crew::new(memories, |memory| Queue::create_in(memory, capacity));
+        let member = |queue| Member {
+            queue,
+            tail: None,
+            head: None,
+        };
         Self {
-            members: members.collect(),
-            memories,
-            model: Model {
-                items: VecDeque::new(),
-                capacity,
-                closed: false,
-                made: 0,
-            },
+            members: crew.handles.into_iter().map(member).collect(),
+            memories: crew.memories,
+            model: Model::of_elements(capacity),
             stale: Vec::new(),
         }
     }
@@ -187,22 +118,23 @@ impl<T: Sample> Run<T> {
         self.members.iter().any(|member| member.head.is_some())
     }
 
-    /// The holder's death, however it came: what it owned is no more than a copy now.
+    /// Takes a dead holder's endpoints away. Each refuses all use, because its owner is another holder.
     fn bury(&mut self, who: usize) {
+        const OF_A_COPY: &str = "the endpoint is its parent's";
         let member = &mut self.members[who];
         let (mut tail, mut head) = (member.tail.take(), member.head.take());
         if let Some(tail) = &mut tail {
-            let text = copy_says(|| tail.try_put(T::sample(0)));
+            let text = message_of_panic(|| tail.try_put(T::sample(0))).unwrap_err();
             assert!(text.contains(OF_A_COPY), "{text}");
         }
         if let Some(head) = &mut head {
-            let text = copy_says(|| head.try_peek().copied());
+            let text = message_of_panic(|| head.try_peek().copied()).unwrap_err();
             assert!(text.contains(OF_A_COPY), "{text}");
         }
         self.stale.push((tail, head));
     }
 
-    fn take(&mut self, who: usize, step: &Step) {
+    fn take(&mut self, who: usize, step: Step) {
         let (tail_is_owned, head_is_owned) = (self.tail_is_owned(), self.head_is_owned());
         let memory = Arc::clone(&self.memories[who]);
         let (member, model) = (&mut self.members[who], &mut self.model);
@@ -230,99 +162,57 @@ impl<T: Sample> Run<T> {
 
             (Step::TryPut, Some(tail), _) => {
                 let item = model.make();
-                assert_eq!(tail.try_put(item), model.put(item));
+                assert_eq!(tail.try_put(item), model.put(item, Form::Try));
             }
             (Step::TryPut, None, _) if tail_is_owned => {
-                assert_eq!(member.queue.try_put(model.make()), Err(model.busy_put()));
+                assert_eq!(member.queue.try_put(model.make()), Err(busy_put(model)));
             }
             (Step::TryPut, None, _) => {
                 let item = model.make();
-                assert_eq!(member.queue.try_put(item), model.put(item));
+                assert_eq!(member.queue.try_put(item), model.put(item, Form::Try));
             }
-            (Step::Put, Some(tail), _) if model.refuses_put() != Some(PutError::Full) => {
+            (Step::Put, Some(tail), _) if !model.would_put_wait(Form::Plain) => {
                 let item = model.make();
-                assert_eq!(tail.put(item), model.put(item));
+                assert_eq!(tail.put(item), model.put(item, Form::Plain));
             }
-            (Step::PutMany(count), Some(tail), _)
-                if *count == 0 || model.refuses_put() != Some(PutError::Full) =>
-            {
-                let items: Vec<T> = (0..*count).map(|_| model.make()).collect();
-                let due = match model.refuses_put() {
-                    Some(refusal) if *count > 0 => Err(refusal),
-                    _ => Ok(model.room().min(*count)),
-                };
-                assert_eq!(tail.put_many(&items), due);
-                model.items.extend(&items[..due.unwrap_or(0)]);
+            (Step::PutMany(count), Some(tail), _) => {
+                model.check_put_many(count, |items| tail.put_many(items));
             }
             (Step::WriteChunk(ask, commit), Some(tail), _) => {
-                let refusal = model.refuses_put().filter(|_| *ask > 0);
-                match tail.try_chunk(*ask) {
-                    Err(error) => assert_eq!(Some(error), refusal),
-                    // A close is found at the commit, where the room was known before it.
-                    Ok(chunk) if model.closed && *ask > 0 => {
-                        assert_eq!(chunk.commit_all(), Err(PutError::Closed));
-                    }
-                    Ok(mut chunk) => {
-                        // What the endpoint does not know yet it need not give, but it gives some.
-                        assert_eq!(chunk.len(), model.room().min(*ask));
-                        let items: Vec<T> = (0..chunk.len()).map(|_| model.make()).collect();
-                        let slots = chunk.iter_mut().zip(&items);
-                        slots.for_each(|(slot, item)| *slot = *item);
-                        let count = chunk.len().min(*commit);
-                        assert_eq!(chunk.commit(count), Ok(()));
-                        model.items.extend(&items[..count]);
-                    }
-                }
+                model.check_write_chunk(tail, ask, commit);
             }
 
-            (Step::TryGet, _, Some(head)) => assert_eq!(head.try_get(), model.get()),
+            (Step::TryGet, _, Some(head)) => assert_eq!(head.try_get(), model.get(Form::Try)),
             (Step::TryGet, _, None) if head_is_owned => {
-                assert_eq!(member.queue.try_get(), Err(model.busy_get()));
+                assert_eq!(member.queue.try_get(), Err(busy_get(model)));
             }
-            (Step::TryGet, _, None) => assert_eq!(member.queue.try_get(), model.get()),
-            (Step::Get, _, Some(head)) if model.refuses_get() != Some(GetError::Empty) => {
-                assert_eq!(head.get(), model.get());
+            (Step::TryGet, _, None) => {
+                assert_eq!(member.queue.try_get(), model.get(Form::Try));
             }
-            (Step::GetMany(count), _, Some(head))
-                if *count == 0 || model.refuses_get() != Some(GetError::Empty) =>
-            {
-                let mut out = vec![T::sample(u64::MAX); *count];
-                let due = match model.refuses_get() {
-                    Some(refusal) if *count > 0 => Err(refusal),
-                    _ => Ok(model.items.len().min(*count)),
-                };
-                assert_eq!(head.get_many(&mut out), due);
-                let taken: Vec<T> = model.items.drain(..due.unwrap_or(0)).collect();
-                assert_eq!(out[..taken.len()], taken);
+            (Step::Get, _, Some(head)) if !model.would_get_wait(Form::Plain) => {
+                assert_eq!(head.get(), model.get(Form::Plain));
+            }
+            (Step::GetMany(count), _, Some(head)) => {
+                model.check_get_many(count, |out| head.get_many(out));
             }
             (Step::Peek, _, Some(head)) => {
-                let due = match model.refuses_get() {
+                let due = match model.refuses_get(Form::Try) {
                     Some(refusal) => Err(refusal),
                     None => Ok(&model.items[0]),
                 };
                 assert_eq!(head.try_peek(), due);
             }
             (Step::ReadChunk(ask, release), _, Some(head)) => {
-                let refusal = model.refuses_get().filter(|_| *ask > 0);
-                match head.try_chunk(*ask) {
-                    Err(error) => assert_eq!(Some(error), refusal),
-                    Ok(chunk) => {
-                        assert_eq!(chunk.len(), model.items.len().min(*ask));
-                        assert!(chunk.iter().eq(model.items.iter().take(*ask)));
-                        let count = chunk.len().min(*release);
-                        chunk.release(count);
-                        model.items.drain(..count);
-                    }
-                }
+                model.check_read_chunk(head, ask, release);
             }
 
             (Step::PanicInChunk, Some(tail), _) => {
-                let ended = until_panic(|| {
+                let ended = End::catch(|| {
                     let mut chunk = tail.try_chunk(3);
                     if let Ok(chunk) = &mut chunk {
                         chunk.iter_mut().for_each(|slot| *slot = T::sample(0));
                     }
-                    crate::panic_quietly()
+                    End::Panic.come(&memory)
                 });
                 assert!(ended.is_none());
             }
@@ -346,16 +236,16 @@ impl<T: Sample> Run<T> {
                 member.queue.close();
                 model.closed = true;
             }
-            // Without an endpoint, or where it would wait for ever.
+            // The step needs an endpoint that the holder does not have, or would wait for ever.
             _ => {}
         }
     }
 }
 
-fn run<T: Sample>(capacity: usize, steps: &[(usize, Step)]) {
+fn run<T: Sample>((capacity, steps): (usize, Vec<(usize, Step)>)) {
     let mut run = Run::<T>::new(capacity);
     for (who, step) in steps {
-        run.take(*who, step);
+        run.take(who, step);
         for member in &run.members {
             assert_eq!(member.queue.len(), run.model.items.len(), "after {step:?}");
             assert_eq!(member.queue.is_closed(), run.model.closed);
@@ -366,33 +256,19 @@ fn run<T: Sample>(capacity: usize, steps: &[(usize, Step)]) {
     let queue = run.members[0].queue.clone();
     if owned.0 {
         let put = queue.try_put(T::sample(0));
-        assert_eq!(put, Err(run.model.busy_put()), "freed by a copy");
+        assert_eq!(put, Err(busy_put(&run.model)), "freed by a copy");
     }
     if owned.1 {
         let got = queue.try_get();
-        assert_eq!(got, Err(run.model.busy_get()), "freed by a copy");
+        assert_eq!(got, Err(busy_get(&run.model)), "freed by a copy");
     }
     run.members.clear();
     let left: Vec<T> = queue.try_iter().collect();
     assert_eq!(run.model.items, left);
 }
 
-macro_rules! like_a_deque {
-    ($($name:ident: $element:ty;)*) => {
-        proptest! {
-            #![proptest_config(config())]
-            $(
-                #[test]
-                fn $name(capacity in 1..=9usize, steps in steps()) {
-                    let _watchdog = watchdog(stringify!($name));
-                    run::<$element>(capacity, &steps);
-                }
-            )*
-        }
-    };
-}
-
-like_a_deque! {
+properties! {
+    run, (1..=9usize, steps());
     endpoints_pass_words_like_a_deque: u64;
     endpoints_pass_three_bytes_like_a_deque: [u8; 3];
     endpoints_pass_structs_like_a_deque: Wide;

@@ -1,13 +1,15 @@
-//! Property tests: `Value`, `Array` and `Queue` over heap memory, with several holders of which some
-//! die in the middle of their work, do what a plain variable, a `Vec` and a `VecDeque` do; and a ring
-//! or a journal whose words are overwritten with garbage answers with errors or poison, not with
-//! panics, hangs or stray accesses.
+//! Property tests. Over heap memory, some of whose holders die in the middle of their work, `Value` does
+//! what a plain variable does, `Array` what a `Vec` does, and the queues and endpoints what a `VecDeque`
+//! does. A ring or a journal whose words are overwritten with garbage answers with errors or poison:
+//! it neither panics nor hangs, and touches no other memory.
 //!
-//! Everything runs on one thread and makes no system call but the clock's, so Miri can run it too:
+//! Each property runs on one thread and makes no system call but the clock's, so Miri can run it too:
 //! `cargo +nightly miri test --test model`.
 
 #[path = "../support/mod.rs"]
 mod support;
+
+mod ops;
 
 mod array;
 mod bytes;
@@ -18,36 +20,14 @@ mod queue;
 mod value;
 
 use bytemuck::{Pod, Zeroable};
+use ops::{BODY, End, Form, HOLDERS, Sample, holders, scramble};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use proptest::test_runner::Config;
-use shmkit::Element;
-use shmkit::internals::{Deadline, Holder, Lock, LockId, LockWord, Wait};
 use shmkit::memory::{HeapMemory, Memory};
 use std::fmt::Debug;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::Duration;
-
-/// Where a body, which begins with its first lock word, lies in memory.
-const BODY: usize = 512;
-
-/// How many take part.
-const HOLDERS: usize = 3;
-
-/// An element that can be made from a number, so that different numbers make different elements
-/// (as far as the size goes), without a byte that is always the same.
-trait Sample: Element + PartialEq + Debug {
-    fn sample(number: u64) -> Self;
-}
-
-fn scramble(number: u64) -> u64 {
-    number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x0123_4567_89ab_cdef
-}
-
-impl Sample for u8 {
-    fn sample(number: u64) -> Self {
-        number.to_le_bytes()[0]
-    }
-}
 
 impl Sample for u64 {
     fn sample(number: u64) -> Self {
@@ -74,11 +54,11 @@ struct Wide {
 
 impl Sample for Wide {
     fn sample(number: u64) -> Self {
-        bytemuck::cast([1, 2, 3].map(|part| scramble(number ^ part << 60)))
+        bytemuck::cast(<[u64; 3]>::sample(number))
     }
 }
 
-/// As large as its alignment, which is beyond that of the control words' integers.
+/// An element as large as its alignment, which exceeds that of the control words' integers.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C, align(64))]
 struct Aligned([u64; 8]);
@@ -89,8 +69,8 @@ impl Sample for Aligned {
     }
 }
 
-/// As many cases as `PROPTEST_CASES` says, or 64 of up to 400 steps; few under Miri, which is slow.
-/// No file of past failures: a test has no business to write to the checkout.
+/// As many cases as `PROPTEST_CASES` says, or 64; few under Miri, which is slow. No file keeps past
+/// failures, because a test must not write to the checkout.
 fn config() -> Config {
     let default = Config::default();
     let cases = match std::env::var("PROPTEST_CASES") {
@@ -108,78 +88,102 @@ fn config() -> Config {
 /// How many steps a case has at most.
 const STEPS: usize = if cfg!(miri) { 40 } else { 400 };
 
-/// A limit for a whole property: some hundred times what it takes.
+/// Ends a property that takes some hundred times as long as usual.
 fn watchdog(what: &'static str) -> Option<support::Watchdog> {
-    // Under Miri its thread would outlive the test.
+    // Under Miri the watchdog's thread would outlive the test.
     (!cfg!(miri)).then(|| support::Watchdog::new(what, Duration::from_secs(120)))
 }
 
-/// Memory for `len` bytes of elements, and its holders.
-fn holders(len: usize) -> Vec<Arc<HeapMemory>> {
-    let first = HeapMemory::new(BODY + 1024 + len);
-    let others: Vec<_> = (1..HOLDERS).map(|_| first.attach()).collect();
-    [first].into_iter().chain(others).map(Arc::new).collect()
+/// One property for each named element type: `$run::<element>` passes with every input of the strategy.
+macro_rules! properties {
+    ($run:ident, $inputs:expr; $($name:ident: $element:ty;)*) => {
+        proptest! {
+            #![proptest_config(crate::config())]
+            $(
+                #[test]
+                fn $name(input in $inputs) {
+                    let _watchdog = crate::watchdog(stringify!($name));
+                    $run::<$element>(input);
+                }
+            )*
+        }
+    };
+}
+pub(crate) use properties;
+
+/// Steps of the holders. Three of four cases leave out each step that closes, so that most cases use an
+/// open queue to their end.
+fn steps<S: Debug>(
+    step: impl Strategy<Value = S>,
+    closes: fn(&S) -> bool,
+) -> impl Strategy<Value = Vec<(usize, S)>> {
+    let may_close = proptest::bool::weighted(0.25);
+    (may_close, vec((0..HOLDERS, step), 1..STEPS)).prop_map(move |(may_close, mut steps)| {
+        steps.retain(|(_, step)| may_close || !closes(step));
+        steps
+    })
 }
 
-/// The holder takes the lock whose word is at `offset`, and dies with it.
-fn die_holding(memory: &HeapMemory, offset: usize) {
-    let died = HeapMemory::until_death(|| {
-        let word = memory.base().as_ptr().wrapping_add(offset);
-        // SAFETY: inside the memory, which is aligned; a lock word is an atomic, and the body has
-        // one there.
-        let word = unsafe { &*word.cast::<LockWord>() };
-        let holder = Holder {
-            number: memory.number(),
-            others: memory,
-        };
-        let patience = Wait::Until(Deadline::after(Duration::from_secs(60)));
-        let guard = Lock::new(word, holder, LockId(9)).lock(patience);
-        let _guard = guard.expect("nobody alive holds it");
-        die(memory)
-    });
-    assert!(died.is_none());
+fn forms() -> impl Strategy<Value = Form> {
+    proptest::sample::select(&[Form::Plain, Form::Try, Form::Timeout][..])
 }
 
-/// A simulated death, here and now.
-fn die(memory: &HeapMemory) -> ! {
-    // SAFETY: these tests have one thread for each memory.
-    unsafe { memory.die() }
+/// Two deaths for each panic, because more can go wrong with a death.
+fn ends() -> impl Strategy<Value = End> {
+    prop_oneof![2 => Just(End::Death), 1 => Just(End::Panic)]
 }
 
-/// A panic of the user's, which does not print.
-fn panic_quietly() -> ! {
-    resume_unwind(Box::new(Quiet))
+/// Overwrites bytes of the memory past the handles.
+fn scribble(memory: &HeapMemory, offset: usize, bytes: &[u8]) {
+    assert!(offset + bytes.len() <= memory.len());
+    let to = memory.base().as_ptr().wrapping_add(offset);
+    // SAFETY: the place is inside the memory, and no other thread uses the memory.
+    unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
 }
 
-/// What it unwinds with.
-struct Quiet;
+/// A copy of the bytes from `from` up to `to`.
+fn copy(memory: &HeapMemory, from: usize, to: usize) -> Vec<u8> {
+    let first = memory.base().as_ptr().wrapping_add(from);
+    let mut copy = vec![0; to - from];
+    assert!(to <= memory.len());
+    // SAFETY: the bytes are inside the memory, and no other thread uses the memory.
+    unsafe { first.copy_to_nonoverlapping(copy.as_mut_ptr(), copy.len()) };
+    copy
+}
 
-/// Runs `f` up to its end or its `panic_quietly`.
-fn until_panic<R>(f: impl FnOnce() -> R) -> Option<R> {
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(result) => Some(result),
-        Err(payload) if payload.is::<Quiet>() => None,
-        Err(payload) => resume_unwind(payload),
+/// Notices strays: writes to the header, or behind the last byte of a body.
+struct Borders {
+    memory: Arc<HeapMemory>,
+    header: Vec<u8>,
+    end: usize,
+    behind: Vec<u8>,
+}
+
+impl Borders {
+    /// Memory with room for `len` bytes of elements, and for strays.
+    fn holders(len: usize) -> Vec<Arc<HeapMemory>> {
+        holders(len + 512)
+    }
+
+    /// Remembers all bytes outside of the body, which ends at the offset `end`. The segment must be laid out.
+    fn new(memory: &Arc<HeapMemory>, end: usize) -> Self {
+        const CANARY: u8 = 0xa5;
+        let behind = vec![CANARY; memory.len() - end];
+        assert!(behind.len() >= 256, "room to notice strays");
+        scribble(memory, end, &behind);
+        Self {
+            memory: memory.clone(),
+            header: copy(memory, 0, BODY),
+            end,
+            behind,
+        }
+    }
+
+    /// Fails if one of those bytes has changed.
+    fn check(&self) {
+        let behind = copy(&self.memory, self.end, self.memory.len());
+        assert_eq!(behind, self.behind, "written behind the body");
+        let header = copy(&self.memory, 0, BODY);
+        assert_eq!(header, self.header, "written to the header");
     }
 }
-
-/// What the panic in `f` says, which is a copy's of an endpoint, and is not printed.
-fn copy_says<R>(f: impl FnOnce() -> R) -> String {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let is_expected = |text: &&str| text.contains(OF_A_COPY);
-            if !info.payload().downcast_ref().is_some_and(is_expected) {
-                hook(info);
-            }
-        }));
-    });
-    let payload = catch_unwind(AssertUnwindSafe(f)).err();
-    let payload = payload.expect("expected a panic, found none");
-    let text = payload.downcast_ref::<&str>().copied();
-    text.expect("a text").to_owned()
-}
-
-/// What an endpoint says that is not its process's own.
-const OF_A_COPY: &str = "the endpoint is its parent's";

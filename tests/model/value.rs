@@ -1,36 +1,28 @@
 //! `Value` against a plain variable.
 
-use crate::{
-    Aligned, BODY, HOLDERS, STEPS, Sample, Wide, config, die, die_holding, holders, panic_quietly,
-    until_panic, watchdog,
-};
+use crate::ops::{BODY, Crew, End, Sample, die_holding, holders};
+use crate::{Aligned, HOLDERS, STEPS, Wide, ends, properties};
 use bytemuck::bytes_of;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use shmkit::Value;
-use shmkit::memory::HeapMemory;
-use std::sync::Arc;
 use std::time::Duration;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Set(u64),
     Swap(u64),
     Update(u64),
     TryUpdate(u64),
-    /// Writes, then panics: nothing may show.
-    PanicInUpdate(u64),
-    /// Writes, then dies: nothing may show, and the next one takes over.
-    DieInUpdate(u64),
-    /// Dies with the lock in its hand, outside of any operation.
+    /// Writes, then comes to an end: nobody may see that write.
+    EndInUpdate(End, u64),
+    /// Dies with the lock, outside of any operation.
     DieHolding,
-    /// With the right value (which succeeds), or one that differs, as a rule.
+    /// Expects the present value, or the sample of a number.
     CompareExchange(Option<u64>, u64),
     WaitForTrue,
     WaitInVain,
-    /// The handle is replaced by a clone of itself.
     Clone,
-    /// The holder leaves, and comes back as another.
     Reopen,
 }
 
@@ -41,8 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any.clone().prop_map(Step::Swap),
         3 => any.clone().prop_map(Step::Update),
         2 => any.clone().prop_map(Step::TryUpdate),
-        1 => any.clone().prop_map(Step::PanicInUpdate),
-        3 => any.clone().prop_map(Step::DieInUpdate),
+        4 => (ends(), any.clone()).prop_map(|(end, n)| Step::EndInUpdate(end, n)),
         1 => Just(Step::DieHolding),
         3 => (proptest::option::of(any.clone()), any)
             .prop_map(|(current, new)| Step::CompareExchange(current, new)),
@@ -53,20 +44,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn run<T: Sample>(steps: &[(usize, Step)]) {
-    let mut memories = holders(2 * size_of::<T>());
+fn run<T: Sample>(steps: Vec<(usize, Step)>) {
     let mut model = T::sample(0);
-    let mut values: Vec<Value<T>> = memories
-        .iter()
-        .enumerate()
-        .map(|(i, memory)| match i {
-            0 => Value::create_in(memory.clone(), model).unwrap(),
-            _ => Value::open_in(memory.clone()).unwrap(),
-        })
-        .collect();
+    let memories = holders(2 * size_of::<T>());
+    let mut crew = Crew::new(memories, |memory| Value::create_in(memory, model));
     for (who, step) in steps {
-        let value = &values[*who];
-        match *step {
+        let (value, memory) = (&crew.handles[who], &crew.memories[who]);
+        match step {
             Step::Set(n) => {
                 value.set(T::sample(n));
                 model = T::sample(n);
@@ -85,25 +69,16 @@ fn run<T: Sample>(steps: &[(usize, Step)]) {
                 assert_eq!(seen, Some(model));
                 model = T::sample(n);
             }
-            Step::PanicInUpdate(n) => {
-                let ended = until_panic(|| {
+            Step::EndInUpdate(end, n) => {
+                let ended = End::catch(|| {
                     value.update(|v| {
                         *v = T::sample(n);
-                        panic_quietly()
+                        end.come(memory)
                     })
                 });
                 assert!(ended.is_none());
             }
-            Step::DieInUpdate(n) => {
-                let ended = HeapMemory::until_death(|| {
-                    value.update(|v| {
-                        *v = T::sample(n);
-                        die(&memories[*who])
-                    })
-                });
-                assert!(ended.is_none());
-            }
-            Step::DieHolding => die_holding(&memories[*who], BODY),
+            Step::DieHolding => die_holding(memory, BODY),
             Step::CompareExchange(current, new) => {
                 let current = current.map_or(model, T::sample);
                 let new = T::sample(new);
@@ -124,39 +99,17 @@ fn run<T: Sample>(steps: &[(usize, Step)]) {
                 let found = value.wait_until_timeout(Duration::ZERO, |v| *v != model);
                 assert_eq!(found, None);
             }
-            Step::Clone => {
-                let clone = value.clone();
-                assert_eq!(clone.was_created(), value.was_created());
-                values[*who] = clone;
-            }
-            Step::Reopen => {
-                memories[*who] = Arc::new(memories[*who].attach());
-                values[*who] = Value::open_in(memories[*who].clone()).unwrap();
-                assert!(!values[*who].was_created());
-            }
+            Step::Clone => crew.clone_handle(who),
+            Step::Reopen => crew.reopen(who),
         }
-        for value in &values {
+        for value in &crew.handles {
             assert_eq!(value.get(), model, "after {step:?}");
         }
     }
 }
 
-macro_rules! like_a_variable {
-    ($($name:ident: $element:ty;)*) => {
-        proptest! {
-            #![proptest_config(config())]
-            $(
-                #[test]
-                fn $name(steps in vec((0..HOLDERS, step()), 1..STEPS)) {
-                    let _watchdog = watchdog(stringify!($name));
-                    run::<$element>(&steps);
-                }
-            )*
-        }
-    };
-}
-
-like_a_variable! {
+properties! {
+    run, vec((0..HOLDERS, step()), 1..STEPS);
     a_byte_is_like_a_variable: u8;
     a_word_is_like_a_variable: u64;
     three_bytes_are_like_a_variable: [u8; 3];
