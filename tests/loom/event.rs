@@ -1,12 +1,11 @@
-//! `Event`: whoever sleeps is woken once there is work for it.
+//! `Event`: a sleeper is woken as soon as there is work for it.
 
-use crate::support::{bounded, exhaustive};
+use crate::support::{bounded, exhaustive, spawn};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering, fence};
-use loom::thread;
 use shmkit::internals::{Deadline, Event};
 
-/// Units of work, and the word to sleep on until there are some.
+/// Units of work, and the event to sleep on until there are some.
 struct Work {
     units: AtomicU64,
     event: Event,
@@ -20,7 +19,7 @@ impl Work {
         })
     }
 
-    /// A relaxed load, so that the event's fences alone can make it fresh.
+    /// The load is relaxed, so that only the event's fences can make it fresh.
     fn look(&self) -> Option<u64> {
         let units = self.units.load(Ordering::Relaxed);
         (units > 0).then_some(units)
@@ -50,7 +49,7 @@ impl Work {
 
     fn publish(&self, units: u64) {
         self.units.fetch_add(units, Ordering::Relaxed);
-        fence(Ordering::SeqCst); // what `notify` asks of its caller
+        fence(Ordering::SeqCst); // `notify` requires this of its caller
     }
 
     fn publish_one(&self) {
@@ -59,15 +58,12 @@ impl Work {
     }
 }
 
-/// `sleepers` and `wakers` threads, the calling one among the wakers, each with one unit.
+/// Runs `sleepers` threads that take a unit each, and `wakers` that publish one each. The caller is a waker.
 fn one_unit_each(sleepers: usize, wakers: usize) {
     let work = Work::new();
-    let spawn = |run: fn(&Work)| {
-        let work = work.clone();
-        thread::spawn(move || run(&work))
-    };
-    let mut threads: Vec<_> = (0..sleepers).map(|_| spawn(Work::wait_and_take)).collect();
-    threads.extend((1..wakers).map(|_| spawn(Work::publish_one)));
+    let sleepers = (0..sleepers).map(|_| spawn(&work, Work::wait_and_take));
+    let wakers = (1..wakers).map(|_| spawn(&work, Work::publish_one));
+    let threads: Vec<_> = sleepers.chain(wakers).collect();
     work.publish_one();
     for thread in threads {
         thread.join().unwrap();
@@ -89,12 +85,8 @@ fn two_sleepers_two_wakers() {
 fn two_sleepers_are_all_told() {
     bounded(5, || {
         let work = Work::new();
-        let sleepers: Vec<_> = (0..2)
-            .map(|_| {
-                let work = work.clone();
-                thread::spawn(move || work.event.wait(Deadline::NEVER, 0, || work.look()))
-            })
-            .collect();
+        let wait = |work: &Work| work.event.wait(Deadline::NEVER, 0, || work.look());
+        let sleepers = [spawn(&work, wait), spawn(&work, wait)];
         work.publish(1);
         work.event.notify_all();
         for sleeper in sleepers {
@@ -103,17 +95,12 @@ fn two_sleepers_are_all_told() {
     });
 }
 
-/// One waker with work for two: it wakes both, whoever slept by then.
+/// One waker with work for two wakes both sleepers.
 #[test]
 fn one_waker_with_two_units() {
     bounded(5, || {
         let work = Work::new();
-        let sleepers: Vec<_> = (0..2)
-            .map(|_| {
-                let work = work.clone();
-                thread::spawn(move || work.wait_and_take())
-            })
-            .collect();
+        let sleepers = [(); 2].map(|()| spawn(&work, Work::wait_and_take));
         work.publish(2);
         work.event.notify(2);
         for sleeper in sleepers {
@@ -122,15 +109,16 @@ fn one_waker_with_two_units() {
     });
 }
 
-/// A waker that clears the flag after a sleeper has set it again, with more work to follow: a sleeper
-/// that looked in between must not sleep because another one sets the flag once more.
+/// The waker clears the flag after a sleeper has set it again, and more work follows. A sleeper that looked
+/// in between must not go on sleeping because the other sleeper sets the flag once more.
 #[test]
 fn the_flag_is_cleared_and_set_again() {
     bounded(4, || {
         let work = Work::new();
         let sleepers = [1, 2].map(|units| {
-            let work = work.clone();
-            thread::spawn(move || (0..units).for_each(|_| work.wait_and_take()))
+            spawn(&work, move |work| {
+                (0..units).for_each(|_| work.wait_and_take())
+            })
         });
         for units in [1, 2] {
             work.publish(units);

@@ -1,13 +1,12 @@
-//! `Journal`: one that dies at any step of a write leaves an element that is whole, and poison where it
-//! was to; whoever takes over, and whoever comes after that one.
+//! `Journal`: a holder that dies at any step of a write leaves a whole element to all later owners. A holder
+//! that dies in a write of several parts leaves poison.
 
-use crate::support::{FOREVER, Holders, exhaustive};
+use crate::support::{Holders, exhaustive, spawn};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::thread;
-use shmkit::internals::{Journal, Lock, LockGuard, LockId, LockWord};
+use shmkit::internals::{Journal, LockGuard, LockWord};
 
-/// An element of two parts, which are equal in every element that is ever written.
+/// An element of two parts. A writer makes both parts equal.
 type Element = [UnsafeCell<u64>; 2];
 
 struct Shared {
@@ -18,20 +17,20 @@ struct Shared {
     holders: Holders,
 }
 
-// SAFETY: the cells are for the lock's owner, and loom reports it where that is not so.
+// SAFETY: only the lock's owner uses the cells, and loom reports any other thread that does.
 unsafe impl Sync for Shared {}
 // SAFETY: as for `Sync`.
 unsafe impl Send for Shared {}
 
 /// Copies one part.
 fn copy(from: &UnsafeCell<u64>, to: &UnsafeCell<u64>) {
-    // SAFETY: loom checks that nobody writes it meanwhile.
+    // SAFETY: loom checks that no thread writes the part meanwhile.
     let value = from.with(|from| unsafe { *from });
     put(to, value);
 }
 
 fn put(to: &UnsafeCell<u64>, value: u64) {
-    // SAFETY: loom checks that nobody else touches it meanwhile.
+    // SAFETY: loom checks that no other thread touches the part meanwhile.
     to.with_mut(|to| unsafe { *to = value });
 }
 
@@ -46,10 +45,9 @@ impl Shared {
         })
     }
 
-    /// Takes the lock, and recovers where its owner died: as an array does.
+    /// Takes the lock, and recovers if its owner died, as an array does.
     fn lock(&self, number: u64) -> LockGuard<'_> {
-        let lock = Lock::new(&self.word, self.holders.holder(number), LockId(0));
-        let guard = lock.lock(FOREVER).expect("waits for ever");
+        let guard = self.holders.lock(&self.word, number);
         if guard.owner_died() {
             self.journal.recover(1, |index| {
                 assert_eq!(index, 0);
@@ -65,9 +63,8 @@ impl Shared {
         pairs.take(parts).for_each(|(from, to)| copy(from, to));
     }
 
-    /// A write of one element, up to its step `steps`; then whoever calls is dead.
+    /// Begins a write of one element, and dies after `steps` steps.
     fn write_and_die(&self, number: u64, steps: usize, value: u64) {
-        let guard = self.lock(number);
         let all: [&dyn Fn(); 6] = [
             &|| put(&self.slot[0], value),
             &|| put(&self.slot[1], value),
@@ -76,30 +73,32 @@ impl Shared {
             &|| self.apply(2),
             &|| self.journal.end(),
         ];
-        all[..steps].iter().for_each(|step| step());
-        std::mem::forget(guard);
-        self.holders.die(number);
+        self.run_and_die(number, &all[..steps]);
     }
 
-    /// The same of a write under a guard, which touches one half after the other.
+    /// Begins a write of one part after the other under a guard, and dies after `steps` steps.
     fn change_and_die(&self, number: u64, steps: usize, value: u64) {
-        let guard = self.lock(number);
         let all: [&dyn Fn(); 4] = [
             &|| self.journal.begin_many(),
             &|| put(&self.element[0], value),
             &|| put(&self.element[1], value),
             &|| self.journal.end(),
         ];
-        all[..steps].iter().for_each(|step| step());
+        self.run_and_die(number, &all[..steps]);
+    }
+
+    fn run_and_die(&self, number: u64, steps: &[&dyn Fn()]) {
+        let guard = self.lock(number);
+        steps.iter().for_each(|step| step());
         std::mem::forget(guard);
         self.holders.die(number);
     }
 
-    /// What a survivor finds: the parts, and whether they are said to be unsound.
+    /// Returns the parts, and whether they are poisoned.
     fn look(&self, number: u64) -> ([u64; 2], bool) {
         let _guard = self.lock(number);
         assert!(!self.journal.is_busy(), "recovered");
-        // SAFETY: loom checks that nobody writes it meanwhile.
+        // SAFETY: loom checks that no thread writes the part meanwhile.
         let parts = self
             .element
             .each_ref()
@@ -108,22 +107,17 @@ impl Shared {
     }
 }
 
-/// One dies; what two survivors find that come at the same time.
+/// One holder dies; two survivors look at the same time, and judge what they find.
 fn survivors(
     die: impl Fn(&Shared) + Copy + Send + 'static,
     judge: impl Fn(([u64; 2], bool)) + Copy + Send + 'static,
 ) {
     let shared = Shared::new();
-    let dying = {
-        let shared = shared.clone();
-        thread::spawn(move || die(&shared))
-    };
-    // Not before: a futex that never times out would not look at the owner's life again.
+    let dying = spawn(&shared, move |shared| die(&shared));
+    // The survivors must come after the death. If both slept before it, neither would look at the owner
+    // again, because the futex never times out.
     dying.join().unwrap();
-    let other = {
-        let shared = shared.clone();
-        thread::spawn(move || judge(shared.look(3)))
-    };
+    let other = spawn(&shared, move |shared| judge(shared.look(3)));
     judge(shared.look(1));
     other.join().unwrap();
 }
@@ -156,18 +150,15 @@ fn a_death_with_several_in_hand_poisons() {
     }
 }
 
-/// The first dies in the middle of its write, the second in the middle of its own after it has
-/// recovered from that, and what the third finds is the second's or the first's.
+/// The first holder dies in the middle of its write. The second recovers from that, and dies in the middle of
+/// a write of its own. The third finds the element of the first or of the second.
 #[test]
 fn a_death_after_a_recovery_leaves_the_element_whole() {
     for steps in 0..=6 {
         exhaustive(move || {
             let shared = Shared::new();
             shared.write_and_die(2, 4, 7);
-            let second = {
-                let shared = shared.clone();
-                thread::spawn(move || shared.write_and_die(3, steps, 8))
-            };
+            let second = spawn(&shared, move |shared| shared.write_and_die(3, steps, 8));
             second.join().unwrap();
             let expected = if steps < 3 { [7, 7] } else { [8, 8] };
             assert_eq!(

@@ -1,14 +1,13 @@
-//! `Lock`: one at a time, nobody forgotten, and a dead owner's lock is taken over.
+//! `Lock`: one owner at a time, no waiter is forgotten, and a dead owner's lock is taken over.
 
-use crate::support::{FOREVER, Holders, bounded, exhaustive};
+use crate::support::{FOREVER, Holders, bounded, exhaustive, spawn};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
-use loom::thread;
 use shmkit::internals::{Holder, HolderState, Liveness, Lock, LockGuard, LockId, LockWord};
 use std::sync::atomic::AtomicU64 as LocalU64;
 
-/// A counter that only the lock's owner may touch: loom reports it where two may.
+/// A counter that only the lock's owner may touch. Loom reports a second thread that touches it.
 struct Guarded {
     word: LockWord,
     count: UnsafeCell<u64>,
@@ -25,14 +24,13 @@ impl Guarded {
     }
 
     fn lock(&self, number: u64) -> LockGuard<'_> {
-        let lock = Lock::new(&self.word, self.holders.holder(number), LockId(0));
-        lock.lock(FOREVER).expect("waits for ever, on a sound word")
+        self.holders.lock(&self.word, number)
     }
 
-    /// To be called with the lock held, by the proof of `_guard`.
+    /// Counts up. The guard proves that the caller has the lock.
     fn increment(&self, _guard: &LockGuard<'_>) -> u64 {
         self.count.with_mut(|count| {
-            // SAFETY: the lock is held, and where that excluded nobody loom panics before this.
+            // SAFETY: the caller has the lock. If another thread had it too, loom would panic first.
             let count = unsafe { &mut *count };
             *count += 1;
             *count
@@ -45,7 +43,7 @@ impl Guarded {
         self.increment(&guard);
     }
 
-    /// What the counter then said, and whether a dead owner's lock was taken over.
+    /// Returns the new count, and whether the caller took over a dead owner's lock.
     fn work_after_deaths(&self, number: u64) -> (u64, bool) {
         let guard = self.lock(number);
         (self.increment(&guard), guard.owner_died())
@@ -56,8 +54,9 @@ fn exclusion(others: u64, rounds: usize) {
     let guarded = Guarded::new(Holders::immortal());
     let threads: Vec<_> = (2..2 + others)
         .map(|number| {
-            let guarded = guarded.clone();
-            thread::spawn(move || (0..rounds).for_each(|_| guarded.work(number)))
+            spawn(&guarded, move |guarded| {
+                (0..rounds).for_each(|_| guarded.work(number))
+            })
         })
         .collect();
     (0..rounds).for_each(|_| guarded.work(1));
@@ -78,13 +77,13 @@ fn two_threads_exclude_each_other_twice() {
     exhaustive(|| exclusion(1, 2));
 }
 
-/// Here a sleeper sleeps behind another one: whoever was woken must mark the word again.
+/// A thread can sleep behind another sleeper, so the thread that is woken must mark the word again.
 #[test]
 fn three_threads_exclude_each_other() {
     bounded(5, || exclusion(2, 1));
 }
 
-/// Holders of whom the second draws its number right before it locks.
+/// Two holders. The second one draws its number right before it locks.
 struct Drawn {
     word: LockWord,
     next: AtomicU64,
@@ -116,7 +115,7 @@ impl Liveness for Drawn {
     }
 }
 
-/// Else the lock's word would be called corrupt.
+/// A waiter that doubted the owner's number would call the lock word corrupt.
 #[test]
 fn an_owner_is_seen_to_have_been_drawn() {
     exhaustive(|| {
@@ -125,39 +124,31 @@ fn an_owner_is_seen_to_have_been_drawn() {
             next: AtomicU64::new(2),
             numbers: [1, 2].map(LocalU64::new),
         });
-        let newcomer = {
-            let drawn = drawn.clone();
-            thread::spawn(move || {
-                drawn.next.store(3, Ordering::Relaxed);
-                drawn.lock(2);
-            })
-        };
+        let newcomer = spawn(&drawn, move |drawn| {
+            drawn.next.store(3, Ordering::Relaxed);
+            drawn.lock(2);
+        });
         drawn.lock(1);
         newcomer.join().unwrap();
     });
 }
 
-/// One dies with the lock held; another waits for it, possibly asleep before the death; a third comes
-/// after it. Whichever of the two gets there first takes over, and the other is not forgotten.
+/// Holder 2 dies with the lock. Holder 3 waits for it, and may sleep before the death; holder 1 comes after
+/// the death. The first of the two takes over, and the other one is not forgotten.
 #[test]
 fn a_dead_owner_is_taken_over() {
     exhaustive(|| {
         let guarded = Guarded::new(Holders::mortal());
-        let dying = {
-            let guarded = guarded.clone();
-            thread::spawn(move || {
-                let guard = guarded.lock(2);
-                let count = guarded.increment(&guard);
-                std::mem::forget(guard);
-                guarded.holders.die(2);
-                (count, false)
-            })
-        };
-        let waiting = {
-            let guarded = guarded.clone();
-            thread::spawn(move || guarded.work_after_deaths(3))
-        };
-        // Not before: a futex that never times out would not look at the owner's life again.
+        let dying = spawn(&guarded, move |guarded| {
+            let guard = guarded.lock(2);
+            let count = guarded.increment(&guard);
+            std::mem::forget(guard);
+            guarded.holders.die(2);
+            (count, false)
+        });
+        let waiting = spawn(&guarded, move |guarded| guarded.work_after_deaths(3));
+        // Holder 1 must come after the death. If both waiters slept before it, neither would look at the
+        // owner again, because the futex never times out.
         let first = dying.join().unwrap();
         let second = guarded.work_after_deaths(1);
         let third = waiting.join().unwrap();
@@ -169,7 +160,7 @@ fn a_dead_owner_is_taken_over() {
         assert_eq!(
             takeovers,
             [&(first.0 + 1, true)],
-            "who came next was told, and nobody else"
+            "the next owner alone is told of the death"
         );
     });
 }

@@ -1,13 +1,12 @@
-//! `Ring`: what was put is got, once, whole and in order; closing loses nothing and wakes everybody.
+//! `Ring`: every item comes out once, whole and in order. A close loses nothing and wakes everybody.
 
-use crate::support::{FOREVER, Holders, bounded, exhaustive};
+use crate::support::{FOREVER, Holders, bounded, exhaustive, spawn};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::thread;
 use shmkit::internals::{Refusal, Ring, RingWords, Span};
 
-/// A ring with its slots, in loom's cells: it reports a slot that is read while it is written, or
-/// whose writing the reader need not have seen.
+/// A ring with its slots in loom's cells. Loom reports a read of a slot during a write, and a read that
+/// need not see the write.
 pub(crate) struct Queue {
     words: RingWords,
     slots: Vec<UnsafeCell<u64>>,
@@ -41,7 +40,7 @@ impl Queue {
 
     pub(crate) fn write(&self, span: Span, items: &[u64]) {
         for (position, item) in (span.start..span.start + span.len).zip(items) {
-            // SAFETY: the slot is this side's; where it is not, loom panics before this.
+            // SAFETY: the slot belongs to this side. If another thread used it, loom would panic first.
             self.slot(position)
                 .with_mut(|slot| unsafe { *slot = *item });
         }
@@ -49,7 +48,7 @@ impl Queue {
 
     pub(crate) fn read(&self, span: Span) -> Vec<u64> {
         (span.start..span.start + span.len)
-            // SAFETY: the slot is this side's; where it is not, loom panics before this.
+            // SAFETY: the slot belongs to this side. If another thread used it, loom would panic first.
             .map(|position| self.slot(position).with(|slot| unsafe { *slot }))
             .collect()
     }
@@ -66,12 +65,12 @@ impl Queue {
         got.map(|items| items[0])
     }
 
-    /// The kernel lets go of what that holder had.
+    /// The kernel releases the holder's hold.
     pub(crate) fn die(&self, number: u64) {
         self.holders.die(number);
     }
 
-    /// Gets until closed and drained.
+    /// Gets until the ring is closed and empty.
     pub(crate) fn drain(&self, number: u64) -> Vec<u64> {
         let mut all = Vec::new();
         loop {
@@ -84,34 +83,40 @@ impl Queue {
     }
 }
 
-/// Capacity 1 and two items: the producer sleeps on the full ring, the consumer on the empty one,
-/// and the slot is used again.
-#[test]
-fn two_items_through_one_slot() {
-    bounded(8, || {
-        let queue = Queue::new(1);
-        let producer = {
-            let queue = queue.clone();
-            thread::spawn(move || [1, 2].map(|item| queue.put(2, item)))
-        };
-        let got = [queue.get(1), queue.get(1)];
-        assert_eq!(got, [Ok(1), Ok(2)]);
-        assert_eq!(producer.join().unwrap(), [Ok(()); 2]);
-    });
+/// Two items pass through one slot: the ring is full after each put, and empty after each get, so both
+/// sides sleep. Holder 2 puts the items, and holder 1 gets them.
+pub(crate) fn two_items(
+    put: fn(&Queue) -> [Result<(), Refusal>; 2],
+    get: fn(&Queue) -> [Result<u64, Refusal>; 2],
+) {
+    let queue = Queue::new(1);
+    let producer = spawn(&queue, put);
+    assert_eq!(get(&queue), [Ok(1), Ok(2)]);
+    assert_eq!(producer.join().unwrap(), [Ok(()); 2]);
 }
 
-/// A put, then close: who sees "closed" sees the put as well.
+pub(crate) fn put_two(queue: &Queue) -> [Result<(), Refusal>; 2] {
+    [1, 2].map(|item| queue.put(2, item))
+}
+
+pub(crate) fn get_two(queue: &Queue) -> [Result<u64, Refusal>; 2] {
+    [(); 2].map(|()| queue.get(1))
+}
+
+#[test]
+fn two_items_through_one_slot() {
+    bounded(8, || two_items(put_two, get_two));
+}
+
+/// A put, then a close. A consumer that sees the close sees the item as well.
 ///
-/// The consumer is the thread that is started: the other way round loom does not come to the schedule
-/// of a put and a close between two of the consumer's loads (see `main.rs`).
+/// The consumer is the thread that is started. The other way round, loom does not come to the schedule of a
+/// put and a close between two of the consumer's loads (see `main.rs`).
 #[test]
 fn closing_after_a_put() {
     bounded(8, || {
         let queue = Queue::new(1);
-        let consumer = {
-            let queue = queue.clone();
-            thread::spawn(move || queue.drain(1))
-        };
+        let consumer = spawn(&queue, |queue| queue.drain(1));
         let put = queue.put(2, 1);
         queue.ring(2).close();
         assert_eq!(put, Ok(()));
@@ -119,37 +124,30 @@ fn closing_after_a_put() {
     });
 }
 
-/// A put against a close by a third party: it is Ok and the item comes out, or it is refused and
-/// nothing does.
+/// Holder 2 puts an item, and holder 3 closes. Either the put succeeds and the item comes out, or the put is
+/// refused and nothing comes out.
+pub(crate) fn close_against(put: fn(&Queue, u64, u64) -> Result<(), Refusal>) {
+    let queue = Queue::new(1);
+    let producer = spawn(&queue, move |queue| put(queue, 2, 1));
+    let closer = spawn(&queue, |queue| queue.ring(3).close());
+    let got = queue.drain(1);
+    closer.join().unwrap();
+    match producer.join().unwrap() {
+        Ok(()) => assert_eq!(got, [1]),
+        Err(refusal) => assert_eq!((refusal, got), (Refusal::Closed, vec![])),
+    }
+}
+
 #[test]
 fn closing_against_a_put() {
-    bounded(4, || {
-        let queue = Queue::new(1);
-        let producer = {
-            let queue = queue.clone();
-            thread::spawn(move || queue.put(2, 1))
-        };
-        let closer = {
-            let queue = queue.clone();
-            thread::spawn(move || queue.ring(3).close())
-        };
-        let got = queue.drain(1);
-        closer.join().unwrap();
-        match producer.join().unwrap() {
-            Ok(()) => assert_eq!(got, [1]),
-            Err(refusal) => assert_eq!((refusal, got), (Refusal::Closed, vec![])),
-        }
-    });
+    bounded(4, || close_against(Queue::put));
 }
 
 #[test]
 fn closing_wakes_two_consumers() {
     bounded(4, || {
         let queue = Queue::new(1);
-        let consumers = [2, 3].map(|number| {
-            let queue = queue.clone();
-            thread::spawn(move || queue.get(number))
-        });
+        let consumers = [2, 3].map(|number| spawn(&queue, move |queue| queue.get(number)));
         queue.ring(1).close();
         for consumer in consumers {
             assert_eq!(consumer.join().unwrap(), Err(Refusal::Closed));
@@ -157,30 +155,27 @@ fn closing_wakes_two_consumers() {
     });
 }
 
+/// Holder 2 waits for room in a full ring, and holder 1 closes.
+pub(crate) fn close_wakes(put: fn(&Queue, u64, u64) -> Result<(), Refusal>) {
+    let queue = Queue::new(1);
+    queue.put(1, 1).unwrap();
+    let producer = spawn(&queue, move |queue| put(queue, 2, 2));
+    queue.ring(1).close();
+    assert_eq!(producer.join().unwrap(), Err(Refusal::Closed));
+    assert_eq!(queue.drain(1), [1]);
+}
+
 #[test]
 fn closing_wakes_the_producer_of_a_full_ring() {
-    exhaustive(|| {
-        let queue = Queue::new(1);
-        queue.put(1, 1).unwrap();
-        let producer = {
-            let queue = queue.clone();
-            thread::spawn(move || queue.put(2, 2))
-        };
-        queue.ring(1).close();
-        assert_eq!(producer.join().unwrap(), Err(Refusal::Closed));
-        assert_eq!(queue.drain(1), [1]);
-    });
+    exhaustive(|| close_wakes(Queue::put));
 }
 
 #[test]
 fn two_producers_one_consumer() {
     bounded(4, || {
         let queue = Queue::new(1);
-        let producers = [2, 3].map(|number| {
-            let queue = queue.clone();
-            thread::spawn(move || queue.put(number, number))
-        });
-        let mut got = [queue.get(1), queue.get(1)].map(Result::unwrap);
+        let producers = [2, 3].map(|number| spawn(&queue, move |queue| queue.put(number, number)));
+        let mut got = get_two(&queue).map(Result::unwrap);
         got.sort_unstable();
         assert_eq!(got, [2, 3]);
         for producer in producers {
@@ -189,38 +184,30 @@ fn two_producers_one_consumer() {
     });
 }
 
+/// Two consumers get one item each.
+fn two_consumers(put: impl FnOnce(&Queue)) {
+    let queue = Queue::new(2);
+    let consumers = [2, 3].map(|number| spawn(&queue, move |queue| queue.get(number).unwrap()));
+    put(&queue);
+    let mut got = consumers.map(|consumer| consumer.join().unwrap());
+    got.sort_unstable();
+    assert_eq!(got, [1, 2]);
+}
+
 #[test]
 fn one_producer_two_consumers() {
     bounded(4, || {
-        let queue = Queue::new(2);
-        let consumers = [2, 3].map(|number| {
-            let queue = queue.clone();
-            thread::spawn(move || queue.get(number).unwrap())
-        });
-        for item in [1, 2] {
-            queue.put(1, item).unwrap();
-        }
-        let mut got = consumers.map(|consumer| consumer.join().unwrap());
-        got.sort_unstable();
-        assert_eq!(got, [1, 2]);
+        two_consumers(|queue| [1, 2].iter().for_each(|item| queue.put(1, *item).unwrap()));
     });
 }
 
-/// One commit and one call for both sleepers.
+/// One commit and one call wake both sleepers.
 #[test]
 fn a_batch_of_two_for_two_consumers() {
     bounded(4, || {
-        let queue = Queue::new(2);
-        let consumers = [2, 3].map(|number| {
-            let queue = queue.clone();
-            thread::spawn(move || queue.get(number).unwrap())
+        two_consumers(|queue| {
+            let write = |span| queue.write(span, &[1, 2]);
+            assert_eq!(queue.ring(1).put(2, FOREVER, write), Ok(2));
         });
-        let put = queue
-            .ring(1)
-            .put(2, FOREVER, |span| queue.write(span, &[1, 2]));
-        assert_eq!(put, Ok(2));
-        let mut got = consumers.map(|consumer| consumer.join().unwrap());
-        got.sort_unstable();
-        assert_eq!(got, [1, 2]);
     });
 }

@@ -1,14 +1,14 @@
-//! `SeqLock`: a reader sees values that somebody stored whole, and never an older one after a newer.
+//! `SeqLock`: a reader sees whole values, and never an older value after a newer one.
 
-use crate::support::{FOREVER, Holders, exhaustive};
+use crate::support::{Holders, exhaustive, spawn};
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicU64;
 use loom::thread;
-use shmkit::internals::{Lock, LockId, LockWord, SeqLock};
+use shmkit::internals::{LockWord, SeqLock};
 
 type Words = [AtomicU64; 2];
 
-/// A value of two words, which are equal in every value that is ever stored.
+/// A value of two words. A writer makes both words equal.
 struct Shared {
     version: AtomicU64,
     slots: [Words; 2],
@@ -38,7 +38,7 @@ impl Shared {
         whole(&out)
     }
 
-    /// To be called by one thread at a time.
+    /// Stores a value. Only one thread at a time may call this.
     fn write(&self, value: u64) {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&value.to_ne_bytes());
@@ -48,8 +48,7 @@ impl Shared {
 
     /// Adds 1 under the lock, as holder `number`.
     fn update(&self, number: u64) {
-        let lock = Lock::new(&self.word, self.holders.holder(number), LockId(0));
-        let _guard = lock.lock(FOREVER).expect("waits for ever");
+        let _guard = self.holders.lock(&self.word, number);
         let mut now = [0; 16];
         self.slots().read_locked(&mut now);
         self.write(whole(&now) + 1);
@@ -63,18 +62,15 @@ fn whole(bytes: &[u8; 16]) -> u64 {
     first
 }
 
-/// Two writes reach both slots, so that one comes back to the slot that is being read.
+/// Two writes use both slots, so the second one may write the slot that the reader reads.
 #[test]
 fn one_writer_one_reader() {
     exhaustive(|| {
         let shared = Shared::new();
-        let writer = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                shared.write(1);
-                shared.write(2);
-            })
-        };
+        let writer = spawn(&shared, move |shared| {
+            shared.write(1);
+            shared.write(2);
+        });
         let first = shared.read();
         let second = shared.read();
         assert!(first <= second, "went back from {first} to {second}");
@@ -87,10 +83,7 @@ fn one_writer_one_reader() {
 fn two_writers_one_reader() {
     exhaustive(|| {
         let shared = Shared::new();
-        let writers = [2, 3].map(|number| {
-            let shared = shared.clone();
-            thread::spawn(move || shared.update(number))
-        });
+        let writers = [2, 3].map(|number| spawn(&shared, move |shared| shared.update(number)));
         let first = shared.read();
         let second = shared.read();
         assert!(first <= second, "went back from {first} to {second}");

@@ -1,13 +1,16 @@
-//! What the models share: how far to explore, and holders that can die.
+//! Support for the models: how far to explore, threads, and holders that can die.
 
 use loom::model::Builder;
+use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
-use shmkit::internals::{Deadline, Holder, HolderState, Liveness, Wait};
-use std::sync::Arc;
+use loom::thread::{self, JoinHandle};
+use shmkit::internals::{
+    Deadline, Holder, HolderState, Liveness, Lock, LockGuard, LockId, LockWord, Wait,
+};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Waits until it gets what it waits for: the models have no clock.
+/// A wait without an end, because the models have no clock.
 pub(crate) const FOREVER: Wait = Wait::Until(Deadline::NEVER);
 
 /// Explores every schedule.
@@ -27,8 +30,8 @@ fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static)
         builder.preemption_bound = preemptions; // LOOM_MAX_PREEMPTIONS, where set, overrides
     }
     let bound = builder.preemption_bound;
-    let schedules = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&schedules);
+    let schedules = std::sync::Arc::new(AtomicU64::new(0));
+    let counted = schedules.clone();
     builder.check(move || {
         counted.fetch_add(1, Relaxed);
         model();
@@ -40,11 +43,20 @@ fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static)
     }
 }
 
-/// Up to four holders of one piece of memory, numbered from 1.
+/// Starts a thread, with a reference of its own to the threads' data.
+pub(crate) fn spawn<S: 'static, R: 'static>(
+    shared: &Arc<S>,
+    run: impl FnOnce(&S) -> R + 'static,
+) -> JoinHandle<R> {
+    let shared = shared.clone();
+    thread::spawn(move || run(&shared))
+}
+
+/// Up to four holders of one memory, numbered from 1.
 pub(crate) struct Holders {
     numbers: [AtomicU64; 4],
-    /// Whose death the kernel has finished; `None` in models where nobody dies, since each look at a
-    /// flag would multiply the schedules.
+    /// For each holder, whether the kernel has released its hold. `None` in models where nobody dies,
+    /// because each load of a flag would multiply the schedules.
     dead: Option<[AtomicBool; 4]>,
 }
 
@@ -73,7 +85,14 @@ impl Holders {
         }
     }
 
-    /// The kernel lets go of what holder `number` had. Release, as its own locks around that are.
+    /// Takes the lock, as holder `number`.
+    pub(crate) fn lock<'a>(&'a self, word: &'a LockWord, number: u64) -> LockGuard<'a> {
+        let lock = Lock::new(word, self.holder(number), LockId(0));
+        lock.lock(FOREVER).expect("waits for ever, on a sound word")
+    }
+
+    /// The kernel releases the hold of holder `number`. The kernel does so under a lock of its own; Release
+    /// stands for that lock, and pairs with the Acquire in `holder_state`.
     pub(crate) fn die(&self, number: u64) {
         let dead = self.dead.as_ref().expect("mortal holders");
         dead[number as usize - 1].store(true, Ordering::Release);
