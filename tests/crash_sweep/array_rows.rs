@@ -6,12 +6,13 @@
 //! guard, or a write of several, was in hand: the journal's word says so, and what is found in the
 //! elements has to agree with it.
 
+use crate::row::{Family, First, Outcome, Predecessor, Row, expect, succeed, text, timed};
 use crate::step::{self, BODY, Raw, path_of};
-use crate::sweep::{Dies, First, Outcome, Predecessor, Row, expect, timed};
 use shmkit::bytemuck::bytes_of;
 use shmkit::{Array, Element};
 use std::fmt::Debug;
 use std::fs::File;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::unix::fs::FileExt;
 
@@ -78,188 +79,158 @@ enum Left {
     Poison,
 }
 
-/// One row: the operation on an array that has `sample(1)` everywhere.
-pub(crate) struct ArrayRow<T: Element> {
-    name: &'static str,
-    operate: fn(&Subject<T>) -> bool,
+/// The family. The array has `sample(1)` everywhere at first.
+pub(crate) struct Written<T> {
     writes: Writes,
-    after: Option<Predecessor<Subject<T>>>,
     left: Left,
-    control: bool,
+    element: PhantomData<T>,
 }
 
-impl<T: Sample> ArrayRow<T> {
-    const SET: Self = Self {
-        name: "",
-        operate: |array| array.set(ONE, T::sample(2)).is_ok(),
-        writes: Writes::One,
-        after: None,
+type ArrayRow<T> = Row<Written<T>>;
+type Operate<T> = fn(&Subject<T>) -> bool;
+
+/// A row that writes nothing.
+fn reads<T: Sample>(name: &'static str, operate: Operate<T>) -> ArrayRow<T> {
+    let written = Written {
+        writes: Writes::Nothing,
         left: Left::Nothing,
-        control: false,
+        element: PhantomData,
     };
-    const WRITE_AT: Self = Self {
-        operate: |array| array.write_at(FROM, &[T::sample(2); 3]).is_ok(),
-        writes: Writes::Several,
-        ..Self::SET
-    };
-    const GUARD: Self = Self {
-        operate: |array| {
-            let mut guard = array.lock().expect("not poisoned");
-            guard[FROM..].fill(T::sample(2));
-            true
-        },
-        ..Self::WRITE_AT
-    };
+    Row::new(name, operate, written)
 }
 
-pub(crate) const BYTES: &[ArrayRow<u8>] = &[
-    ArrayRow {
-        name: "Array::set, 1 byte",
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "Array::write_at, 3 of 1 byte",
-        ..ArrayRow::WRITE_AT
-    },
-];
+fn writes_one<T: Sample>(name: &'static str, operate: Operate<T>) -> ArrayRow<T> {
+    let mut row = reads(name, operate);
+    row.family.writes = Writes::One;
+    row
+}
 
-pub(crate) const TRIPLES: &[ArrayRow<[u8; 3]>] = &[ArrayRow {
-    name: "Array::set, 3 bytes",
-    ..ArrayRow::SET
-}];
+fn writes_several<T: Sample>(name: &'static str, operate: Operate<T>) -> ArrayRow<T> {
+    let mut row = reads(name, operate);
+    row.family.writes = Writes::Several;
+    row
+}
 
-pub(crate) const WORDS: &[ArrayRow<u64>] = &[
-    ArrayRow {
-        name: "Array::set, 8 bytes",
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "Array::lock+write+drop, 8 bytes",
-        ..ArrayRow::GUARD
-    },
-];
+fn set<T: Sample>(name: &'static str) -> ArrayRow<T> {
+    writes_one(name, |array| array.set(ONE, T::sample(2)).is_ok())
+}
 
-pub(crate) const WIDES: &[ArrayRow<Wide>] = &[
-    ArrayRow {
-        name: "Array::set, 24 bytes",
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "Array::write_at, 1 of 24 bytes",
-        operate: |array| array.write_at(ONE, &[Wide::sample(2)]).is_ok(),
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "Array::write_at, 3 of 24 bytes",
-        ..ArrayRow::WRITE_AT
-    },
-    ArrayRow {
-        name: "Array::lock+write+drop, 24 bytes",
-        ..ArrayRow::GUARD
-    },
-    ArrayRow {
-        name: "Array::to_vec",
-        operate: |array| array.to_vec() == [Wide::sample(1); LEN],
-        writes: Writes::Nothing,
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "Array::set, after a death in mid-journal",
-        after: Some(IN_MID_JOURNAL),
-        left: Left::Other,
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "Array::get, after a death in mid-journal",
-        operate: |array| array.get(OTHER) == Some(Wide::sample(3)),
-        writes: Writes::Nothing,
-        after: Some(IN_MID_JOURNAL),
-        left: Left::Other,
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "Array::read_at, after a death in mid-journal",
-        operate: |array| {
+fn write_at<T: Sample>(name: &'static str) -> ArrayRow<T> {
+    writes_several(name, |array| {
+        array.write_at(FROM, &[T::sample(2); 3]).is_ok()
+    })
+}
+
+fn guard<T: Sample>(name: &'static str) -> ArrayRow<T> {
+    writes_several(name, |array| {
+        let mut guard = array.lock().expect("not poisoned");
+        guard[FROM..].fill(T::sample(2));
+        true
+    })
+}
+
+const SET_OTHER: Operate<Wide> = |array| array.set(OTHER, Wide::sample(3)).is_ok();
+
+const BEFORE_THE_JOURNAL: Death = (
+    Predecessor::when(SET_OTHER, |raw| raw.word(SLOT) != 0),
+    Left::Nothing,
+);
+
+const IN_MID_JOURNAL: Death = (
+    Predecessor::when(SET_OTHER, |raw| raw.word(INTENT) == ELEMENTS + OTHER as u64),
+    Left::Other,
+);
+
+const IN_MID_COPY: Death = (
+    Predecessor::when(SET_OTHER, |raw| {
+        (raw.word(DATA) == OLD) != (raw.word(DATA + 16) == OLD)
+    }),
+    Left::Other,
+);
+
+const WITH_A_GUARD: Death = (
+    Predecessor::by_itself(|array| {
+        let mut guard = array.lock().expect("not poisoned");
+        guard[OTHER] = Wide::sample(3);
+        step::die()
+    }),
+    Left::Poison,
+);
+
+/// A predecessor, and what its death leaves.
+type Death = (Predecessor<Subject<Wide>>, Left);
+
+impl ArrayRow<Wide> {
+    fn after_death(mut self, (predecessor, left): Death) -> Self {
+        self.family.left = left;
+        self.after(predecessor)
+    }
+}
+
+pub(crate) fn bytes() -> [ArrayRow<u8>; 2] {
+    [
+        set("Array::set, 1 byte"),
+        write_at("Array::write_at, 3 of 1 byte"),
+    ]
+}
+
+pub(crate) fn triples() -> [ArrayRow<[u8; 3]>; 1] {
+    [set("Array::set, 3 bytes")]
+}
+
+pub(crate) fn words() -> [ArrayRow<u64>; 2] {
+    [
+        set("Array::set, 8 bytes"),
+        guard("Array::lock+write+drop, 8 bytes"),
+    ]
+}
+
+pub(crate) fn wides() -> Vec<ArrayRow<Wide>> {
+    vec![
+        set("Array::set, 24 bytes"),
+        writes_one("Array::write_at, 1 of 24 bytes", |array| {
+            array.write_at(ONE, &[Wide::sample(2)]).is_ok()
+        }),
+        write_at("Array::write_at, 3 of 24 bytes"),
+        guard("Array::lock+write+drop, 24 bytes"),
+        reads("Array::to_vec", |array| {
+            array.to_vec() == [Wide::sample(1); LEN]
+        }),
+        set("Array::set, after a death in mid-journal").after_death(IN_MID_JOURNAL),
+        reads("Array::get, after a death in mid-journal", |array| {
+            array.get(OTHER) == Some(Wide::sample(3))
+        })
+        .after_death(IN_MID_JOURNAL),
+        reads("Array::read_at, after a death in mid-journal", |array| {
             let mut out = [Wide::sample(9); 2];
             array.read_at(OTHER, &mut out).is_ok() && out == [Wide::sample(3), Wide::sample(1)]
-        },
-        writes: Writes::Nothing,
-        after: Some(IN_MID_JOURNAL),
-        left: Left::Other,
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "Array::is_poisoned, after a death with a guard",
-        operate: |array| array.is_poisoned(),
-        writes: Writes::Nothing,
-        after: Some(WITH_A_GUARD),
-        left: Left::Poison,
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "Array::set, after a death in mid-copy",
-        after: Some(Predecessor {
-            operate: |array| array.set(OTHER, Wide::sample(3)).is_ok(),
-            dies: Dies::When(|raw| (raw.word(DATA) == OLD) != (raw.word(DATA + 16) == OLD)),
-        }),
-        left: Left::Other,
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "Array::set, after a death before the journal",
-        after: Some(Predecessor {
-            operate: |array| array.set(OTHER, Wide::sample(3)).is_ok(),
-            dies: Dies::When(|raw| raw.word(SLOT) != 0),
-        }),
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "Array::set, after a death with a guard",
-        after: Some(WITH_A_GUARD),
-        left: Left::Poison,
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "Array::lock, after a death with a guard",
-        operate: |array| {
+        })
+        .after_death(IN_MID_JOURNAL),
+        reads("Array::is_poisoned, after a death with a guard", |array| {
+            array.is_poisoned()
+        })
+        .after_death(WITH_A_GUARD),
+        set("Array::set, after a death in mid-copy").after_death(IN_MID_COPY),
+        set("Array::set, after a death before the journal").after_death(BEFORE_THE_JOURNAL),
+        set("Array::set, after a death with a guard").after_death(WITH_A_GUARD),
+        writes_several("Array::lock, after a death with a guard", |array| {
             let mut guard = array.lock().expect_err("poisoned").into_inner();
             guard[ONE] = Wide::sample(2);
             array.clear_poison();
             // What follows is a write under a guard like any other: a death poisons again.
             true
-        },
-        writes: Writes::Several,
-        after: Some(WITH_A_GUARD),
-        left: Left::Poison,
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "control: an element without the journal",
-        operate: |array| array.overwrite(ONE, &Wide::sample(2)),
-        control: true,
-        ..ArrayRow::SET
-    },
-    ArrayRow {
-        name: "control: several elements by as many sets",
-        operate: |array| (FROM..LEN).all(|index| array.set(index, Wide::sample(2)).is_ok()),
-        control: true,
-        ..ArrayRow::WRITE_AT
-    },
-];
-
-const IN_MID_JOURNAL: Predecessor<Subject<Wide>> = Predecessor {
-    operate: |array| array.set(OTHER, Wide::sample(3)).is_ok(),
-    dies: Dies::When(|raw| raw.word(INTENT) == ELEMENTS + OTHER as u64),
-};
-
-const WITH_A_GUARD: Predecessor<Subject<Wide>> = Predecessor {
-    operate: |array| {
-        let mut guard = array.lock().expect("not poisoned");
-        guard[OTHER] = Wide::sample(3);
-        step::die()
-    },
-    dies: Dies::ByItself,
-};
+        })
+        .after_death(WITH_A_GUARD),
+        writes_one("control: an element without the journal", |array| {
+            array.overwrite(ONE, &Wide::sample(2))
+        })
+        .control(),
+        writes_several("control: several elements by as many sets", |array| {
+            (FROM..LEN).all(|index| array.set(index, Wide::sample(2)).is_ok())
+        })
+        .control(),
+    ]
+}
 
 const LOCK: u64 = 0;
 const INTENT: u64 = 8;
@@ -298,7 +269,7 @@ impl Subject<Wide> {
     }
 }
 
-impl<T: Sample> ArrayRow<T> {
+impl<T: Sample> Written<T> {
     /// The numbers of the elements, or of the first that nobody wrote.
     fn numbers(elements: &[T]) -> Result<[u8; LEN], String> {
         let number_of = |element: &T| (1..=3).find(|number| *element == T::sample(*number));
@@ -331,55 +302,34 @@ impl<T: Sample> ArrayRow<T> {
     }
 }
 
-impl<T: Sample> Row for ArrayRow<T> {
+impl<T: Sample> Family for Written<T> {
     type Handle = Subject<T>;
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
+    const LOCKS: &'static [u64] = &[LOCK];
 
     fn commits(&self) -> bool {
         self.writes != Writes::Nothing
     }
 
-    fn is_control(&self) -> bool {
-        self.control
-    }
-
-    fn locks(&self) -> &'static [u64] {
-        &[LOCK]
-    }
-
     fn prepare(&self, name: &str) -> Result<Subject<T>, String> {
-        let array = Array::create(name, &[T::sample(1); LEN]).map_err(|error| error.to_string())?;
-        let file = File::options().write(true).open(path_of(name));
-        let file = file.map_err(|error| error.to_string())?;
+        let array = Array::create(name, &[T::sample(1); LEN]).map_err(text)?;
+        let file = File::options()
+            .write(true)
+            .open(path_of(name))
+            .map_err(text)?;
         Ok(Subject { array, file })
-    }
-
-    fn predecessor(&self) -> Option<&Predecessor<Subject<T>>> {
-        self.after.as_ref()
-    }
-
-    fn operate(&self, array: &Subject<T>) -> bool {
-        (self.operate)(array)
     }
 
     fn judge(&self, attached: Subject<T>, name: &str, first: First) -> Result<Outcome, String> {
         let raw = Raw::open(name)?;
         let (in_hand, was_poisoned) = (raw.word(INTENT) == MANY, raw.word(POISONED) != 0);
-        let newcomer = timed("open", || Array::<T>::open(name))?;
-        let newcomer = newcomer.map_err(|error| error.to_string())?;
+        let newcomer = succeed("open", || Array::<T>::open(name))?;
         let [one, other] = first.order(&attached.array, &newcomer);
 
         let poisoned = timed("is_poisoned", || one.is_poisoned())?;
         expect("the poison", poisoned, in_hand || was_poisoned)?;
         let found = timed("to_vec", || one.to_vec())?;
-        expect(
-            "what the other reads",
-            timed("to_vec", || other.to_vec())?,
-            found.clone(),
-        )?;
+        let same = timed("to_vec", || other.to_vec())?;
+        expect("what the other reads", same, found.clone())?;
         let outcome = if self.writes == Writes::Several {
             match poisoned {
                 true => Outcome::Before, // whatever shows
@@ -395,9 +345,9 @@ impl<T: Sample> Row for ArrayRow<T> {
             Err(error) => (true, error.into_inner().to_vec()),
         })?;
         expect("a guard", locked, (poisoned, found))?;
-        timed("set", || one.set(0, T::sample(9)))?.map_err(|error| error.to_string())?;
+        succeed("set", || one.set(0, T::sample(9)))?;
         let all: [T; LEN] = std::array::from_fn(|_| T::sample(8));
-        timed("write_at", || other.write_at(1, &all[1..]))?.map_err(|error| error.to_string())?;
+        succeed("write_at", || other.write_at(1, &all[1..]))?;
         expect("the poison after writes", one.is_poisoned(), poisoned)?;
         other.clear_poison();
         let guard = timed("lock", || one.lock())?;
@@ -411,8 +361,8 @@ impl<T: Sample> Row for ArrayRow<T> {
             timed("to_vec", || other.to_vec())?,
             all.to_vec(),
         )?;
-        let words = [LOCK, INTENT, POISONED].map(|word| raw.word(word));
-        expect("the control words at the end", words, [0; 3])?;
+        let words = [INTENT, POISONED].map(|word| raw.word(word));
+        expect("the journal and the poison at the end", words, [0; 2])?;
         Ok(outcome)
     }
 }

@@ -1,8 +1,10 @@
 //! Rows of [`ByteQueue`]: messages whose every byte follows from their number, in a ring of 12 units.
 
-use crate::queue_rows::{CONSUMERS, HEAD, PRODUCERS, TAIL};
-use crate::step::{self, BOUND, Raw};
-use crate::sweep::{Dies, First, Outcome, Predecessor, Row, expect, timed};
+use crate::contents::{
+    CONSUMERS, Contents, HEAD, Numbered, PRODUCERS, at_commit_of_put, row, take_all,
+};
+use crate::row::{Predecessor, Row, expect, text, timed};
+use crate::step::{self, BOUND};
 use shmkit::{ByteQueue, GetError, PutError};
 
 /// In bytes: room for three messages of 17 to 24 bytes, or for one of 88.
@@ -32,36 +34,11 @@ fn room(number: u64) -> usize {
     8 + len(number).next_multiple_of(8)
 }
 
-fn number_of(found: &[u8]) -> Result<u64, String> {
+fn number_of(found: Vec<u8>) -> Result<u64, String> {
     (0..=20)
         .find(|number| found == message(*number))
         .ok_or_else(|| format!("a torn message: {found:?}"))
 }
-
-/// One row: a state, an operation, and what it makes of the state.
-pub(crate) struct BytesRow {
-    name: &'static str,
-    /// How many units went through before: where in the ring things begin.
-    turned: usize,
-    /// The messages that the operation finds, by number.
-    messages: &'static [u64],
-    operate: fn(&ByteQueue) -> bool,
-    predecessor: Option<Predecessor<ByteQueue>>,
-    /// What was put, where the predecessor got as far as changing it.
-    prepared: Option<&'static [u64]>,
-    /// The messages afterwards; `None` where nothing changes.
-    after: Option<&'static [u64]>,
-}
-
-const BASE: BytesRow = BytesRow {
-    name: "",
-    turned: 0,
-    messages: &[],
-    operate: |_| true,
-    predecessor: None,
-    prepared: None,
-    after: None,
-};
 
 const PUT_9: fn(&ByteQueue) -> bool = |queue| queue.put(&message(9)) == Ok(());
 const PUT_8: fn(&ByteQueue) -> bool = |queue| queue.put(&message(8)) == Ok(());
@@ -75,280 +52,164 @@ const RESERVE_9: fn(&ByteQueue) -> bool = |queue| {
     room.commit(len(9)) == Ok(())
 };
 
-pub(crate) const ROWS: &[BytesRow] = &[
-    BytesRow {
-        name: "ByteQueue::put, empty",
-        operate: PUT_9,
-        after: Some(&[9]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::put, of no bytes",
-        messages: &[1],
-        operate: |queue| queue.put(b"") == Ok(()),
-        after: Some(&[1, 0]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::put, over the end",
-        turned: 10,
-        operate: PUT_9,
-        after: Some(&[9]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::put, behind one over the end",
-        turned: 10,
-        messages: &[1],
-        operate: PUT_9,
-        after: Some(&[1, 9]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::put, the longest, over the end",
-        turned: 11,
-        operate: |queue| queue.put(&message(10)) == Ok(()),
-        after: Some(&[10]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::try_put, full",
-        messages: &[1, 2, 3],
-        operate: |queue| queue.try_put(b"") == Err(PutError::Full),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::get",
-        messages: &[1, 2],
-        operate: GET_1,
-        after: Some(&[2]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::get, over the end",
-        turned: 10,
-        messages: &[1, 2],
-        operate: GET_1,
-        after: Some(&[2]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::get, the longest, over the end",
-        turned: 11,
-        messages: &[10],
-        operate: |queue| queue.get() == Ok(message(10)),
-        after: Some(&[]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::get_into",
-        messages: &[1, 2],
-        operate: |queue| {
+pub(crate) fn rows() -> Vec<Row<Contents<ByteQueue>>> {
+    let row = row::<ByteQueue>;
+    vec![
+        row("ByteQueue::put, empty", PUT_9).leaves(&[9]),
+        row("ByteQueue::put, of no bytes", |queue| {
+            queue.put(b"") == Ok(())
+        })
+        .finds(&[1])
+        .leaves(&[1, 0]),
+        row("ByteQueue::put, over the end", PUT_9)
+            .turned(10)
+            .leaves(&[9]),
+        row("ByteQueue::put, behind one over the end", PUT_9)
+            .turned(10)
+            .finds(&[1])
+            .leaves(&[1, 9]),
+        row("ByteQueue::put, the longest, over the end", |queue| {
+            queue.put(&message(10)) == Ok(())
+        })
+        .turned(11)
+        .leaves(&[10]),
+        row("ByteQueue::try_put, full", |queue| {
+            queue.try_put(b"") == Err(PutError::Full)
+        })
+        .finds(&[1, 2, 3]),
+        row("ByteQueue::get", GET_1).finds(&[1, 2]).leaves(&[2]),
+        row("ByteQueue::get, over the end", GET_1)
+            .turned(10)
+            .finds(&[1, 2])
+            .leaves(&[2]),
+        row("ByteQueue::get, the longest, over the end", |queue| {
+            queue.get() == Ok(message(10))
+        })
+        .turned(11)
+        .finds(&[10])
+        .leaves(&[]),
+        row("ByteQueue::get_into", |queue| {
             let mut buffer = Vec::new();
             queue.get_into(&mut buffer) == Ok(len(1)) && buffer == message(1)
-        },
-        after: Some(&[2]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::get_with",
-        turned: 10,
-        messages: &[1, 2],
-        operate: |queue| queue.get_with(|found| found == message(1)) == Ok(true),
-        after: Some(&[2]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::reserve, commit",
-        turned: 10,
-        messages: &[1],
-        operate: RESERVE_9,
-        after: Some(&[1, 9]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::reserve, drop",
-        turned: 10,
-        messages: &[1],
-        operate: |queue| {
+        })
+        .finds(&[1, 2])
+        .leaves(&[2]),
+        row("ByteQueue::get_with", |queue| {
+            queue.get_with(|found| found == message(1)) == Ok(true)
+        })
+        .turned(10)
+        .finds(&[1, 2])
+        .leaves(&[2]),
+        row("ByteQueue::reserve, commit", RESERVE_9)
+            .turned(10)
+            .finds(&[1])
+            .leaves(&[1, 9]),
+        row("ByteQueue::reserve, drop", |queue| {
             let Ok(mut room) = queue.reserve(len(9)) else {
                 return false;
             };
             room.copy_from_slice(&message(9));
             drop(room);
             true
-        },
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::put, after a death in put",
-        messages: &[1],
-        operate: PUT_9,
-        predecessor: Some(Predecessor {
-            operate: PUT_8,
-            dies: Dies::When(|raw| raw.word(PRODUCERS) != 0),
-        }),
-        after: Some(&[1, 9]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::put, after a death at its commit",
-        prepared: Some(&[]),
-        messages: &[8],
-        operate: PUT_9,
-        predecessor: Some(Predecessor {
-            operate: PUT_8,
-            // With a sleeper to be woken, commit and unlocking are two steps on every machine.
-            dies: Dies::WhenDisturbed(|raw| {
-                raw.mark_sleeper(PRODUCERS);
-                raw.word(PRODUCERS) != 0 && raw.word(TAIL) == 4
-            }),
-        }),
-        after: Some(&[8, 9]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::reserve, after a death in one",
-        turned: 10,
-        messages: &[1],
-        operate: RESERVE_9,
-        predecessor: Some(Predecessor {
-            operate: |queue| {
+        })
+        .turned(10)
+        .finds(&[1]),
+        row("ByteQueue::put, after a death in put", PUT_9)
+            .finds(&[1])
+            .after(Predecessor::when(PUT_8, |raw| raw.word(PRODUCERS) != 0))
+            .leaves(&[1, 9]),
+        row("ByteQueue::put, after a death at its commit", PUT_9)
+            .prepared(&[])
+            .finds(&[8])
+            .after(Predecessor::when_disturbed(PUT_8, |raw| {
+                at_commit_of_put(raw, 4)
+            }))
+            .leaves(&[8, 9]),
+        row("ByteQueue::reserve, after a death in one", RESERVE_9)
+            .turned(10)
+            .finds(&[1])
+            .after(Predecessor::by_itself(|queue| {
                 let mut room = queue.reserve(len(1)).expect("room");
                 room.fill(0xee);
                 step::die()
-            },
-            dies: Dies::ByItself,
-        }),
-        after: Some(&[1, 9]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::get, after a death in get_with",
-        turned: 10,
-        messages: &[1, 2],
-        operate: GET_1,
-        predecessor: Some(Predecessor {
-            operate: |queue| queue.get_with(|_| step::die()).is_ok(),
-            dies: Dies::ByItself,
-        }),
-        after: Some(&[2]),
-        ..BASE
-    },
-    BytesRow {
-        name: "ByteQueue::get, after a death at its commit",
-        prepared: Some(&[8, 1]),
-        messages: &[1],
-        operate: GET_1,
-        predecessor: Some(Predecessor {
-            operate: |queue| queue.get() == Ok(message(8)),
-            dies: Dies::When(|raw| raw.word(CONSUMERS) != 0 && raw.word(HEAD) == 4),
-        }),
-        after: Some(&[]),
-        ..BASE
-    },
-];
-
-impl Row for BytesRow {
-    type Handle = ByteQueue;
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn commits(&self) -> bool {
-        self.after.is_some()
-    }
-
-    fn locks(&self) -> &'static [u64] {
-        &[PRODUCERS, CONSUMERS]
-    }
-
-    fn prepare(&self, name: &str) -> Result<ByteQueue, String> {
-        let queue = ByteQueue::create(name, CAPACITY).map_err(|error| error.to_string())?;
-        for _ in 0..self.turned {
-            queue.put(b"").map_err(|error| error.to_string())?;
-            queue.get().map_err(|error| error.to_string())?;
-        }
-        for number in self.prepared.unwrap_or(self.messages) {
-            let put = queue.put(&message(*number));
-            put.map_err(|error| error.to_string())?;
-        }
-        Ok(queue)
-    }
-
-    fn predecessor(&self) -> Option<&Predecessor<ByteQueue>> {
-        self.predecessor.as_ref()
-    }
-
-    fn operate(&self, queue: &ByteQueue) -> bool {
-        (self.operate)(queue)
-    }
-
-    fn judge(&self, attached: ByteQueue, name: &str, first: First) -> Result<Outcome, String> {
-        let newcomer = timed("open", || ByteQueue::open(name))?;
-        let newcomer = newcomer.map_err(|error| error.to_string())?;
-        let survivors = first.order(&attached, &newcomer);
-        let messages = look(survivors)?;
-        let outcome = if messages == self.messages {
-            Outcome::Before
-        } else if Some(&*messages) == self.after {
-            Outcome::After
-        } else {
-            return Err(format!("a state that is none: {messages:?}"));
-        };
-        use_on(survivors)?;
-        let raw = Raw::open(name)?;
-        expect("the producers' lock at the end", raw.word(PRODUCERS), 0)?;
-        expect("the consumers' lock at the end", raw.word(CONSUMERS), 0)?;
-        Ok(outcome)
-    }
+            }))
+            .leaves(&[1, 9]),
+        row("ByteQueue::get, after a death in get_with", GET_1)
+            .turned(10)
+            .finds(&[1, 2])
+            .after(Predecessor::by_itself(|queue| {
+                queue.get_with(|_| step::die()).is_ok()
+            }))
+            .leaves(&[2]),
+        row("ByteQueue::get, after a death at its commit", GET_1)
+            .prepared(&[8, 1])
+            .finds(&[1])
+            .after(Predecessor::when(
+                |queue| queue.get() == Ok(message(8)),
+                |raw| raw.word(CONSUMERS) != 0 && raw.word(HEAD) == 4,
+            ))
+            .leaves(&[]),
+    ]
 }
 
-/// What the survivors find in the queue: they put a message of their own behind it if they can, and
-/// take all.
-fn look(survivors: [&ByteQueue; 2]) -> Result<Vec<u64>, String> {
-    const OWN: u64 = 5;
-    let [one, other] = survivors;
-    let used = timed("used", || one.used())?;
-    expect("what the other says is used", other.used(), used)?;
-    let fits = used + room(OWN) <= CAPACITY;
-    let put = timed("try_put", || one.try_put(&message(OWN)))?;
-    let expected = if fits { Ok(()) } else { Err(PutError::Full) };
-    expect("a survivor's put", put, expected)?;
+/// A message of a survivor's own.
+const OWN: u64 = 5;
 
-    let (mut messages, mut taken) = (Vec::new(), 0);
-    for survivor in survivors.iter().cycle() {
-        match timed("get", || survivor.try_get())? {
-            Ok(found) => messages.push(number_of(&found)?),
-            Err(GetError::Empty) => break,
-            Err(error) => return Err(format!("a survivor's get: {error}")),
+impl Numbered for ByteQueue {
+    fn create(name: &str) -> shmkit::Result<Self> {
+        ByteQueue::create(name, CAPACITY)
+    }
+
+    fn open(name: &str) -> shmkit::Result<Self> {
+        ByteQueue::open(name)
+    }
+
+    fn put_number(&self, number: u64) -> Result<(), PutError> {
+        self.put(&message(number))
+    }
+
+    fn turn(&self, _count: u64) -> Result<(), String> {
+        self.put(b"").map_err(text)?;
+        self.get().map(drop).map_err(text)
+    }
+
+    fn close(&self) {
+        self.close();
+    }
+
+    fn look(survivors: [&Self; 2]) -> Result<(Vec<u64>, bool), String> {
+        let [one, other] = survivors;
+        let used = timed("used", || one.used())?;
+        expect("what the other says is used", other.used(), used)?;
+        let fits = used + room(OWN) <= CAPACITY;
+        let put = timed("try_put", || one.try_put(&message(OWN)))?;
+        let expected = if fits { Ok(()) } else { Err(PutError::Full) };
+        expect("a survivor's put", put, expected)?;
+
+        let mut messages = take_all(survivors, |survivor| survivor.try_get(), number_of)?;
+        let taken: usize = messages.iter().map(|number| room(*number)).sum();
+        let mut due = used;
+        if fits {
+            due += room(OWN);
+            expect("the last message", messages.pop(), Some(OWN))?;
         }
-        taken += room(*messages.last().expect("just put there"));
+        expect("what was used", taken, due)?;
+        Ok((messages, false))
     }
-    let mut due = used;
-    if fits {
-        due += room(OWN);
-        expect("the last message", messages.pop(), Some(OWN))?;
-    }
-    expect("what was used", taken, due)?;
-    Ok(messages)
-}
 
-/// The queue, empty by now, goes on as if nothing had been: exact in its capacity, and in order, for
-/// as long as it takes to begin everywhere in the ring.
-fn use_on(survivors: [&ByteQueue; 2]) -> Result<(), String> {
-    let [one, other] = survivors;
-    for _ in 0..CAPACITY / 8 {
-        let put = timed("put", || one.put_timeout(&message(10), BOUND))?;
-        expect("a put of the longest", put, Ok(()))?;
-        expect("a put too many", other.try_put(b""), Err(PutError::Full))?;
-        let got = timed("get", || other.get_timeout(BOUND))?;
-        expect("their longest", got, Ok(message(10)))?;
-        let put = timed("put", || other.put_timeout(b"", BOUND))?;
-        expect("a put of nothing", put, Ok(()))?;
-        expect("nothing", one.try_get(), Ok(Vec::new()))?;
+    /// It goes round once with the longest message, so that this message begins everywhere in the ring.
+    fn use_on([one, other]: [&Self; 2], _closed: bool) -> Result<(), String> {
+        for _ in 0..CAPACITY / 8 {
+            let put = timed("put", || one.put_timeout(&message(10), BOUND))?;
+            expect("a put of the longest", put, Ok(()))?;
+            expect("a put too many", other.try_put(b""), Err(PutError::Full))?;
+            let got = timed("get", || other.get_timeout(BOUND))?;
+            expect("their longest", got, Ok(message(10)))?;
+            let put = timed("put", || other.put_timeout(b"", BOUND))?;
+            expect("a put of nothing", put, Ok(()))?;
+            expect("nothing", one.try_get(), Ok(Vec::new()))?;
+        }
+        other.close();
+        expect("after closing", one.get(), Err(GetError::Closed))
     }
-    other.close();
-    expect("after closing", one.get(), Err(GetError::Closed))
 }

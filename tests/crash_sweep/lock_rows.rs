@@ -3,8 +3,8 @@
 //! The lock guards two counters that are to stay equal. A death between the two is what a survivor
 //! must be told of (`owner_died`); whoever is told mends it.
 
-use crate::step::{BODY, BOUND, Raw, path_of};
-use crate::sweep::{Dies, First, Outcome, Predecessor, Row, expect, timed};
+use crate::row::{Family, First, Outcome, Predecessor, Row, expect, timed};
+use crate::step::{BODY, BOUND, path_of};
 use memmap2::{MmapOptions, MmapRaw};
 use shmkit::internals::{Deadline, Holder, Lock, LockError, LockId, LockWord, Wait};
 use shmkit::memory::{HolderState, Liveness};
@@ -15,54 +15,44 @@ const LOCK: u64 = 0;
 const FIRST: u64 = 8;
 const SECOND: u64 = 16;
 
-/// One row: what the child does with the lock.
-pub(crate) struct LockRow {
-    name: &'static str,
-    operate: fn(&Shared) -> bool,
-    after: Option<Predecessor<Shared>>,
+/// The family.
+pub(crate) struct Counters {
+    /// The first counter, as far as predecessors have counted.
+    before: u64,
     /// Survivors take everybody for alive.
     deaf: bool,
-    control: bool,
 }
 
-const BASE: LockRow = LockRow {
-    name: "",
-    operate: Shared::count_up,
-    after: None,
+const FRESH: Counters = Counters {
+    before: 0,
     deaf: false,
-    control: false,
 };
 
-pub(crate) const ROWS: &[LockRow] = &[
-    LockRow {
-        name: "Lock, lock+unlock",
-        ..BASE
-    },
-    LockRow {
-        name: "Lock, taken over from a dead owner",
-        after: Some(Predecessor {
-            operate: Shared::count_up,
-            dies: Dies::When(|raw| raw.word(FIRST) != raw.word(SECOND)),
-        }),
-        ..BASE
-    },
-    LockRow {
-        name: "control: two words without a lock",
-        operate: |shared| {
-            shared.bump(FIRST);
-            shared.bump(SECOND);
-            true
-        },
-        control: true,
-        ..BASE
-    },
-    LockRow {
-        name: "control: nobody is ever found dead",
+pub(crate) fn rows() -> [Row<Counters>; 4] {
+    let counted = Counters { before: 1, ..FRESH };
+    let deaf = Counters {
         deaf: true,
-        control: true,
-        ..BASE
-    },
-];
+        ..FRESH
+    };
+    let between_the_two =
+        Predecessor::when(Shared::count_up, |raw| raw.word(FIRST) != raw.word(SECOND));
+    [
+        Row::new("Lock, lock+unlock", Shared::count_up, FRESH),
+        Row::new(
+            "Lock, taken over from a dead owner",
+            Shared::count_up,
+            counted,
+        )
+        .after(between_the_two),
+        Row::new(
+            "control: two words without a lock",
+            Shared::bump_both,
+            FRESH,
+        )
+        .control(),
+        Row::new("control: nobody is ever found dead", Shared::count_up, deaf).control(),
+    ]
+}
 
 /// A page that processes share by a name, with a lock and two counters in it.
 pub(crate) struct Shared {
@@ -112,6 +102,12 @@ impl Shared {
         word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
+    fn bump_both(&self) -> bool {
+        self.bump(FIRST);
+        self.bump(SECOND);
+        true
+    }
+
     /// Runs `f` under the lock, with what the lock says of its last owner.
     fn locked<R>(&self, f: impl FnOnce(bool) -> R) -> Result<R, String> {
         let patience = Wait::Until(Deadline::after(BOUND));
@@ -137,22 +133,17 @@ impl Shared {
             self.word(SECOND).store(first, Ordering::Relaxed);
         }
         let second = self.word(SECOND).load(Ordering::Relaxed);
-        expect(
-            "the counters, where no owner is said to have died",
-            second,
-            first,
-        )?;
+        let what = "the counters, where no owner is said to have died";
+        expect(what, second, first)?;
         Ok(first)
     }
 
     fn count_up(&self) -> bool {
-        let counted = self.locked(|owner_died| {
-            self.mend(owner_died)?;
-            self.bump(FIRST);
-            self.bump(SECOND);
-            Ok::<_, String>(())
+        let mended = self.locked(|owner_died| {
+            let mended = self.mend(owner_died);
+            mended.is_ok() && self.bump_both()
         });
-        matches!(counted, Ok(Ok(())))
+        mended == Ok(true)
     }
 }
 
@@ -183,54 +174,27 @@ impl Liveness for Shared {
     }
 }
 
-impl Row for LockRow {
+impl Family for Counters {
     type Handle = Shared;
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn commits(&self) -> bool {
-        true
-    }
-
-    fn is_control(&self) -> bool {
-        self.control
-    }
-
-    fn locks(&self) -> &'static [u64] {
-        &[LOCK]
-    }
+    const LOCKS: &'static [u64] = &[LOCK];
 
     fn prepare(&self, name: &str) -> Result<Shared, String> {
         Shared::open(name, 0, self.deaf)
     }
 
-    fn predecessor(&self) -> Option<&Predecessor<Shared>> {
-        self.after.as_ref()
-    }
-
-    fn operate(&self, shared: &Shared) -> bool {
-        (self.operate)(shared)
-    }
-
     fn judge(&self, attached: Shared, name: &str, first: First) -> Result<Outcome, String> {
         let newcomer = timed("open", || Shared::open(name, 1, self.deaf))??;
         let [one, other] = first.order(&attached, &newcomer);
-        let base = u64::from(self.after.is_some());
 
         let found = timed("the first lock", || {
             one.locked(|owner_died| {
                 let second = other.locked_with(Wait::Try, |_| ());
-                expect(
-                    "a second lock at the same time",
-                    second,
-                    Err(LockError::Busy),
-                )?;
+                let what = "a second lock at the same time";
+                expect(what, second, Err(LockError::Busy))?;
                 one.mend(owner_died)
             })
         })???;
-        let outcome = match found.checked_sub(base) {
+        let outcome = match found.checked_sub(self.before) {
             Some(0) => Outcome::Before,
             Some(1) => Outcome::After,
             _ => return Err(format!("the counters are at {found}")),
@@ -240,19 +204,12 @@ impl Row for LockRow {
                 survivor.locked(|owner_died| {
                     expect("a death of one that lives", owner_died, false)?;
                     survivor.mend(false)?;
-                    survivor.bump(FIRST);
-                    survivor.bump(SECOND);
-                    Ok::<_, String>(())
+                    Ok::<_, String>(survivor.bump_both())
                 })
             })???;
         }
-        expect(
-            "the counters",
-            one.word(SECOND).load(Ordering::Relaxed),
-            found + 3,
-        )?;
-        let word = Raw::open(name)?.word(LOCK);
-        expect("the lock word at the end", word, 0)?;
+        let counted = one.word(SECOND).load(Ordering::Relaxed);
+        expect("the counters", counted, found + 3)?;
         Ok(outcome)
     }
 }

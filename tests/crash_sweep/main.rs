@@ -27,6 +27,8 @@ mod array_rows;
 #[cfg(target_arch = "x86_64")]
 mod bytes_rows;
 #[cfg(target_arch = "x86_64")]
+mod contents;
+#[cfg(target_arch = "x86_64")]
 mod endpoint_rows;
 #[cfg(target_arch = "x86_64")]
 mod lock_rows;
@@ -36,6 +38,8 @@ mod path;
 mod pool_rows;
 #[cfg(target_arch = "x86_64")]
 mod queue_rows;
+#[cfg(target_arch = "x86_64")]
+mod row;
 #[cfg(target_arch = "x86_64")]
 mod segment_rows;
 #[cfg(all(target_arch = "x86_64", feature = "shared_memory"))]
@@ -48,6 +52,8 @@ mod step;
 mod sweep;
 #[cfg(target_arch = "x86_64")]
 mod value_rows;
+#[cfg(target_arch = "x86_64")]
+mod watchdog;
 
 use std::process::ExitCode;
 
@@ -75,9 +81,10 @@ fn main() -> ExitCode {
 mod x86_64 {
     use super::{
         array_rows, bytes_rows, endpoint_rows, lock_rows, not_run, queue_rows, segment_rows,
-        sleeper_rows, step, value_rows,
+        sleeper_rows, step, value_rows, watchdog,
     };
-    use crate::sweep::{Form, Report, Row, sweep};
+    use crate::row::{Family, Row};
+    use crate::sweep::{Form, Report, sweep};
     use std::process::ExitCode;
     use std::time::{Duration, Instant};
 
@@ -118,11 +125,11 @@ mod x86_64 {
     }
 
     impl Table {
-        fn add<R: Row>(&mut self, rows: &[R]) {
+        fn add<F: Family>(&mut self, rows: impl IntoIterator<Item = Row<F>>) {
             for row in rows {
-                let is_wanted = |part: &String| row.name().contains(part.as_str());
+                let is_wanted = |part: &String| row.name.contains(part.as_str());
                 if self.wanted.is_empty() || self.wanted.iter().any(is_wanted) {
-                    self.print(&sweep(row, self.form, &self.name), row.is_control());
+                    self.print(&sweep(&row, self.form, &self.name), row.is_control);
                 }
             }
         }
@@ -177,7 +184,7 @@ mod x86_64 {
             passed: 0,
             failed: 0,
         };
-        step::watchdog::install(&step::path_of(&table.name));
+        watchdog::install(&step::path_of(&table.name));
         if let Err(error) = step::stay_on_this_cpu() {
             println!("not pinned to one CPU, so slower: {error}");
         }
@@ -214,24 +221,24 @@ mod x86_64 {
             "max ms",
             "s"
         );
-        table.add(lock_rows::ROWS);
-        table.add(value_rows::ROWS);
-        table.add(array_rows::BYTES);
-        table.add(array_rows::TRIPLES);
-        table.add(array_rows::WORDS);
-        table.add(array_rows::WIDES);
-        table.add(queue_rows::ROWS);
-        table.add(endpoint_rows::ROWS);
-        table.add(bytes_rows::ROWS);
-        table.add(sleeper_rows::ROWS);
-        table.add(segment_rows::ROWS);
+        table.add(lock_rows::rows());
+        table.add(value_rows::rows());
+        table.add(array_rows::bytes());
+        table.add(array_rows::triples());
+        table.add(array_rows::words());
+        table.add(array_rows::wides());
+        table.add(queue_rows::rows());
+        table.add(endpoint_rows::rows());
+        table.add(bytes_rows::rows());
+        table.add(sleeper_rows::rows());
+        table.add(segment_rows::rows());
         #[cfg(feature = "serde")]
         {
-            table.add(crate::pool_rows::MESSAGES);
-            table.add(crate::pool_rows::TAKES);
+            table.add(crate::pool_rows::messages());
+            table.add(crate::pool_rows::takes());
         }
         #[cfg(feature = "shared_memory")]
-        table.add(crate::shmem_rows::ROWS);
+        table.add(crate::shmem_rows::rows());
         println!(
             "instr.: of the whole operation. points: killed after that many instructions, `stride` \
              apart. verdicts: deaths judged.\nastray: stepped all the way, as running went elsewhere. holding: died holding a lock. before, after: of the \

@@ -1,116 +1,78 @@
 //! Rows of what needs serde: [`MessageQueue`], and a worker's take of a pool's task.
 
-use crate::queue_rows::{CONSUMERS, PRODUCERS};
-use crate::step::Raw;
-use crate::sweep::{First, Outcome, Predecessor, Row, expect, timed};
+use crate::contents::{CONSUMERS, Contents, Numbered, PRODUCERS, row, take_all};
+use crate::row::{Family, First, Outcome, Row, expect, succeed, text, timed};
 use shmkit::internals::{Words, leases_of, new_task, take_task};
-use shmkit::{ByteQueue, GetError, MessageQueue};
+use shmkit::{ByteQueue, GetError, MessageQueue, PutError};
 
 type Item = (u64, String);
 
 fn item(number: u64) -> Item {
-    (
-        number,
-        "item".repeat(usize::try_from(number).expect("small")),
-    )
+    let count = usize::try_from(number).expect("small");
+    (number, "item".repeat(count))
 }
 
-/// One row: the items that the operation finds, and leaves, by number.
-pub(crate) struct MessageRow {
-    name: &'static str,
-    items: &'static [u64],
-    operate: fn(&MessageQueue<Item>) -> bool,
-    after: &'static [u64],
+fn number_of((number, text): Item) -> Result<u64, String> {
+    expect("a whole item", text, item(number).1)?;
+    Ok(number)
 }
 
-pub(crate) const MESSAGES: &[MessageRow] = &[
-    MessageRow {
-        name: "MessageQueue::put",
-        items: &[1],
-        operate: |queue| queue.put(&item(9)) == Ok(()),
-        after: &[1, 9],
-    },
-    MessageRow {
-        name: "MessageQueue::get",
-        items: &[1, 2],
-        operate: |queue| queue.get() == Ok(item(1)),
-        after: &[2],
-    },
-];
+pub(crate) fn messages() -> Vec<Row<Contents<MessageQueue<Item>>>> {
+    let row = row::<MessageQueue<Item>>;
+    vec![
+        row("MessageQueue::put", |queue| queue.put(&item(9)) == Ok(()))
+            .finds(&[1])
+            .leaves(&[1, 9]),
+        row("MessageQueue::get", |queue| queue.get() == Ok(item(1)))
+            .finds(&[1, 2])
+            .leaves(&[2]),
+    ]
+}
 
-impl Row for MessageRow {
-    type Handle = MessageQueue<Item>;
-
-    fn name(&self) -> &'static str {
-        self.name
+impl Numbered for MessageQueue<Item> {
+    fn create(name: &str) -> shmkit::Result<Self> {
+        MessageQueue::create(name, 256)
     }
 
-    fn commits(&self) -> bool {
-        true
+    fn open(name: &str) -> shmkit::Result<Self> {
+        MessageQueue::open(name)
     }
 
-    fn locks(&self) -> &'static [u64] {
-        &[PRODUCERS, CONSUMERS]
+    fn put_number(&self, number: u64) -> Result<(), PutError> {
+        self.put(&item(number))
     }
 
-    fn prepare(&self, name: &str) -> Result<MessageQueue<Item>, String> {
-        let queue = MessageQueue::create(name, 256).map_err(|error| error.to_string())?;
-        for number in self.items {
-            let put = queue.put(&item(*number));
-            put.map_err(|error| error.to_string())?;
-        }
-        Ok(queue)
+    fn close(&self) {
+        self.close();
     }
 
-    fn predecessor(&self) -> Option<&Predecessor<MessageQueue<Item>>> {
-        None
-    }
-
-    fn operate(&self, queue: &MessageQueue<Item>) -> bool {
-        (self.operate)(queue)
-    }
-
-    fn judge(
-        &self,
-        attached: MessageQueue<Item>,
-        name: &str,
-        first: First,
-    ) -> Result<Outcome, String> {
-        let newcomer = timed("open", || MessageQueue::open(name))?;
-        let newcomer = newcomer.map_err(|error| error.to_string())?;
-        let [one, other] = first.order(&attached, &newcomer);
-        expect(
-            "a survivor's put",
-            timed("put", || one.put(&item(5)))?,
-            Ok(()),
-        )?;
-        let mut found = Vec::new();
-        loop {
-            match timed("get", || other.try_get())? {
-                Ok((number, text)) => {
-                    expect("a whole item", text, item(number).1)?;
-                    found.push(number);
-                }
-                Err(GetError::Empty) => break,
-                Err(error) => return Err(format!("a survivor's get: {error}")),
-            }
-        }
+    fn look(survivors: [&Self; 2]) -> Result<(Vec<u64>, bool), String> {
+        let put = timed("put", || survivors[0].put(&item(5)))?;
+        expect("a survivor's put", put, Ok(()))?;
+        let mut found = take_all(survivors, |survivor| survivor.try_get(), number_of)?;
         expect("the last item", found.pop(), Some(5))?;
-        let raw = Raw::open(name)?;
-        expect("the producers' lock at the end", raw.word(PRODUCERS), 0)?;
-        expect("the consumers' lock at the end", raw.word(CONSUMERS), 0)?;
-        match found {
-            found if found == self.items => Ok(Outcome::Before),
-            found if found == self.after => Ok(Outcome::After),
-            found => Err(format!("a state that is none: {found:?}")),
-        }
+        Ok((found, survivors[1].is_closed()))
+    }
+
+    fn use_on([one, other]: [&Self; 2], _closed: bool) -> Result<(), String> {
+        other.close();
+        expect("after closing", one.get(), Err(GetError::Closed))
     }
 }
 
 /// A worker's take: its task is the next worker's, or the dead one's, and never both or neither's.
-pub(crate) struct TakeRow;
+pub(crate) struct Take;
 
-pub(crate) const TAKES: &[TakeRow] = &[TakeRow];
+pub(crate) fn takes() -> [Row<Take>; 1] {
+    [Row::new(
+        "a pool's take",
+        |(tasks, words)| {
+            let [(slot, generation), _] = TASKS;
+            take(tasks, words, DYING) == Ok(new_task(slot, generation))
+        },
+        Take,
+    )]
+}
 
 const DYING: u32 = 1;
 const NEXT: u32 = 2;
@@ -123,38 +85,16 @@ fn take(tasks: &ByteQueue, words: &Words, worker: u32) -> Result<Vec<u8>, GetErr
     take_task(tasks, words, worker, &mut message, None).map(|()| message)
 }
 
-impl Row for TakeRow {
+impl Family for Take {
     type Handle = (ByteQueue, Words);
-
-    fn name(&self) -> &'static str {
-        "a pool's take"
-    }
-
-    fn commits(&self) -> bool {
-        true
-    }
-
-    fn locks(&self) -> &'static [u64] {
-        &[PRODUCERS, CONSUMERS]
-    }
+    const LOCKS: &'static [u64] = &[PRODUCERS, CONSUMERS];
 
     fn prepare(&self, name: &str) -> Result<(ByteQueue, Words), String> {
-        let tasks = ByteQueue::create(name, 4096).map_err(|error| error.to_string())?;
+        let tasks = ByteQueue::create(name, 4096).map_err(text)?;
         for (slot, generation) in TASKS {
-            let put = tasks.put(&new_task(slot, generation));
-            put.map_err(|error| error.to_string())?;
+            tasks.put(&new_task(slot, generation)).map_err(text)?;
         }
-        let words = Words::new(2).map_err(|error| error.to_string())?;
-        Ok((tasks, words))
-    }
-
-    fn predecessor(&self) -> Option<&Predecessor<(ByteQueue, Words)>> {
-        None
-    }
-
-    fn operate(&self, (tasks, words): &(ByteQueue, Words)) -> bool {
-        let [(slot, generation), _] = TASKS;
-        take(tasks, words, DYING) == Ok(new_task(slot, generation))
+        Ok((tasks, Words::new(2).map_err(text)?))
     }
 
     fn judge(
@@ -163,41 +103,38 @@ impl Row for TakeRow {
         name: &str,
         first: First,
     ) -> Result<Outcome, String> {
-        let newcomer = timed("open", || ByteQueue::open(name))?;
-        let newcomer = newcomer.map_err(|error| error.to_string())?;
+        let newcomer = succeed("open", || ByteQueue::open(name))?;
         let [one, other] = first.order(&tasks, &newcomer);
-        let of_the_dead =
-            || timed("leases_of", || leases_of(one, &words, DYING))?.map_err(|e| e.to_string());
+        let of_the_dead = || succeed("leases_of", || leases_of(one, &words, DYING));
         // The supervisor looks at once, or when the next worker has taken its task.
         let early = match first {
             First::Attached => Some(of_the_dead()?),
             First::Newcomer => None,
         };
-        let next = timed("take", || take(other, &words, NEXT))?;
-        let next = next.map_err(|error| error.to_string())?;
+        let next = succeed("take", || take(other, &words, NEXT))?;
         let taken = of_the_dead()?;
+        let early = early.unwrap_or(taken.clone());
         expect(
-            "what the dead had before",
-            early.unwrap_or(taken.clone()),
+            "the tasks that the dead worker had before",
+            early,
             taken.clone(),
         )?;
-        let raw = Raw::open(name)?;
-        expect("the consumers' lock at the end", raw.word(CONSUMERS), 0)?;
 
         let [front, second] = TASKS;
         let found = TASKS
             .into_iter()
             .find(|(slot, generation)| next == new_task(*slot, *generation));
+        let leased = leases_of(one, &words, NEXT);
         expect(
-            "the next one's",
-            leases_of(one, &words, NEXT),
+            "the next worker's leases",
+            leased,
             Ok(found.into_iter().collect()),
         )?;
         match (found, &*taken) {
             (Some(found), []) if found == front => Ok(Outcome::Before),
             (Some(found), [dead]) if found == second && *dead == front => Ok(Outcome::After),
             _ => Err(format!(
-                "the dead one has {taken:?}, the next one {found:?}"
+                "the dead worker has {taken:?}, the next one {found:?}"
             )),
         }
     }

@@ -1,8 +1,8 @@
 //! Rows of a segment's life by name: who dies in a create, an open or a drop leaves nothing, or a whole
 //! orphan, and the name free for the next. These are long: some points of each are swept in every form.
 
+use crate::row::{Family, First, Outcome, Row, expect, succeed, text, timed};
 use crate::step::path_of;
-use crate::sweep::{First, Outcome, Predecessor, Row, expect, timed};
 use shmkit::{Error, Value, inspect};
 use std::path::Path;
 
@@ -20,72 +20,54 @@ impl Drop for Names {
     }
 }
 
-pub(crate) struct SegmentRow {
-    name: &'static str,
-    operate: fn(&Names) -> bool,
-    /// What is there when it has got through: the segment, or nothing.
+/// The family. An operation that gets through leaves a segment, or nothing.
+pub(crate) struct Life {
     creates: bool,
 }
 
 const INIT: u64 = 7;
 
-pub(crate) const ROWS: &[SegmentRow] = &[
-    SegmentRow {
-        name: "Value::create, by name",
-        operate: |names| {
-            // Left behind, as by a process that ends without its destructors.
-            Value::create(&names.created, INIT).is_ok_and(|value| {
-                std::mem::forget(value);
-                true
-            })
-        },
-        creates: true,
-    },
-    SegmentRow {
-        name: "Value::create and its drop, by name",
-        operate: |names| Value::create(&names.created, INIT).is_ok_and(|value| value.get() == INIT),
-        creates: false,
-    },
-    SegmentRow {
-        name: "Value::open and its drop, by name",
-        operate: |names| Value::<u64>::open(&names.name).is_ok_and(|value| value.get() == INIT),
-        creates: false,
-    },
-];
+pub(crate) fn rows() -> [Row<Life>; 3] {
+    let row = |name, operate, creates| Row::new(name, operate, Life { creates });
+    [
+        row(
+            "Value::create, by name",
+            |names| {
+                // Left behind, as by a process that ends without its destructors.
+                Value::create(&names.created, INIT)
+                    .map(std::mem::forget)
+                    .is_ok()
+            },
+            true,
+        ),
+        row(
+            "Value::create and its drop, by name",
+            |names| Value::create(&names.created, INIT).is_ok_and(|value| value.get() == INIT),
+            false,
+        ),
+        row(
+            "Value::open and its drop, by name",
+            |names| Value::<u64>::open(&names.name).is_ok_and(|value| value.get() == INIT),
+            false,
+        ),
+    ]
+}
 
-impl Row for SegmentRow {
+impl Family for Life {
     type Handle = Names;
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
+    const LOCKS: &'static [u64] = &[];
+    const MOST_POINTS: usize = 120;
 
     fn commits(&self) -> bool {
         self.creates
     }
 
-    fn most_points(&self) -> usize {
-        120
-    }
-
-    fn locks(&self) -> &'static [u64] {
-        &[]
-    }
-
     fn prepare(&self, name: &str) -> Result<Names, String> {
         Ok(Names {
-            beside: Value::create(name, INIT).map_err(|error| error.to_string())?,
+            beside: Value::create(name, INIT).map_err(text)?,
             name: name.to_owned(),
             created: format!("{name}-created"),
         })
-    }
-
-    fn predecessor(&self) -> Option<&Predecessor<Names>> {
-        None
-    }
-
-    fn operate(&self, names: &Names) -> bool {
-        (self.operate)(names)
     }
 
     fn judge(&self, names: Names, name: &str, first: First) -> Result<Outcome, String> {
@@ -93,11 +75,8 @@ impl Row for SegmentRow {
         let is_there = match timed("inspect", || inspect(created))? {
             Ok(info) => {
                 // A name leads to a whole segment, which the dead one holds no more.
-                expect(
-                    "an orphan",
-                    (info.is_orphan(), info.element_size),
-                    (true, 8),
-                )?;
+                let found = (info.is_orphan(), info.element_size);
+                expect("an orphan", found, (true, 8))?;
                 true
             }
             Err(Error::NotFound { .. }) => false,
@@ -110,20 +89,15 @@ impl Row for SegmentRow {
                 return Err(format!("what nobody holds was opened: {opened:?}"));
             }
         }
-        let next = timed("create", || Value::create(created, 2 * INIT))?;
-        let next = next.map_err(|error| format!("create: {error}"))?;
-        let seen = timed("open", || Value::<u64>::open(created))?;
-        let seen = seen.map_err(|error| format!("open: {error}"))?;
+        let next = succeed("create", || Value::create(created, 2 * INIT))?;
+        let seen = succeed("open", || Value::<u64>::open(created))?;
         expect("the next one's", seen.get(), 2 * INIT)?;
         timed("drop", || drop((next, seen)))?;
-        expect(
-            "the name is left",
-            Path::new(&path_of(created)).exists(),
-            false,
-        )?;
+        let left = Path::new(&path_of(created)).exists();
+        expect("the name is left", left, false)?;
 
         // Nor did the one beside it come to harm.
-        let info = inspect(name).map_err(|error| format!("inspect: {error}"))?;
+        let info = succeed("inspect", || inspect(name))?;
         expect("its holders", info.holders, 1)?;
         expect("its value", names.beside.get(), INIT)?;
         Ok(if is_there && self.creates {

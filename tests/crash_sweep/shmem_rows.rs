@@ -1,11 +1,11 @@
 //! Rows of `create_in`, in memory that there is before: who dies in it leaves a whole value or none, and
 //! in that case the memory to the next.
 
-use crate::step::Raw;
-use crate::sweep::{Dies, First, Outcome, Predecessor, Row, expect, timed};
+use crate::row::{Family, First, Outcome, Predecessor, Row, expect, succeed, text, timed};
 use shmkit::memory::Memory;
 use shmkit::shared_memory::{Shmem, ShmemConf};
 use shmkit::{Error, ShmemMemory, Value};
+use std::fmt::Display;
 use std::sync::Arc;
 
 type Wide = [u64; 8];
@@ -13,34 +13,32 @@ type Wide = [u64; 8];
 const INIT: Wide = [11, 12, 13, 14, 15, 16, 17, 18];
 const LATER: Wide = [21, 22, 23, 24, 25, 26, 27, 28];
 
-pub(crate) struct ShmemRow {
-    name: &'static str,
-    after: Option<Predecessor<Arc<ShmemMemory>>>,
-}
+pub(crate) struct CreateIn;
 
-pub(crate) const ROWS: &[ShmemRow] = &[
-    ShmemRow {
-        name: "Value::create_in",
-        after: None,
-    },
-    ShmemRow {
-        name: "Value::create_in, after a death in it",
-        after: Some(Predecessor {
-            operate: |memory| Value::create_in(memory.clone(), LATER).is_ok(),
-            dies: Dies::When(|raw| raw.claimed() && raw.word(FIRST_SLOT) != 0),
-        }),
-    },
-];
+const CREATE: fn(&Arc<ShmemMemory>) -> bool =
+    |memory| Value::create_in(memory.clone(), INIT).is_ok();
+
+const IN_CREATE_IN: Predecessor<Arc<ShmemMemory>> = Predecessor::when(
+    |memory| Value::create_in(memory.clone(), LATER).is_ok(),
+    |raw| raw.claimed() && raw.word(FIRST_SLOT) != 0,
+);
+
+pub(crate) fn rows() -> [Row<CreateIn>; 2] {
+    [
+        Row::new("Value::create_in", CREATE, CreateIn),
+        Row::new("Value::create_in, after a death in it", CREATE, CreateIn).after(IN_CREATE_IN),
+    ]
+}
 
 /// Words of the value's control words: its lock, and the slot that the first value stands in.
 const LOCK: u64 = 0;
 const FIRST_SLOT: u64 = 264;
 
-fn hold(shmem: Result<Shmem, impl ToString>) -> Result<Arc<ShmemMemory>, String> {
-    let shmem = shmem.map_err(|error| error.to_string())?;
+fn hold(shmem: Result<Shmem, impl Display>) -> Result<Arc<ShmemMemory>, String> {
+    let shmem = shmem.map_err(text)?;
     // SAFETY: new, and written through the crate alone.
     let memory = unsafe { ShmemMemory::new(shmem) };
-    memory.map(Arc::new).map_err(|error| error.to_string())
+    memory.map(Arc::new).map_err(text)
 }
 
 /// What is to be found in the memory by now, if anything.
@@ -52,31 +50,12 @@ fn find(memory: &Arc<ShmemMemory>) -> Result<Option<Value<Wide>>, String> {
     }
 }
 
-impl Row for ShmemRow {
+impl Family for CreateIn {
     type Handle = Arc<ShmemMemory>;
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn commits(&self) -> bool {
-        true
-    }
-
-    fn locks(&self) -> &'static [u64] {
-        &[LOCK]
-    }
+    const LOCKS: &'static [u64] = &[LOCK];
 
     fn prepare(&self, name: &str) -> Result<Arc<ShmemMemory>, String> {
         hold(ShmemConf::new().os_id(name).size(1024).create())
-    }
-
-    fn predecessor(&self) -> Option<&Predecessor<Arc<ShmemMemory>>> {
-        self.after.as_ref()
-    }
-
-    fn operate(&self, memory: &Arc<ShmemMemory>) -> bool {
-        Value::create_in(memory.clone(), INIT).is_ok()
     }
 
     fn judge(
@@ -91,9 +70,8 @@ impl Row for ShmemRow {
         let (value, outcome) = match find(one)? {
             Some(value) => (value, Outcome::After),
             None => {
-                let created = timed("create_in", || Value::create_in(one.clone(), INIT))?;
-                let value = created.map_err(|error| format!("create_in: {error}"))?;
-                (value, Outcome::Before)
+                let created = succeed("create_in", || Value::create_in(one.clone(), INIT))?;
+                (created, Outcome::Before)
             }
         };
         let again = timed("create_in", || Value::create_in(other.clone(), LATER))?;
@@ -101,16 +79,13 @@ impl Row for ShmemRow {
             return Err(format!("laid out a second time: {again:?}"));
         }
         let seen = find(other)?.ok_or("the other finds nothing")?;
-        let by_name = timed("open", || Value::<Wide>::open(name))?;
-        let by_name = by_name.map_err(|error| format!("open: {error}"))?;
+        let by_name = succeed("open", || Value::<Wide>::open(name))?;
         expect("what is there", seen.get(), INIT)?;
         let found = timed("update", || {
             value.update(|now| std::mem::replace(now, LATER))
         })?;
         expect("what an update finds", found, INIT)?;
         expect("after an update", by_name.get(), LATER)?;
-        let raw = Raw::open(name)?;
-        expect("the lock word at the end", raw.word(LOCK), 0)?;
         expect("the length", attached.len(), 1024)?;
         Ok(outcome)
     }

@@ -1,26 +1,26 @@
 //! Rows in which a third process sleeps for what the swept child does. A death between the commit
 //! and the wake-up loses that wake-up: the sleeper must find out by itself, in time.
 
-use crate::queue_rows::{
-    CAPACITY, CONSUMERS, GET_1, HEAD, Item, PRODUCERS, PUT_9, TAIL, item, look, open, use_on,
-};
+use crate::contents::{CONSUMERS, HEAD, Numbered, PRODUCERS, TAIL, filled};
+use crate::endpoint_rows::own_and_get;
+use crate::queue_rows::{CLOSE, GET_1, Item, PUT_9, item};
+use crate::row::{Family, First, Outcome, Row, expect, succeed, timed};
 use crate::step::{self, Raw};
-use crate::sweep::{First, Outcome, Predecessor, Row, expect, timed};
 use shmkit::{GetError, PutError, Queue};
+use std::ops::Deref;
 use std::time::Duration;
 
-/// One row.
-pub(crate) struct SleeperRow {
-    name: &'static str,
+/// The family.
+pub(crate) struct Served {
     items: &'static [u64],
     /// What the third process waits for; its exit status.
-    sleeper: fn(&Queue<Item>) -> u8,
-    operate: fn(&Queue<Item>) -> bool,
-    committed: fn(&Raw) -> bool,
-    /// What a survivor does for the sleeper, where the dead did not come to it.
+    sleeper: Sleeper,
+    /// The word to which the operation commits, by its offset, and the word's value afterwards.
+    committed: (u64, u64),
+    /// A survivor does this for the sleeper if the child died before its commit.
     instead: fn(&Queue<Item>) -> bool,
-    /// The sleeper's exit status, thanks to the dead and to the survivor.
-    served: [u8; 2],
+    /// The sleeper's exit status, thanks to the dead child and to the survivor.
+    status: [u8; 2],
     /// The items that are left when the sleeper is gone, and whether the queue is closed.
     left: (&'static [u64], bool),
 }
@@ -32,110 +32,88 @@ const CLOSED: u64 = 1 << 63;
 /// Longer than a survivor may wait: to run into it is a violation.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A sleeper that takes an item: its status is the item's number, or 100 for a closed queue.
-const GETTER: fn(&Queue<Item>) -> u8 = |queue| match queue.get_timeout(PATIENCE) {
-    Ok([first, ..]) => u8::try_from(first / 1000).unwrap_or(101),
-    Err(GetError::Closed) => 100,
-    Err(_) => 102,
+/// A sleeper's exit status is the number of the item that it took or put, or one of these.
+type Sleeper = fn(&Queue<Item>) -> u8;
+const FOUND_CLOSED: u8 = 100;
+const WENT_WRONG: u8 = 102;
+
+fn status_of_get(got: Result<Item, GetError>) -> u8 {
+    match got {
+        Ok([first, ..]) => u8::try_from(first / 1000).unwrap_or(WENT_WRONG),
+        Err(GetError::Closed) => FOUND_CLOSED,
+        Err(_) => WENT_WRONG,
+    }
+}
+
+fn status_of_put(put: Result<(), PutError>) -> u8 {
+    match put {
+        Ok(()) => 4,
+        Err(PutError::Closed) => FOUND_CLOSED,
+        Err(_) => WENT_WRONG,
+    }
+}
+
+const GETTER: Sleeper = |queue| status_of_get(queue.get_timeout(PATIENCE));
+const PUTTER: Sleeper = |queue| status_of_put(queue.put_timeout(item(4), PATIENCE));
+const CONSUMER: Sleeper = |queue| {
+    let side = queue.consumer();
+    status_of_get(side.and_then(|mut side| side.get_timeout(PATIENCE)))
+};
+const PRODUCER: Sleeper = |queue| {
+    let side = queue.producer();
+    status_of_put(side.and_then(|mut side| side.put_timeout(item(4), PATIENCE)))
 };
 
-pub(crate) const ROWS: &[SleeperRow] = &[
-    SleeperRow {
-        name: "Queue::put, a getter asleep",
+pub(crate) fn rows() -> [Row<Served>; 6] {
+    [
+        put("Queue::put, a getter asleep", GETTER),
+        get("Queue::get, a putter asleep", |room| GET_1(room), PUTTER),
+        put("Queue::put, a consumer asleep", CONSUMER),
+        get(
+            "Consumer::get, a producer asleep",
+            |room| own_and_get(room),
+            PRODUCER,
+        ),
+        close("Queue::close, a producer asleep", &[1, 2, 3], PRODUCER),
+        close("Queue::close, a getter asleep", &[], GETTER),
+    ]
+}
+
+fn put(name: &'static str, sleeper: Sleeper) -> Row<Served> {
+    let served = Served {
         items: &[],
-        sleeper: GETTER,
-        operate: PUT_9,
-        committed: |raw| raw.word(TAIL) == 1,
+        sleeper,
+        committed: (TAIL, 1),
         instead: |queue| queue.put(item(5)).is_ok(),
-        served: [9, 5],
+        status: [9, 5],
         left: (&[], false),
-    },
-    SleeperRow {
-        name: "Queue::get, a putter asleep",
+    };
+    Row::new(name, |room| PUT_9(room), served)
+}
+
+fn get(name: &'static str, operate: fn(&Bedroom) -> bool, sleeper: Sleeper) -> Row<Served> {
+    let served = Served {
         items: &[1, 2, 3],
-        sleeper: |queue| match queue.put_timeout(item(4), PATIENCE) {
-            Ok(()) => 4,
-            Err(_) => 102,
-        },
-        operate: GET_1,
-        committed: |raw| raw.word(HEAD) == 1,
+        sleeper,
+        committed: (HEAD, 1),
         instead: GET_1,
-        served: [4, 4],
+        status: [4, 4],
         left: (&[2, 3, 4], false),
-    },
-    SleeperRow {
-        name: "Queue::put, a consumer asleep",
-        items: &[],
-        sleeper: |queue| match queue
-            .consumer()
-            .and_then(|mut side| side.get_timeout(PATIENCE))
-        {
-            Ok([first, ..]) => u8::try_from(first / 1000).unwrap_or(101),
-            Err(_) => 102,
-        },
-        operate: PUT_9,
-        committed: |raw| raw.word(TAIL) == 1,
-        instead: |queue| queue.put(item(5)).is_ok(),
-        served: [9, 5],
-        left: (&[], false),
-    },
-    SleeperRow {
-        name: "Consumer::get, a producer asleep",
-        items: &[1, 2, 3],
-        sleeper: |queue| {
-            let put = queue
-                .producer()
-                .and_then(|mut side| side.put_timeout(item(4), PATIENCE));
-            if put.is_ok() { 4 } else { 102 }
-        },
-        operate: |queue| queue.consumer().and_then(|mut side| side.get()) == Ok(item(1)),
-        committed: |raw| raw.word(HEAD) == 1,
-        instead: GET_1,
-        served: [4, 4],
-        left: (&[2, 3, 4], false),
-    },
-    SleeperRow {
-        name: "Queue::close, a producer asleep",
-        items: &[1, 2, 3],
-        sleeper: |queue| {
-            let put = queue
-                .producer()
-                .and_then(|mut side| side.put_timeout(item(4), PATIENCE));
-            if put == Err(PutError::Closed) {
-                100
-            } else {
-                102
-            }
-        },
-        operate: |queue| {
-            queue.close();
-            true
-        },
-        committed: |raw| raw.word(TAIL) == CLOSED | 3,
-        instead: |queue| {
-            queue.close();
-            true
-        },
-        served: [100, 100],
-        left: (&[1, 2, 3], true),
-    },
-    SleeperRow {
-        name: "Queue::close, a getter asleep",
-        items: &[],
-        sleeper: GETTER,
-        operate: |queue| {
-            queue.close();
-            true
-        },
-        committed: |raw| raw.word(TAIL) == CLOSED,
-        instead: |queue| {
-            queue.close();
-            true
-        },
-        served: [100, 100],
-        left: (&[], true),
-    },
-];
+    };
+    Row::new(name, operate, served)
+}
+
+fn close(name: &'static str, items: &'static [u64], sleeper: Sleeper) -> Row<Served> {
+    let served = Served {
+        items,
+        sleeper,
+        committed: (TAIL, CLOSED | items.len() as u64),
+        instead: CLOSE,
+        status: [FOUND_CLOSED; 2],
+        left: (items, true),
+    };
+    Row::new(name, |room| CLOSE(room), served)
+}
 
 /// The queue, and the sleeper.
 pub(crate) struct Bedroom {
@@ -172,6 +150,14 @@ impl Bedroom {
     }
 }
 
+impl Deref for Bedroom {
+    type Target = Queue<Item>;
+
+    fn deref(&self) -> &Queue<Item> {
+        &self.queue
+    }
+}
+
 impl Drop for Bedroom {
     fn drop(&mut self) {
         if let Some(pid) = self.sleeper.take() {
@@ -180,66 +166,37 @@ impl Drop for Bedroom {
     }
 }
 
-impl Row for SleeperRow {
+impl Family for Served {
     type Handle = Bedroom;
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn commits(&self) -> bool {
-        true
-    }
-
-    fn locks(&self) -> &'static [u64] {
-        &[PRODUCERS, CONSUMERS]
-    }
+    const LOCKS: &'static [u64] = &[PRODUCERS, CONSUMERS];
 
     fn prepare(&self, name: &str) -> Result<Bedroom, String> {
-        let queue = Queue::create(name, CAPACITY).map_err(|error| error.to_string())?;
-        for number in self.items {
-            let put = queue.put(item(*number));
-            put.map_err(|error| error.to_string())?;
-        }
+        let queue = filled(name, 0, self.items)?;
         let sleeper = Some(step::start_untraced(|| (self.sleeper)(&queue))?);
         let bedroom = Bedroom { queue, sleeper };
         bedroom.settle(name)?;
         Ok(bedroom)
     }
 
-    fn predecessor(&self) -> Option<&Predecessor<Bedroom>> {
-        None
-    }
-
-    fn operate(&self, bedroom: &Bedroom) -> bool {
-        (self.operate)(&bedroom.queue)
-    }
-
     fn judge(&self, mut attached: Bedroom, name: &str, first: First) -> Result<Outcome, String> {
-        let newcomer = open(name)?;
-        let raw = Raw::open(name)?;
-        let outcome = if (self.committed)(&raw) {
-            Outcome::After
+        let newcomer = succeed("open", || Queue::open(name))?;
+        let (word, value) = self.committed;
+        let [by_the_dead, by_a_survivor] = self.status;
+        let (outcome, status) = if Raw::open(name)?.word(word) == value {
+            (Outcome::After, by_the_dead)
         } else {
-            Outcome::Before
-        };
-        if outcome == Outcome::Before {
             let [one, _] = first.order(&attached.queue, &newcomer);
             let done = timed("a survivor's doing", || (self.instead)(one))?;
             expect("whether it was right", done, true)?;
-        }
-        let [by_the_dead, by_a_survivor] = self.served;
-        let expected = match outcome {
-            Outcome::After => by_the_dead,
-            Outcome::Before => by_a_survivor,
+            (Outcome::Before, by_a_survivor)
         };
-        let status = attached.wait_for_sleeper()?;
-        expect("the sleeper's status", status, i32::from(expected))?;
+        let found = attached.wait_for_sleeper()?;
+        expect("the sleeper's status", found, i32::from(status))?;
 
         let survivors = first.order(&attached.queue, &newcomer);
-        let (items, closed) = look(survivors)?;
+        let (items, closed) = Queue::look(survivors)?;
         expect("what is left", (&*items, closed), self.left)?;
-        use_on(survivors, closed)?;
+        Queue::use_on(survivors, closed)?;
         Ok(outcome)
     }
 }

@@ -1,99 +1,10 @@
 //! The sweep of one row: kill after 1, 2, 3 … instructions, hear the survivors, count.
 
 use crate::path::{Path, Reached};
-use crate::step::{self, BOUND, Child, Raw, Step, watchdog};
-use std::cell::Cell;
+use crate::row::{Dies, Family, First, LONGEST, Outcome, Row, expect};
+use crate::step::{self, Child, Raw, Step};
+use crate::watchdog;
 use std::time::{Duration, Instant};
-
-/// What a child was about when it died, as the survivors find it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Nothing of the operation shows.
-    Before,
-    /// All of it.
-    After,
-}
-
-/// Which survivor acts first, and so is the one that takes over what the dead left locked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum First {
-    /// The one that was attached all along.
-    Attached,
-    /// The one that opened the segment by its name after the death.
-    Newcomer,
-}
-
-impl First {
-    /// The two survivors in the order in which they act.
-    pub(crate) fn order<'a, S>(self, attached: &'a S, newcomer: &'a S) -> [&'a S; 2] {
-        match self {
-            Self::Attached => [attached, newcomer],
-            Self::Newcomer => [newcomer, attached],
-        }
-    }
-}
-
-/// One that is killed before the swept child begins, in an operation of its own.
-#[derive(Debug)]
-pub(crate) struct Predecessor<S> {
-    pub(crate) operate: fn(&S) -> bool,
-    pub(crate) dies: Dies,
-}
-
-/// When a predecessor is killed.
-#[derive(Debug)]
-pub(crate) enum Dies {
-    /// At the first instruction behind which the control words are so.
-    When(fn(&Raw) -> bool),
-    /// As `When`, by a look that changes what it looks at, and so has to happen behind every instruction.
-    WhenDisturbed(fn(&Raw) -> bool),
-    /// Where it kills itself: in a closure that runs under a lock.
-    ByItself,
-}
-
-/// An operation to be swept. A family of rows shares `judge`; a row of it is a few lines.
-pub(crate) trait Row {
-    /// The handle: what the child inherits, and the survivor that is attached all along holds.
-    type Handle;
-
-    fn name(&self) -> &'static str;
-
-    /// Whether the operation has a commit: deaths must then be seen on both sides of it.
-    fn commits(&self) -> bool;
-
-    /// Whether the row is wrong on purpose, to show that the sweep finds it.
-    fn is_control(&self) -> bool {
-        false
-    }
-
-    /// Of how many points it is swept at most, in every form: for rows that are very long.
-    fn most_points(&self) -> usize {
-        usize::MAX
-    }
-
-    /// Where the lock words lie, from the begin of the control words.
-    fn locks(&self) -> &'static [u64];
-
-    /// Builds the state under that name.
-    fn prepare(&self, name: &str) -> Result<Self::Handle, String>;
-
-    /// Who died before.
-    fn predecessor(&self) -> Option<&Predecessor<Self::Handle>>;
-
-    /// The swept operation, in the child; whether all was as it should be.
-    fn operate(&self, handle: &Self::Handle) -> bool;
-
-    /// Whether [`meanwhile`](Self::meanwhile) does anything.
-    fn has_meanwhile(&self) -> bool {
-        false
-    }
-
-    /// What the one that was attached all along does between any two of the child's instructions.
-    fn meanwhile(&self, _attached: &Self::Handle, _raw: &Raw) {}
-
-    /// The survivors' verdict. Nothing may be left under the name when it is done.
-    fn judge(&self, handle: Self::Handle, name: &str, first: First) -> Result<Outcome, String>;
-}
 
 /// How much of a row is swept.
 #[derive(Clone, Copy, Debug)]
@@ -118,9 +29,9 @@ pub(crate) struct Form {
 const SHORT_CONTROL: usize = 100;
 
 impl Form {
-    fn stride<R: Row>(self, row: &R, instructions: usize) -> usize {
-        let short_control = row.is_control() && instructions <= SHORT_CONTROL;
-        let most = row.most_points();
+    fn stride<F: Family>(self, row: &Row<F>, instructions: usize) -> usize {
+        let short_control = row.is_control && instructions <= SHORT_CONTROL;
+        let most = F::MOST_POINTS;
         if instructions <= self.exhaustive.min(most) || short_control {
             return 1;
         }
@@ -152,34 +63,6 @@ pub(crate) struct Report {
     pub(crate) failure: Option<String>,
 }
 
-thread_local! {
-    static LONGEST: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-}
-
-/// A survivor's call: it must come back within [`BOUND`].
-pub(crate) fn timed<R>(what: &str, call: impl FnOnce() -> R) -> Result<R, String> {
-    let start = Instant::now();
-    let result = call();
-    let took = start.elapsed();
-    LONGEST.set(LONGEST.get().max(took));
-    if took > BOUND {
-        return Err(format!("{what} took {took:?}"));
-    }
-    Ok(result)
-}
-
-/// Fails with both sides in the text unless they are equal.
-pub(crate) fn expect<T: PartialEq + std::fmt::Debug>(
-    what: &str,
-    found: T,
-    expected: T,
-) -> Result<(), String> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(format!("{what}: expected {expected:?}, found {found:?}"))
-}
-
 /// How long a kill point may take in all, on a loaded machine.
 const POINT_LIMIT: Duration = Duration::from_secs(60);
 
@@ -199,17 +82,17 @@ struct Death {
 }
 
 /// Sweeps one row. Everything is built under `name`, again for every kill point.
-pub(crate) fn sweep<R: Row>(row: &R, form: Form, name: &str) -> Report {
+pub(crate) fn sweep<F: Family>(row: &Row<F>, form: Form, name: &str) -> Report {
     let start = Instant::now();
     LONGEST.set(Duration::ZERO);
     let mut report = Report {
-        name: row.name(),
+        name: row.name,
         stride: 1,
         ..Report::default()
     };
     let to_the_end = |going| kill_after(row, name, form.farthest, First::Attached, going);
     let mut paths = [const { None }; 2];
-    let going = if form.jumps && !row.has_meanwhile() {
+    let going = if form.jumps && row.family.meanwhile().is_none() {
         // Unnoted, for what this process does only once: the first child's way is not the later ones'.
         if let Err(violation) = to_the_end(Going::Stepping) {
             let violation = format!("no death, at first: {violation}");
@@ -235,8 +118,8 @@ pub(crate) fn sweep<R: Row>(row: &R, form: Form, name: &str) -> Report {
     report
 }
 
-fn sweep_points<R: Row>(
-    row: &R,
+fn sweep_points<F: Family>(
+    row: &Row<F>,
     form: Form,
     name: &str,
     paths: &[Option<Path>; 2],
@@ -270,7 +153,7 @@ fn sweep_points<R: Row>(
             }
         }
         // Some steps depend on the time: what ends, not the first run's length, ends the sweep.
-        let enough = if row.is_control() { 1 } else { MOST_VIOLATIONS };
+        let enough = if row.is_control { 1 } else { MOST_VIOLATIONS };
         if ended || report.violations.len() >= enough {
             break;
         }
@@ -278,16 +161,16 @@ fn sweep_points<R: Row>(
     }
 }
 
-fn failure<R: Row>(row: &R, report: &Report) -> Option<String> {
+fn failure<F: Family>(row: &Row<F>, report: &Report) -> Option<String> {
     let Report { before, after, .. } = *report;
     // A few points may all lie on one side of the commit; every instruction can't.
     let sides = match report.stride {
-        1 if !row.is_control() => before > 0 && row.commits() == (after > 0),
-        _ => row.commits() || after == 0,
+        1 if !row.is_control => before > 0 && row.family.commits() == (after > 0),
+        _ => row.family.commits() || after == 0,
     };
     match report.violations.len() {
-        0 if row.is_control() => Some("the sweep is blind: it found nothing wrong".into()),
-        1.. if row.is_control() => None,
+        0 if row.is_control => Some("the sweep is blind: it found nothing wrong".into()),
+        1.. if row.is_control => None,
         0 if sides => None,
         0 => Some(format!(
             "deaths before the commit: {before}, after: {after}"
@@ -320,14 +203,14 @@ enum Attempt {
     Astray,
 }
 
-fn kill_after<R: Row>(
-    row: &R,
+fn kill_after<F: Family>(
+    row: &Row<F>,
     name: &str,
     point: usize,
     first: First,
     going: Going<'_>,
 ) -> Result<Death, String> {
-    watchdog::feed(row.name(), point, POINT_LIMIT);
+    watchdog::feed(row.name, point, POINT_LIMIT);
     if let Attempt::Made(death) = attempt(row, name, point, first, going)? {
         return Ok(death);
     }
@@ -340,18 +223,19 @@ fn kill_after<R: Row>(
     }
 }
 
-fn attempt<R: Row>(
-    row: &R,
+fn attempt<F: Family>(
+    row: &Row<F>,
     name: &str,
     point: usize,
     first: First,
     mut going: Going<'_>,
 ) -> Result<Attempt, String> {
     let handle = row
+        .family
         .prepare(name)
         .map_err(|text| format!("prepare: {text}"))?;
     let raw = Raw::open(name)?;
-    if let Some(predecessor) = row.predecessor() {
+    if let Some(predecessor) = &row.predecessor {
         let operate = || (predecessor.operate)(&handle);
         match predecessor.dies {
             Dies::ByItself => step::run_to_death(operate)?,
@@ -368,7 +252,7 @@ fn attempt<R: Row>(
         }
     }
 
-    let mut child = Child::start(|| row.operate(&handle))?;
+    let mut child = Child::start(|| (row.operate)(&handle))?;
     let mut death = Death {
         instructions: 0,
         ended: false,
@@ -383,26 +267,32 @@ fn attempt<R: Row>(
             Reached::Astray => return Ok(Attempt::Astray),
         }
     }
+    let meanwhile = row.family.meanwhile();
     while death.instructions < point && !death.ended {
         if let Going::Noting(paths) = &mut going {
             paths[OWN].note(&child)?;
         }
-        row.meanwhile(&handle, &raw);
+        if let Some(meanwhile) = meanwhile {
+            meanwhile(&handle, &raw);
+        }
         death.ended = child.step()? == Step::Ended;
         death.instructions += usize::from(!death.ended);
     }
     child.kill();
-    death.held = row.locks().iter().any(|lock| raw.word(*lock) != 0);
+    death.held = F::LOCKS.iter().any(|lock| raw.word(*lock) != 0);
     let answer = step::answer();
 
-    death.outcome = row.judge(handle, name, first)?;
+    death.outcome = row.family.judge(handle, name, first)?;
+    for lock in F::LOCKS {
+        expect("a lock word at the end", raw.word(*lock), 0)?;
+    }
     if std::fs::remove_file(step::path_of(name)).is_ok() {
         return Err("the name is left when everybody is gone".into());
     }
     match (answer, death.outcome) {
         (0, _) if death.ended => Err("the child ended in the middle".into()),
         (WRONG, _) => Err(WENT_WRONG.into()),
-        (1, Outcome::Before) if row.commits() => Err("it had returned, and was lost".into()),
+        (1, Outcome::Before) if row.family.commits() => Err("it had returned, and was lost".into()),
         _ => Ok(Attempt::Made(death)),
     }
 }

@@ -1,0 +1,57 @@
+//! The watchdog. It takes no thread, which the forks would not bear: an alarm that ends the process
+//! with a message, and with it the tracee.
+
+use std::ffi::CString;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::time::Duration;
+
+static ROW: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+static ROW_LEN: AtomicUsize = AtomicUsize::new(0);
+static POINT: AtomicUsize = AtomicUsize::new(0);
+static LEFTOVER: OnceLock<CString> = OnceLock::new();
+
+/// From here on an alarm is a message. `leftover` is the path to remove then.
+pub(crate) fn install(leftover: &str) {
+    LEFTOVER.get_or_init(|| CString::new(leftover).expect("no NUL in a path"));
+    let handler: extern "C" fn(libc::c_int) = bark;
+    // SAFETY: `bark` does only what a signal handler may.
+    unsafe { libc::signal(libc::SIGALRM, handler as libc::sighandler_t) };
+}
+
+/// Gives the next kill point that long.
+pub(crate) fn feed(row: &'static str, point: usize, limit: Duration) {
+    POINT.store(point, Ordering::Relaxed);
+    ROW_LEN.store(row.len(), Ordering::Relaxed);
+    ROW.store(row.as_ptr().cast_mut(), Ordering::Relaxed);
+    // SAFETY: alarm touches no memory of ours.
+    unsafe { libc::alarm(u32::try_from(limit.as_secs()).unwrap_or(u32::MAX)) };
+}
+
+extern "C" fn bark(_: libc::c_int) {
+    let mut digits = [0; 20];
+    let (mut point, mut begin) = (POINT.load(Ordering::Relaxed), digits.len());
+    while begin == digits.len() || point > 0 {
+        begin -= 1;
+        digits[begin] = b'0' + u8::try_from(point % 10).unwrap_or(0);
+        point /= 10;
+    }
+    say(b"\ncrash_sweep: hangs: ");
+    let (row, len) = (ROW.load(Ordering::Relaxed), ROW_LEN.load(Ordering::Relaxed));
+    // SAFETY: the row's name is a `&'static str`, stored before the alarm was set.
+    unsafe { libc::write(2, row.cast(), len) };
+    say(b", killed after instruction ");
+    say(&digits[begin..]);
+    say(b": 1 failed\n");
+    if let Some(path) = LEFTOVER.get() {
+        // SAFETY: a live C string; unlink is safe in a signal handler.
+        unsafe { libc::unlink(path.as_ptr()) };
+    }
+    // SAFETY: ends the process here and now.
+    unsafe { libc::_exit(1) };
+}
+
+fn say(text: &[u8]) {
+    // SAFETY: write is safe in a signal handler, and the bytes are alive.
+    unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+}
