@@ -1,10 +1,9 @@
-//! Rows of [`Array`]: writes of one element of each kind, of several, under a guard, and what
-//! follows a death in the middle of them.
+//! Rows of [`Array`]: writes of one element of each kind, of several, and under a guard; and operations after
+//! a death in the middle of these.
 //!
-//! Whatever dies where: an array that is not poisoned has nothing but elements that somebody wrote,
-//! whole, and of several that were written together all or none. It is poisoned exactly where a
-//! guard, or a write of several, was in hand: the journal's word says so, and what is found in the
-//! elements has to agree with it.
+//! Wherever a writer dies, an array that is not poisoned has only whole elements, and of several that were
+//! written together all or none. The array is poisoned exactly if the dead writer had a guard, or was writing
+//! several elements. The journal's word says whether it did, and the elements have to agree.
 
 use crate::row::{Family, First, Outcome, Predecessor, Row, expect, succeed, text, timed};
 use crate::step::{self, BODY, Raw, path_of};
@@ -16,16 +15,16 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::unix::fs::FileExt;
 
-/// How many elements there are.
+/// The array's length.
 const LEN: usize = 4;
-/// The element that is written where one is.
+/// The element that an operation on one element writes.
 const ONE: usize = 2;
-/// The elements that are written where several are.
+/// The first of the elements that an operation on several writes.
 const FROM: usize = 1;
 /// The element that a predecessor writes.
 const OTHER: usize = 0;
 
-/// An element that is whole: every byte of it follows from its number, and is another in another.
+/// A whole element: every byte follows from its number, and differs between numbers.
 pub(crate) trait Sample: Element + PartialEq + Debug {
     fn sample(number: u8) -> Self;
 }
@@ -57,29 +56,29 @@ impl Sample for Wide {
     }
 }
 
-/// What the operation writes.
+/// The effect of the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writes {
-    /// `sample(2)` to the element `ONE`.
+    /// It writes `sample(2)` to the element `ONE`.
     One,
-    /// `sample(2)` to three elements, or whatever of it when the array is then poisoned.
+    /// It writes `sample(2)` to three elements. If it dies in the middle, the array is poisoned.
     Several,
-    /// Nothing.
+    /// It writes nothing.
     Nothing,
 }
 
-/// What a predecessor leaves.
+/// The effect of a predecessor, once somebody has recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
-    /// All as it was.
+    /// It leaves the array as it was.
     Nothing,
-    /// `sample(3)` in the element `OTHER`, once somebody has recovered.
+    /// It leaves `sample(3)` in the element `OTHER`.
     Other,
-    /// Poison, once somebody has recovered, and `sample(3)` in the element `OTHER`.
+    /// It leaves `sample(3)` in the element `OTHER`, and poison.
     Poison,
 }
 
-/// The family. The array has `sample(1)` everywhere at first.
+/// The family. Each element of the array is `sample(1)` at first.
 pub(crate) struct Written<T> {
     writes: Writes,
     left: Left,
@@ -89,7 +88,6 @@ pub(crate) struct Written<T> {
 type ArrayRow<T> = Row<Written<T>>;
 type Operate<T> = fn(&Subject<T>) -> bool;
 
-/// A row that writes nothing.
 fn reads<T: Sample>(name: &'static str, operate: Operate<T>) -> ArrayRow<T> {
     let written = Written {
         writes: Writes::Nothing,
@@ -157,7 +155,7 @@ const WITH_A_GUARD: Death = (
     Left::Poison,
 );
 
-/// A predecessor, and what its death leaves.
+/// A predecessor, and the effect of its death.
 type Death = (Predecessor<Subject<Wide>>, Left);
 
 impl ArrayRow<Wide> {
@@ -217,7 +215,7 @@ pub(crate) fn wides() -> Vec<ArrayRow<Wide>> {
             let mut guard = array.lock().expect_err("poisoned").into_inner();
             guard[ONE] = Wide::sample(2);
             array.clear_poison();
-            // What follows is a write under a guard like any other: a death poisons again.
+            // The guard is still there, so a death poisons the array again.
             true
         })
         .after_death(WITH_A_GUARD),
@@ -236,10 +234,10 @@ const LOCK: u64 = 0;
 const INTENT: u64 = 8;
 const POISONED: u64 = 16;
 const DATA: u64 = 128;
-/// The journal's, of an array of `Wide`.
+/// The journal's slot, in an array of `Wide`.
 const SLOT: u64 = DATA + 24 * LEN as u64;
 
-/// What the journal's word says of a guard, and of element 0.
+/// The journal's word for a guard, and for element 0.
 const MANY: u64 = 1;
 const ELEMENTS: u64 = 2;
 /// A word of `sample(1)`.
@@ -260,7 +258,7 @@ impl<T: Element> Deref for Subject<T> {
 }
 
 impl Subject<Wide> {
-    /// Writes an element past all protocol, in two halves.
+    /// Writes an element in two halves, past the protocol.
     fn overwrite(&self, index: usize, value: &Wide) -> bool {
         let at = BODY + DATA + (index * size_of::<Wide>()) as u64;
         let (half, rest) = bytes_of(value).split_at(12);
@@ -270,7 +268,7 @@ impl Subject<Wide> {
 }
 
 impl<T: Sample> Written<T> {
-    /// The numbers of the elements, or of the first that nobody wrote.
+    /// Returns the numbers of the elements. Fails for an element that nobody wrote.
     fn numbers(elements: &[T]) -> Result<[u8; LEN], String> {
         let number_of = |element: &T| (1..=3).find(|number| *element == T::sample(*number));
         let mut numbers = [0; LEN];
@@ -281,7 +279,7 @@ impl<T: Sample> Written<T> {
         Ok(numbers)
     }
 
-    /// Whether the operation shows in an array that is whole.
+    /// Tells from the elements of an array that is not poisoned whether the operation has committed.
     fn shows(&self, numbers: [u8; LEN]) -> Result<Outcome, String> {
         let before = match self.left {
             Left::Nothing => [1, 1, 1, 1],
@@ -332,7 +330,7 @@ impl<T: Sample> Family for Written<T> {
         expect("what the other reads", same, found.clone())?;
         let outcome = if self.writes == Writes::Several {
             match poisoned {
-                true => Outcome::Before, // whatever shows
+                true => Outcome::Before, // the elements may be anything
                 false => self.shows(Self::numbers(&found)?)?,
             }
         } else {

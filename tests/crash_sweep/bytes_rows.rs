@@ -1,4 +1,4 @@
-//! Rows of [`ByteQueue`]: messages whose every byte follows from their number, in a ring of 12 units.
+//! Rows of [`ByteQueue`], in a ring of 12 units. Every byte of a message follows from the message's number.
 
 use crate::contents::{
     CONSUMERS, Contents, HEAD, Numbered, PRODUCERS, at_commit_of_put, row, take_all,
@@ -7,10 +7,10 @@ use crate::row::{Predecessor, Row, expect, text, timed};
 use crate::step::{self, BOUND};
 use shmkit::{ByteQueue, GetError, PutError};
 
-/// In bytes: room for three messages of 17 to 24 bytes, or for one of 88.
+/// The ring's bytes: room for three messages of 17 to 24 bytes, or for one of 88.
 const CAPACITY: usize = 96;
 
-/// How long the message of a number is. Some end with a unit, some in one, some are empty.
+/// The length of a message. Some messages end with a unit, some inside one, and one is empty.
 fn len(number: u64) -> usize {
     match number {
         0 => 0,
@@ -19,7 +19,7 @@ fn len(number: u64) -> usize {
     }
 }
 
-/// A message that is whole: its length, and every byte, follow from its number.
+/// A whole message: its length and every byte follow from its number.
 fn message(number: u64) -> Vec<u8> {
     (0..len(number)).map(|at| byte(number, at)).collect()
 }
@@ -29,7 +29,7 @@ fn byte(number: u64, at: usize) -> u8 {
     (number * 16 + 1 + at * 7).to_le_bytes()[0]
 }
 
-/// What a message takes of the capacity.
+/// How much of the capacity a message takes.
 fn room(number: u64) -> usize {
     8 + len(number).next_multiple_of(8)
 }
@@ -197,7 +197,7 @@ impl Numbered for ByteQueue {
         Ok((messages, false))
     }
 
-    /// It goes round once with the longest message, so that this message begins everywhere in the ring.
+    /// The longest message begins once at every unit of the ring.
     fn use_on([one, other]: [&Self; 2], _closed: bool) -> Result<(), String> {
         for _ in 0..CAPACITY / 8 {
             let put = timed("put", || one.put_timeout(&message(10), BOUND))?;

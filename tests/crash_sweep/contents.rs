@@ -1,5 +1,5 @@
-//! The family of the three queues: a row says which items its operation finds, and which it leaves.
-//! Items are told by their numbers.
+//! The family of the three queues. A row says by number which items its operation finds, and which it
+//! leaves.
 
 use crate::row::{Family, First, Outcome, Row, succeed, text, timed};
 use crate::step::Raw;
@@ -12,7 +12,7 @@ pub(crate) const TAIL: u64 = 8;
 pub(crate) const CONSUMERS: u64 = 128;
 pub(crate) const HEAD: u64 = 136;
 
-/// A queue of numbered items, in each of which a torn copy would show.
+/// A queue whose items follow from their numbers, so that a torn item is found.
 pub(crate) trait Numbered: Sized {
     fn create(name: &str) -> shmkit::Result<Self>;
 
@@ -27,8 +27,8 @@ pub(crate) trait Numbered: Sized {
 
     fn close(&self);
 
-    /// The items that the survivors find, and whether they find the queue closed: they put an item of
-    /// their own behind the others if they can, and take all.
+    /// The survivors put an item of their own behind the others if they can, and take all. Returns the items
+    /// that were there before, and whether the queue is closed.
     fn look(survivors: [&Self; 2]) -> Result<(Vec<u64>, bool), String>;
 
     /// The survivors use the queue, which is empty by now, as if nobody had died.
@@ -40,9 +40,9 @@ type State = (&'static [u64], bool);
 
 /// The family.
 pub(crate) struct Contents<Q> {
-    /// How many items went through before, which decides where in the ring the others begin.
+    /// How many items went through the ring before, so that the others begin further on.
     turned: u64,
-    /// The items that are put first, where a predecessor changes them into those of `before`.
+    /// The items that a predecessor finds, if it leaves others.
     prepared: Option<&'static [u64]>,
     before: State,
     /// `None` where the operation changes nothing.
@@ -106,8 +106,8 @@ pub(crate) fn filled<Q: Numbered>(name: &str, turned: u64, items: &[u64]) -> Res
     Ok(queue)
 }
 
-/// Whether a put has committed to `tail`, and not unlocked yet. On some machines commit and unlocking are
-/// one step unless a sleeper has to be woken, so this pretends that somebody sleeps.
+/// Whether a put has committed to `tail`, and not unlocked yet. Some machines commit and unlock in one
+/// step unless a sleeper has to be woken, so this function pretends that somebody sleeps.
 pub(crate) fn at_commit_of_put(raw: &Raw, tail: u64) -> bool {
     raw.mark_sleeper(PRODUCERS);
     raw.word(PRODUCERS) != 0 && raw.word(TAIL) == tail

@@ -1,4 +1,4 @@
-//! Rows of a queue's endpoints, and of those who come after one that died with an endpoint.
+//! Rows of a queue's endpoints, and of operations after the death of an endpoint's owner.
 
 use crate::contents::row;
 use crate::queue_rows::{CLOSE, GET_1, Item, PUT_9, QueueRow, item};
@@ -7,7 +7,7 @@ use crate::sleeper_rows::NOT_FULL;
 use crate::step;
 use shmkit::{PutError, Queue};
 
-/// Puts item 9 through an endpoint that it takes and gives back.
+/// Takes an endpoint, puts item 9 through it, and gives it back.
 fn own_and_put(queue: &Queue<Item>) -> bool {
     queue.producer().and_then(|mut side| side.put(item(9))) == Ok(())
 }
@@ -21,7 +21,7 @@ pub(crate) fn own_and_get(queue: &Queue<Item>) -> bool {
     queue.consumer().and_then(|mut side| side.get()) == Ok(item(1))
 }
 
-/// Writes items 8 and 9 in place, and puts that many of them.
+/// Writes items 8 and 9 in place, and puts `count` of them.
 fn write_two(queue: &Queue<Item>, count: usize) -> bool {
     let Ok(mut side) = queue.producer() else {
         return false;
@@ -35,7 +35,7 @@ fn write_two(queue: &Queue<Item>, count: usize) -> bool {
     chunk.len() == 2 && chunk.commit(count).is_ok()
 }
 
-/// Reads items 1 and 2 in place, and takes that many of them.
+/// Reads items 1 and 2 in place, and takes `count` of them.
 fn read_two(queue: &Queue<Item>, count: usize) -> bool {
     let Ok(mut side) = queue.consumer() else {
         return false;
@@ -62,7 +62,7 @@ const DIE_READING: Predecessor<Queue<Item>> = Predecessor::by_itself(|queue| {
     step::die()
 });
 
-/// Dies as it falls asleep, for room, with the producers' side.
+/// Owns the producers' side, and dies as it falls asleep because the queue is full.
 const DIE_WAITING: Predecessor<Queue<Item>> = Predecessor::when(
     |queue| {
         let put = queue.producer().and_then(|mut side| side.put(item(7)));

@@ -1,7 +1,7 @@
 //! Rows of the bare [`Lock`], and the controls: rows that are wrong on purpose.
 //!
-//! The lock guards two counters that are to stay equal. A death between the two is what a survivor
-//! must be told of (`owner_died`); whoever is told mends it.
+//! The lock guards two counters that are to stay equal. If an owner dies between the two, the lock must
+//! tell the next owner (`owner_died`), who mends them.
 
 use crate::row::{Family, First, Outcome, Predecessor, Row, expect, timed};
 use crate::step::{BODY, BOUND, path_of};
@@ -17,9 +17,9 @@ const SECOND: u64 = 16;
 
 /// The family.
 pub(crate) struct Counters {
-    /// The first counter, as far as predecessors have counted.
+    /// The first counter when the operation begins.
     before: u64,
-    /// Survivors take everybody for alive.
+    /// Survivors take every holder for alive.
     deaf: bool,
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn rows() -> [Row<Counters>; 4] {
 pub(crate) struct Shared {
     map: MmapRaw,
     name: String,
-    /// Tells the holders of one process apart.
+    /// 0 or 1, which tells apart the two holders of one process.
     which: u64,
     deaf: bool,
 }
@@ -87,13 +87,13 @@ impl Shared {
         let at = usize::try_from(BODY + offset).expect("small");
         assert!(at + 8 <= self.map.len());
         let word = self.map.as_mut_ptr().wrapping_add(at);
-        // SAFETY: inside the mapping, aligned to 8, and an atomic wherever it is used.
+        // SAFETY: the word is inside the mapping, aligned to 8, and used as an atomic everywhere.
         unsafe { AtomicU64::from_ptr(word.cast()) }
     }
 
     fn lock_word(&self) -> &LockWord {
         let word: *const AtomicU64 = self.word(LOCK);
-        // SAFETY: a lock word is an atomic of that size, and any bytes of zeros are one.
+        // SAFETY: a lock word is an atomic of that size, and zeros are a valid lock word.
         unsafe { &*word.cast() }
     }
 
@@ -108,7 +108,7 @@ impl Shared {
         true
     }
 
-    /// Runs `f` under the lock, with what the lock says of its last owner.
+    /// Runs `f` under the lock, and tells it whether the last owner died.
     fn locked<R>(&self, f: impl FnOnce(bool) -> R) -> Result<R, String> {
         let patience = Wait::Until(Deadline::after(BOUND));
         let result = self.locked_with(patience, f);
@@ -116,7 +116,7 @@ impl Shared {
     }
 
     fn locked_with<R>(&self, patience: Wait, f: impl FnOnce(bool) -> R) -> Result<R, LockError> {
-        // A holder's number is its process's id here; who dies is reaped before anybody asks.
+        // The holder's number is made of its process's id. A dead holder is reaped before anybody asks for it.
         let number = AtomicU64::new(u64::from(std::process::id()) << 1 | self.which);
         let holder = Holder {
             number: &number,
@@ -126,7 +126,7 @@ impl Shared {
         Ok(f(guard.owner_died()))
     }
 
-    /// Under the lock: mends what a dead owner left, and finds the counters equal; how far they are.
+    /// Makes the counters equal if the last owner died, and fails if they differ otherwise. Returns the first.
     fn mend(&self, owner_died: bool) -> Result<u64, String> {
         let first = self.word(FIRST).load(Ordering::Relaxed);
         if owner_died {
@@ -160,7 +160,7 @@ impl Liveness for Shared {
         let Ok(pid @ 1..) = libc::pid_t::try_from(number >> 1) else {
             return HolderState::NeverDrawn;
         };
-        // SAFETY: signal 0 only asks.
+        // SAFETY: the call takes numbers, and signal 0 only asks.
         let found = unsafe { libc::kill(pid, 0) } == 0;
         if found || self.deaf {
             HolderState::Alive

@@ -1,11 +1,9 @@
-//! The crash sweep: a child is run one instruction at a time and killed with SIGKILL after 1, 2, 3 …
-//! instructions of an operation, until it gets through. Every time two survivors are heard: one that
-//! was attached all along, and one that opens the segment by its name afterwards. In turn each of
-//! them is the first to act.
+//! The crash sweep: it runs a child one instruction at a time and kills the child with SIGKILL after 1, 2, 3 …
+//! instructions of an operation, until a child gets through. After each death it asks two survivors: one was
+//! attached all along, the other opens the segment by its name after the death. They take turns in acting first.
 //!
-//! A row for a new operation is an entry in `queue_rows`, `endpoint_rows`, `bytes_rows`, `value_rows`,
-//! `array_rows`, `sleeper_rows`, `lock_rows`, `segment_rows`, `pool_rows` (a feature) or `shmem_rows` (a
-//! feature); a new type is a new `Row`. Rows that are wrong on purpose show each time that the sweep sees what is wrong.
+//! A new operation is a row in one of the files `*_rows.rs`; a new type is a new `Family` (`row`). The rows
+//! called `control` are wrong on purpose, and show in each run that the sweep finds faults.
 //!
 //! | form | asked for by | what it sweeps |
 //! |---|---|---|
@@ -13,14 +11,12 @@
 //! | CI | `-- --ci` | every instruction of every row up to 2,500 of them; of longer ones 1,000 points |
 //! | full | `-- --full` | every instruction of every row, each with either survivor first |
 //!
-//! The CI form runs a child to shortly before its point where it can (`path`), and steps it from there;
-//! the others step it all the way.
-//!
-//! Of `segment_rows` it is 120 points, spread, in either longer form.
+//! Both longer forms sweep `segment_rows` at 120 points alone. Where possible, the CI form runs a child to
+//! shortly before its point (`path`) and steps it from there; the other forms step it all the way.
 //!
 //! Further arguments choose the rows whose names contain one of them.
 //!
-//! The test has a single thread: the children are forks of it that go on working.
+//! The test has a single thread, because its children are forks that go on working.
 
 #[cfg(target_arch = "x86_64")]
 mod array_rows;
@@ -57,7 +53,7 @@ mod watchdog;
 
 use std::process::ExitCode;
 
-/// Says why the sweep can't be run; that is a failure where everything has to be.
+/// Says why the sweep can't run. With `SHMKIT_REQUIRE_ALL` set this is a failure.
 fn not_run(why: &str) -> ExitCode {
     println!("crash_sweep: not run: {why}");
     if std::env::var_os("SHMKIT_REQUIRE_ALL").is_some() {
@@ -192,7 +188,7 @@ mod x86_64 {
             Err(error) if error.starts_with(step::TRACING_REFUSED) => return not_run(&error),
             _ => {}
         }
-        // What a process does once, and not in an operation: here, not in every child.
+        // Some code runs only once in a process. It runs here, so that it is in no child's operation.
         let queue = shmkit::Queue::<u8>::new(1).expect("an anonymous queue");
         let _ = queue.get_timeout(Duration::from_millis(1));
         drop(queue.producer().expect("nobody else's"));
@@ -240,9 +236,10 @@ mod x86_64 {
         #[cfg(feature = "shared_memory")]
         table.add(crate::shmem_rows::rows());
         println!(
-            "instr.: of the whole operation. points: killed after that many instructions, `stride` \
-             apart. verdicts: deaths judged.\nastray: stepped all the way, as running went elsewhere. holding: died holding a lock. before, after: of the \
-             commit. max ms: a survivor's longest call."
+            "instr.: instructions of the whole operation. points: where children were killed, `stride` \
+             instructions apart. verdicts: deaths judged.\nastray: children that had to be stepped all the way. \
+             holding: died holding a lock. before, after: died before or after the commit. max ms: a \
+             survivor's longest call."
         );
         if table.form.farthest < usize::MAX {
             println!(

@@ -1,24 +1,24 @@
-//! The way through an operation, instruction by instruction, and jumps along it.
+//! The path through an operation, instruction by instruction, and jumps along it.
 //!
-//! To step a child to its nth instruction takes n stops, and a sweep of n points half of n². So the way
-//! is stepped once and noted, and then a child runs until a breakpoint of the CPU's stops it shortly
-//! before the nth, and is stepped from there.
+//! A child that is stepped to its nth instruction stops n times, and a sweep of n points stops n²/2 times. So
+//! the sweep steps one child through the path, and notes it. Each later child runs until a breakpoint of the
+//! CPU stops it shortly before its point, and is stepped from there.
 //!
-//! It comes the same way as it starts from the same state, alone, up to where it looks at a clock: so
-//! the notes end there, and the rest is stepped. Where it stands is compared all the same; one that is
-//! somewhere else is stepped all the way, from a new start.
+//! Children take the same path, because they start from the same state and nobody else acts, until they look at
+//! a clock. There the notes end, and the children are stepped. The sweep still compares where a child stopped
+//! with the notes. If the two differ, a new child is stepped all the way.
 
 use crate::step::{Child, State, Step};
 use std::collections::HashMap;
 
-/// How far before a point a child is stopped at most, to be stepped on.
+/// A child is stopped at most so many instructions before its point.
 const NEAR: usize = 64;
 
 /// The states that a child is in after 0, 1, 2 … instructions.
 #[derive(Debug, Default)]
 pub(crate) struct Path {
     marks: Vec<Mark>,
-    /// How often each instruction was come to.
+    /// How often the path came to each instruction.
     counts: HashMap<u64, usize>,
     has_ended: bool,
 }
@@ -26,22 +26,22 @@ pub(crate) struct Path {
 #[derive(Debug)]
 struct Mark {
     state: State,
-    /// How often its instruction was come to, up to here; none where it repeats itself, which stops
-    /// at no breakpoint.
+    /// How often the path came to this instruction up to here. `None` where an instruction repeats itself, since
+    /// a breakpoint does not stop a repetition.
     arrivals: Option<usize>,
 }
 
-/// Where a child was brought.
+/// Where a jump ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reached {
-    /// That many instructions far: not more than asked for.
+    /// So many instructions into the operation, and not beyond the point.
     After(usize),
-    /// Somewhere else.
+    /// Off the path.
     Astray,
 }
 
 impl Path {
-    /// Notes the next state, of the child that shows the way.
+    /// Notes the state of the child that shows the path.
     pub(crate) fn note(&mut self, child: &Child) -> Result<(), String> {
         if self.has_ended {
             return Ok(());
@@ -59,12 +59,12 @@ impl Path {
         Ok(())
     }
 
-    /// How far the way is known.
+    /// How many instructions the notes cover.
     pub(crate) fn end(&self) -> usize {
         self.marks.len().saturating_sub(1)
     }
 
-    /// The mark from which the `point`th state is reached with the fewest stops.
+    /// Finds the mark from which a child reaches the `point`th state with the fewest stops.
     fn mark_before(&self, point: usize) -> Option<(usize, usize, State)> {
         let last = point.min(self.end());
         let near = last.saturating_sub(NEAR).max(1)..=last;
@@ -76,12 +76,12 @@ impl Path {
         marks.min_by_key(stops).filter(|mark| stops(mark) < point)
     }
 
-    /// Brings a child that has just been started close to the `point`th state.
+    /// Brings a child that was just started close to the `point`th state.
     pub(crate) fn jump(&self, child: &mut Child, point: usize) -> Result<Reached, String> {
         let Some((at, arrivals, mark)) = self.mark_before(point) else {
             return Ok(Reached::After(0));
         };
-        // The two need not have been started from equally deep calls.
+        // The call that started this child may be deeper than the call that started the noted one.
         let deeper = child.state()?.stack.wrapping_sub(self.marks[0].state.stack);
         if child.run_to(mark.next, arrivals)? == Step::Ended {
             return Ok(Reached::Astray);

@@ -1,4 +1,4 @@
-//! Rows of what needs serde: [`MessageQueue`], and a worker's take of a pool's task.
+//! Rows that need serde: [`MessageQueue`], and a worker's take of a pool's task.
 
 use crate::contents::{CONSUMERS, Contents, Numbered, PRODUCERS, row, take_all};
 use crate::row::{Family, First, Outcome, Row, expect, succeed, text, timed};
@@ -60,7 +60,7 @@ impl Numbered for MessageQueue<Item> {
     }
 }
 
-/// A worker's take: its task is the next worker's, or the dead one's, and never both or neither's.
+/// The family of a worker's take: either the dead worker or the next one has the first task, and never both.
 pub(crate) struct Take;
 
 pub(crate) fn takes() -> [Row<Take>; 1] {
@@ -77,7 +77,7 @@ pub(crate) fn takes() -> [Row<Take>; 1] {
 const DYING: u32 = 1;
 const NEXT: u32 = 2;
 
-/// Slot and generation of the tasks.
+/// The slot and the generation of each task.
 const TASKS: [(u32, u32); 2] = [(3, 1), (4, 1)];
 
 fn take(tasks: &ByteQueue, words: &Words, worker: u32) -> Result<Vec<u8>, GetError> {
@@ -106,7 +106,7 @@ impl Family for Take {
         let newcomer = succeed("open", || ByteQueue::open(name))?;
         let [one, other] = first.order(&tasks, &newcomer);
         let of_the_dead = || succeed("leases_of", || leases_of(one, &words, DYING));
-        // The supervisor looks at once, or when the next worker has taken its task.
+        // The supervisor looks before the next worker takes its task in half of the cases, and always after it.
         let early = match first {
             First::Attached => Some(of_the_dead()?),
             First::Newcomer => None,

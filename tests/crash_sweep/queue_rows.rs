@@ -1,4 +1,4 @@
-//! Rows of [`Queue`]: items of eight words, so that a torn one is seen, in a queue of three.
+//! Rows of [`Queue`]: three items of eight words each, so that a torn item is found.
 
 use crate::contents::{CONSUMERS, Contents, HEAD, Numbered, PRODUCERS, at_commit_of_put, row};
 use crate::row::{Predecessor, Row, expect, succeed, text, timed};
@@ -8,7 +8,7 @@ use shmkit::{GetError, PutError, Queue};
 pub(crate) type Item = [u64; 8];
 pub(crate) type QueueRow = Row<Contents<Queue<Item>>>;
 
-/// An item that is whole: every word follows from its number.
+/// A whole item: every word follows from its number.
 pub(crate) fn item(number: u64) -> Item {
     std::array::from_fn(|i| number * 1000 + i as u64 + 1)
 }

@@ -57,14 +57,14 @@ impl<S> Predecessor<S> {
     }
 }
 
-/// When a predecessor is killed.
+/// How a predecessor dies.
 #[derive(Debug)]
 pub(crate) enum Dies {
-    /// The sweep kills it behind the first instruction after which the function finds the control words so.
+    /// The sweep kills it at the first point at which the function returns `true`.
     When(fn(&Raw) -> bool),
-    /// As `When`, but the function also changes the words, so it has to run behind every instruction.
+    /// As `When`, but the function also changes the control words, so it has to run behind every instruction.
     WhenDisturbed(fn(&Raw) -> bool),
-    /// It kills itself, in a closure that runs under a lock.
+    /// It kills itself with [`die`](crate::step::die).
     ByItself,
 }
 
@@ -122,10 +122,10 @@ pub(crate) trait Family {
         true
     }
 
-    /// Builds the state under that name.
+    /// Builds the state that the operation finds, in a segment of that name.
     fn prepare(&self, name: &str) -> Result<Self::Handle, String>;
 
-    /// What the attached survivor does between any two of the child's instructions.
+    /// The work of the attached survivor between any two of the child's instructions.
     fn meanwhile(&self) -> Option<fn(&Self::Handle, &Raw)> {
         None
     }
@@ -159,7 +159,7 @@ pub(crate) fn succeed<R, E: Display>(
     timed(what, call)?.map_err(|error| format!("{what}: {error}"))
 }
 
-/// Fails with both sides in the text unless they are equal.
+/// Fails unless both sides are equal, and gives both in the text.
 pub(crate) fn expect<T: PartialEq + Debug>(
     what: &str,
     found: T,

@@ -1,26 +1,26 @@
-//! Rows of a segment's life by name: who dies in a create, an open or a drop leaves nothing, or a whole
-//! orphan, and the name free for the next. These are long: some points of each are swept in every form.
+//! Rows of a segment's life by name: a death in a create, an open or a drop leaves nothing, or a whole orphan
+//! whose name the next create takes. The operations are long, so every form sweeps only some of their points.
 
 use crate::row::{Family, First, Outcome, Row, expect, succeed, text, timed};
 use crate::step::path_of;
 use shmkit::{Error, Value, inspect};
 use std::path::Path;
 
-/// What stands under the sweep's own name all along, and the other name, which is created.
+/// The segment under the sweep's own name, and the other name, under which the operations create a segment.
 pub(crate) struct Names {
     beside: Value<u64>,
     name: String,
     created: String,
 }
 
-/// After a violation too. A child ends without its destructors.
+/// The name is removed after a violation too. A child ends without its destructors.
 impl Drop for Names {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(path_of(&self.created));
     }
 }
 
-/// The family. An operation that gets through leaves a segment, or nothing.
+/// The family. An operation that gets through leaves a segment if it `creates`, and nothing otherwise.
 pub(crate) struct Life {
     creates: bool,
 }
@@ -33,7 +33,7 @@ pub(crate) fn rows() -> [Row<Life>; 3] {
         row(
             "Value::create, by name",
             |names| {
-                // Left behind, as by a process that ends without its destructors.
+                // The segment stays, as after a process that ends without its destructors.
                 Value::create(&names.created, INIT)
                     .map(std::mem::forget)
                     .is_ok()
@@ -74,7 +74,7 @@ impl Family for Life {
         let created = &names.created;
         let is_there = match timed("inspect", || inspect(created))? {
             Ok(info) => {
-                // A name leads to a whole segment, which the dead one holds no more.
+                // The name leads to a whole segment, which the dead child holds no more.
                 let found = (info.is_orphan(), info.element_size);
                 expect("an orphan", found, (true, 8))?;
                 true
@@ -82,24 +82,26 @@ impl Family for Life {
             Err(Error::NotFound { .. }) => false,
             Err(error) => return Err(format!("inspect: {error}")),
         };
-        // An open is told that there is nothing; a create needs not ask.
+        // An open finds nothing. A create works with and without an open before it.
         if first == First::Attached {
             let opened = timed("open", || Value::<u64>::open(created))?;
             if !matches!(opened, Err(Error::NotFound { .. })) {
-                return Err(format!("what nobody holds was opened: {opened:?}"));
+                return Err(format!(
+                    "a segment that nobody holds was opened: {opened:?}"
+                ));
             }
         }
         let next = succeed("create", || Value::create(created, 2 * INIT))?;
         let seen = succeed("open", || Value::<u64>::open(created))?;
-        expect("the next one's", seen.get(), 2 * INIT)?;
+        expect("the value of the next segment", seen.get(), 2 * INIT)?;
         timed("drop", || drop((next, seen)))?;
         let left = Path::new(&path_of(created)).exists();
         expect("the name is left", left, false)?;
 
-        // Nor did the one beside it come to harm.
+        // The segment beside it came to no harm.
         let info = succeed("inspect", || inspect(name))?;
-        expect("its holders", info.holders, 1)?;
-        expect("its value", names.beside.get(), INIT)?;
+        expect("the holders of the other segment", info.holders, 1)?;
+        expect("the value of the other segment", names.beside.get(), INIT)?;
         Ok(if is_there && self.creates {
             Outcome::After
         } else {

@@ -1,5 +1,5 @@
-//! Rows of `create_in`, in memory that there is before: who dies in it leaves a whole value or none, and
-//! in that case the memory to the next.
+//! Rows of `create_in`, in memory that exists before. A death in it leaves a whole value, or none and the
+//! memory to the next `create_in`.
 
 use crate::row::{Family, First, Outcome, Predecessor, Row, expect, succeed, text, timed};
 use shmkit::memory::Memory;
@@ -30,18 +30,18 @@ pub(crate) fn rows() -> [Row<CreateIn>; 2] {
     ]
 }
 
-/// Words of the value's control words: its lock, and the slot that the first value stands in.
+/// The offsets of the lock word and of the slot with the first value.
 const LOCK: u64 = 0;
 const FIRST_SLOT: u64 = 264;
 
 fn hold(shmem: Result<Shmem, impl Display>) -> Result<Arc<ShmemMemory>, String> {
     let shmem = shmem.map_err(text)?;
-    // SAFETY: new, and written through the crate alone.
+    // SAFETY: the memory is new, and only this crate writes to it.
     let memory = unsafe { ShmemMemory::new(shmem) };
     memory.map(Arc::new).map_err(text)
 }
 
-/// What is to be found in the memory by now, if anything.
+/// The value in the memory, if there is one by now.
 fn find(memory: &Arc<ShmemMemory>) -> Result<Option<Value<Wide>>, String> {
     match timed("open_in", || Value::open_in(memory.clone()))? {
         Ok(value) => Ok(Some(value)),

@@ -1,5 +1,5 @@
-//! Rows in which a third process sleeps for what the swept child does. A death between the commit
-//! and the wake-up loses that wake-up: the sleeper must find out by itself, in time.
+//! Rows in which a third process sleeps until the swept child commits. A death between the commit and the
+//! wake-up loses the wake-up: the sleeper must find the commit by itself, in time.
 
 use crate::contents::{CONSUMERS, HEAD, Numbered, PRODUCERS, TAIL, filled};
 use crate::endpoint_rows::own_and_get;
@@ -13,15 +13,14 @@ use std::time::Duration;
 /// The family.
 pub(crate) struct Served {
     items: &'static [u64],
-    /// What the third process waits for; its exit status.
     sleeper: Sleeper,
     /// The word to which the operation commits, by its offset, and the word's value afterwards.
     committed: (u64, u64),
     /// A survivor does this for the sleeper if the child died before its commit.
     instead: fn(&Queue<Item>) -> bool,
-    /// The sleeper's exit status, thanks to the dead child and to the survivor.
+    /// The sleeper's exit status, if the dead child served it and if a survivor did.
     status: [u8; 2],
-    /// The items that are left when the sleeper is gone, and whether the queue is closed.
+    /// The items in the queue when the sleeper has ended, and whether the queue is closed.
     left: (&'static [u64], bool),
 }
 
@@ -29,10 +28,10 @@ const NOT_EMPTY: u64 = 256;
 pub(crate) const NOT_FULL: u64 = 384;
 const CLOSED: u64 = 1 << 63;
 
-/// Longer than a survivor may wait: to run into it is a violation.
+/// A sleeper that waits longer than this fails. It is longer than a survivor may wait.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A sleeper's exit status is the number of the item that it took or put, or one of these.
+/// The third process. It exits with the number of the item that it took or put, or with one of the two below.
 type Sleeper = fn(&Queue<Item>) -> u8;
 const FOUND_CLOSED: u8 = 100;
 const WENT_WRONG: u8 = 102;
@@ -115,14 +114,14 @@ fn close(name: &'static str, items: &'static [u64], sleeper: Sleeper) -> Row<Ser
     Row::new(name, |room| CLOSE(room), served)
 }
 
-/// The queue, and the sleeper.
+/// The queue, and the process that sleeps for it.
 pub(crate) struct Bedroom {
     queue: Queue<Item>,
     sleeper: Option<libc::pid_t>,
 }
 
 impl Bedroom {
-    /// Waits until the sleeper has said that it sleeps, and the kernel says so too.
+    /// Waits until both the queue's flag and the kernel say that the sleeper sleeps.
     fn settle(&self, name: &str) -> Result<(), String> {
         let raw = Raw::open(name)?;
         let pid = self.sleeper.unwrap_or_default();
@@ -142,7 +141,7 @@ impl Bedroom {
         }
     }
 
-    /// The sleeper's end, for which nobody has to wait long.
+    /// Waits for the sleeper's end, which must come in time, and returns its exit status.
     fn wait_for_sleeper(&mut self) -> Result<i32, String> {
         let pid = self.sleeper.take().ok_or("no sleeper")?;
         let status = timed("the sleeper's waking up", || step::wait_for(pid))??;
@@ -186,8 +185,8 @@ impl Family for Served {
             (Outcome::After, by_the_dead)
         } else {
             let [one, _] = first.order(&attached.queue, &newcomer);
-            let done = timed("a survivor's doing", || (self.instead)(one))?;
-            expect("whether it was right", done, true)?;
+            let done = timed("a survivor's operation instead", || (self.instead)(one))?;
+            expect("whether a survivor's operation went right", done, true)?;
             (Outcome::Before, by_a_survivor)
         };
         let found = attached.wait_for_sleeper()?;

@@ -6,10 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// For an argument that a request ignores.
+/// An argument that a request ignores.
 const NONE: *mut libc::c_void = std::ptr::null_mut();
 
-/// What a child's exit status says when it could not become a tracee.
+/// The exit status of a child that could not become a tracee.
 const NO_TRACING: i32 = 77;
 
 /// A forked child, traced and stopped right before its operation.
@@ -19,12 +19,12 @@ pub(crate) struct Child {
     running: bool,
 }
 
-/// Where a child is.
+/// The state of a stopped child, as far as paths compare it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct State {
-    /// The address of the instruction that is next.
+    /// The address of the next instruction.
     pub(crate) next: u64,
-    /// Where its stack ends, which tells the calls apart that an instruction is come to by.
+    /// The stack pointer, which tells apart the calls that lead to the same instruction.
     pub(crate) stack: u64,
 }
 
@@ -32,20 +32,20 @@ fn address(word: u64) -> usize {
     usize::try_from(word).expect("64 bits")
 }
 
-/// Where a child stands.
+/// What a child did after it was let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// One instruction further.
+    /// It stopped at an instruction.
     Stopped,
-    /// Through the operation, and gone.
+    /// It got through the operation, and ended.
     Ended,
 }
 
 impl Child {
-    /// Forks a child that stops right before `operate`, and is through when that returns. What it
-    /// returned is in [`answer`] from then on.
+    /// Forks a child that stops right before `operate`, and ends when `operate` returns. Then [`answer`] has
+    /// the result.
     ///
-    /// The calling process has a single thread, so that the child may do anything.
+    /// The calling process must have a single thread, so that the child may do anything.
     pub(crate) fn start(operate: impl FnOnce() -> bool) -> Result<Self, String> {
         answer_word().store(0, Ordering::Relaxed);
         // SAFETY: this process has no other thread (contract above), so its copy is whole.
@@ -57,7 +57,7 @@ impl Child {
                 match child.wait()? {
                     Step::Ended => Err("the child ended before its operation".into()),
                     Step::Stopped => {
-                        // Should this process be killed itself, the child must not run on.
+                        // If this process is killed, the child must not run on.
                         child.ptrace(
                             libc::PTRACE_SETOPTIONS,
                             NONE,
@@ -70,8 +70,8 @@ impl Child {
         }
     }
 
-    /// Lets one instruction happen. (A system call is one; a `rep` prefix makes as many as it
-    /// repeats.)
+    /// Lets the child do one instruction. A system call is one; an instruction with a `rep` prefix is as many
+    /// as its repetitions.
     pub(crate) fn step(&mut self) -> Result<Step, String> {
         self.ptrace(libc::PTRACE_SINGLESTEP, NONE, NONE)?;
         self.wait()
@@ -84,7 +84,6 @@ impl Child {
         Ok(registers)
     }
 
-    /// Where it is.
     pub(crate) fn state(&self) -> Result<State, String> {
         let registers = self.registers()?;
         Ok(State {
@@ -93,14 +92,14 @@ impl Child {
         })
     }
 
-    /// Whether the next instruction looks at a clock: at the CPU's own, or the kernel's.
+    /// Whether the next instruction looks at a clock, the CPU's or the kernel's.
     pub(crate) fn looks_at_the_clock(&self) -> Result<bool, String> {
         const RDTSC: [u8; 2] = [0x0f, 0x31];
         const RDTSCP: [u8; 3] = [0x0f, 0x01, 0xf9];
         const SYSCALL: [u8; 2] = [0x0f, 0x05];
         let registers = self.registers()?;
         let next = std::ptr::without_provenance_mut::<libc::c_void>(address(registers.rip));
-        // Returned is the word that lies there, which an instruction that is next always does.
+        // The call returns the word at that address. It can't fail, because the child is about to execute the word.
         // SAFETY: reads the child's memory, and none of ours.
         let word = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, self.pid, next, NONE) };
         let code = word.to_le_bytes();
@@ -109,8 +108,8 @@ impl Child {
         Ok(asks || code.starts_with(&RDTSC) || code.starts_with(&RDTSCP))
     }
 
-    /// Lets it run until it is about to do that instruction for the `times`th time, by one
-    /// of the CPU's own breakpoints: nothing of its memory is changed.
+    /// Lets the child run until it is about to do that instruction for the `times`th time. A breakpoint of the
+    /// CPU stops it, so its memory stays as it is.
     pub(crate) fn run_to(&mut self, instruction: u64, times: usize) -> Result<Step, String> {
         self.set_debug_register(0, instruction)?;
         self.set_debug_register(7, 1)?; // the first one on, for execution, in this process alone
@@ -133,7 +132,7 @@ impl Child {
         )
     }
 
-    /// SIGKILL, and the wait until the kernel has let go of it and its files.
+    /// Kills the child with SIGKILL, and waits until the kernel has closed its files.
     pub(crate) fn kill(mut self) {
         self.end();
     }
@@ -178,7 +177,7 @@ impl Child {
     }
 }
 
-/// What an error begins with where the system allows no tracing at all.
+/// An error begins with this text if the system allows no tracing at all.
 pub(crate) const TRACING_REFUSED: &str = "PTRACE_TRACEME was refused";
 
 impl Drop for Child {
@@ -193,8 +192,8 @@ fn be_traced(operate: impl FnOnce() -> bool) -> ! {
     if traced == -1 {
         exit(NO_TRACING);
     }
-    // Stops here; whatever follows is stepped.
-    // SAFETY: a breakpoint changes nothing; the tracer that we have by now goes on behind it.
+    // The child stops here, and the parent steps all that follows.
+    // SAFETY: a breakpoint changes nothing, and the tracer continues behind it.
     unsafe { std::arch::asm!("int3", options(nostack)) };
     let right = catch_unwind(AssertUnwindSafe(operate));
     let answer = if matches!(right, Ok(true)) { 1 } else { 2 };
@@ -202,7 +201,7 @@ fn be_traced(operate: impl FnOnce() -> bool) -> ! {
     exit(0)
 }
 
-/// Forks a child that is not traced; it exits with what `role` returns.
+/// Forks a child that is not traced, and that exits with the result of `role`.
 pub(crate) fn start_untraced(role: impl FnOnce() -> u8) -> Result<libc::pid_t, String> {
     // SAFETY: this process has no other thread, so its copy is whole.
     match unsafe { libc::fork() } {
@@ -215,7 +214,7 @@ pub(crate) fn start_untraced(role: impl FnOnce() -> u8) -> Result<libc::pid_t, S
     }
 }
 
-/// Runs a child until it kills itself, which it does with [`die`].
+/// Runs a child until it kills itself with [`die`].
 pub(crate) fn run_to_death(operate: impl FnOnce() -> bool) -> Result<(), String> {
     let status = wait_for(start_untraced(|| u8::from(operate()))?)?;
     match libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL {
@@ -226,14 +225,14 @@ pub(crate) fn run_to_death(operate: impl FnOnce() -> bool) -> Result<(), String>
     }
 }
 
-/// SIGKILL, here and now.
+/// Kills this process with SIGKILL.
 pub(crate) fn die() -> ! {
     // SAFETY: SIGKILL ends this process; nothing of it runs on.
     unsafe { libc::raise(libc::SIGKILL) };
     unreachable!("SIGKILL can't be survived")
 }
 
-/// Waits until a child stops or ends; its wait status.
+/// Waits until a child stops or ends, and returns its wait status.
 pub(crate) fn wait_for(pid: libc::pid_t) -> Result<libc::c_int, String> {
     let mut status = 0;
     loop {
@@ -248,7 +247,7 @@ pub(crate) fn wait_for(pid: libc::pid_t) -> Result<libc::c_int, String> {
     }
 }
 
-/// Ends a child of ours that was not reaped yet.
+/// Kills and reaps a child of this process that was not reaped yet.
 pub(crate) fn kill_and_reap(pid: libc::pid_t) {
     // SAFETY: the child is ours and not reaped, so the number is still its own.
     unsafe { libc::kill(pid, libc::SIGKILL) };
@@ -261,8 +260,8 @@ fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// How far the last child came: 0 not through its operation; 1 through, and all was as it expected;
-/// 2 through, and something was not.
+/// How far the last child came: 0 means that it did not get through its operation; 1, that it got through and
+/// returned `true`; 2, that it returned `false` or panicked.
 pub(crate) fn answer() -> u64 {
     answer_word().load(Ordering::Relaxed)
 }
@@ -281,7 +280,7 @@ fn answer_word() -> &'static AtomicU64 {
     })
 }
 
-/// The control words of a segment as they lie in its file: for looking on from outside.
+/// The control words of a segment as they lie in its file, for an observer outside.
 #[derive(Debug)]
 pub(crate) struct Raw(std::fs::File);
 
@@ -297,13 +296,13 @@ impl Raw {
         file.map(Self).map_err(|error| format!("{name}: {error}"))
     }
 
-    /// Whether somebody has begun to lay a segment out, and not come to the end.
+    /// Whether somebody has begun to lay a segment out, and has not finished.
     #[cfg(feature = "shared_memory")]
     pub(crate) fn claimed(&self) -> bool {
         self.at(0) >> 63 == 1
     }
 
-    /// The word at an offset from the control words' begin.
+    /// The word at an offset from the begin of the control words.
     pub(crate) fn word(&self, offset: u64) -> u64 {
         self.at(BODY + offset)
     }
@@ -315,8 +314,8 @@ impl Raw {
         u64::from_le_bytes(bytes)
     }
 
-    /// Does to a lock that is held what one who waits for it does: says that somebody sleeps. The
-    /// child is between two instructions meanwhile.
+    /// Marks a lock that is held as a waiter does before it sleeps. The child is between two instructions
+    /// meanwhile.
     pub(crate) fn mark_sleeper(&self, lock: u64) {
         let word = self.word(lock);
         if word != 0 {
@@ -331,7 +330,7 @@ pub(crate) fn path_of(name: &str) -> String {
     format!("/dev/shm/{name}")
 }
 
-/// Keeps this process and its children on the CPU it is on: a step then costs a third.
+/// Keeps this process and its children on their present CPU, so that a step takes a third of the time.
 pub(crate) fn stay_on_this_cpu() -> io::Result<()> {
     // SAFETY: asks for a number.
     let cpu = unsafe { libc::sched_getcpu() };
@@ -347,5 +346,5 @@ pub(crate) fn stay_on_this_cpu() -> io::Result<()> {
     }
 }
 
-/// The longest that a survivor may wait, with what a loaded machine adds.
+/// The longest time that a survivor may wait, on a loaded machine too.
 pub(crate) const BOUND: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! The sweep of one row: kill after 1, 2, 3 … instructions, hear the survivors, count.
+//! The sweep of one row: kills children after 1, 2, 3 … instructions, asks the survivors, and counts.
 
 use crate::path::{Path, Reached};
 use crate::row::{Dies, Family, First, LONGEST, Outcome, Row, expect};
@@ -10,22 +10,22 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
     pub(crate) name: &'static str,
-    /// A row with at most that many instructions is swept at every one.
+    /// A row with at most so many instructions is swept at every instruction.
     pub(crate) exhaustive: usize,
-    /// Of a longer one at most that many points,
+    /// A longer row is swept at no more than so many points,
     pub(crate) points: usize,
-    /// and no more than can be reached in about that many steps altogether.
+    /// and at no more than children can reach in about so many steps altogether.
     pub(crate) steps: usize,
-    /// What lies behind that many instructions is left out.
+    /// The sweep leaves out the points behind so many instructions.
     pub(crate) farthest: usize,
-    /// Children run to near their points, and are stepped from there; else they are stepped all the way.
+    /// Children run to near their points and are stepped from there, instead of all the way.
     pub(crate) jumps: bool,
-    /// Every point twice, once for each survivor to be the first; else they alternate.
+    /// Each point is swept twice, with either survivor first. Otherwise the survivors alternate.
     pub(crate) both_orders: bool,
 }
 
-/// Controls of that length are swept at every instruction in every form: theirs may be the only one
-/// that is wrong.
+/// Controls up to this length are swept at every instruction in every form, because a single instruction
+/// may show their fault.
 const SHORT_CONTROL: usize = 100;
 
 impl Form {
@@ -46,12 +46,12 @@ impl Form {
 pub(crate) struct Report {
     pub(crate) name: &'static str,
     pub(crate) instructions: usize,
-    /// The operation is longer than that; the rest of it was left out.
+    /// The operation is longer than `instructions`; the sweep left out the rest.
     pub(crate) is_cut: bool,
     pub(crate) stride: usize,
     pub(crate) points: usize,
     pub(crate) verdicts: usize,
-    /// Those that had to be stepped all the way.
+    /// Children that had to be stepped all the way, because they left the known path.
     pub(crate) astray: usize,
     pub(crate) holding: usize,
     pub(crate) before: usize,
@@ -59,23 +59,23 @@ pub(crate) struct Report {
     pub(crate) longest: Duration,
     pub(crate) seconds: f64,
     pub(crate) violations: Vec<String>,
-    /// Why the row failed; for a control, that it did not.
+    /// Why the row failed. A control fails if the sweep found no fault in it.
     pub(crate) failure: Option<String>,
 }
 
 /// How long a kill point may take in all, on a loaded machine.
 const POINT_LIMIT: Duration = Duration::from_secs(60);
 
-/// Enough of them to see what is wrong.
+/// After so many violations the sweep of a row ends.
 const MOST_VIOLATIONS: usize = 5;
 
 /// What became of one child.
 struct Death {
-    /// How many instructions it was given.
+    /// How many instructions the child did.
     instructions: usize,
-    /// It got through the operation, and ended by itself.
+    /// The child got through the operation, and ended by itself.
     ended: bool,
-    /// It had to be stepped all the way, as it did not go the way that was known.
+    /// The child had to be stepped all the way, because it left the known path.
     astray: bool,
     held: bool,
     outcome: Outcome,
@@ -93,7 +93,8 @@ pub(crate) fn sweep<F: Family>(row: &Row<F>, form: Form, name: &str) -> Report {
     let to_the_end = |going| kill_after(row, name, form.farthest, First::Attached, going);
     let mut paths = [const { None }; 2];
     let going = if form.jumps && row.family.meanwhile().is_none() {
-        // Unnoted, for what this process does only once: the first child's way is not the later ones'.
+        // The first child may take another path than all others, since this process does some things only
+        // once. So the first path is not noted.
         if let Err(violation) = to_the_end(Going::Stepping) {
             let violation = format!("no death, at first: {violation}");
             report.violations.push(violation);
@@ -102,7 +103,7 @@ pub(crate) fn sweep<F: Family>(row: &Row<F>, form: Form, name: &str) -> Report {
     } else {
         Going::Stepping
     };
-    // To the end, for the length, and to see that the operation is right by itself.
+    // This child goes to the end, which tells the length and shows that the operation is right by itself.
     match to_the_end(going) {
         Ok(whole) => {
             report.instructions = whole.instructions;
@@ -152,7 +153,8 @@ fn sweep_points<F: Family>(
                 )),
             }
         }
-        // Some steps depend on the time: what ends, not the first run's length, ends the sweep.
+        // The number of steps may depend on the time. So a child that gets through ends the sweep, and not the
+        // length of the first child's path.
         let enough = if row.is_control { 1 } else { MOST_VIOLATIONS };
         if ended || report.violations.len() >= enough {
             break;
@@ -163,7 +165,7 @@ fn sweep_points<F: Family>(
 
 fn failure<F: Family>(row: &Row<F>, report: &Report) -> Option<String> {
     let Report { before, after, .. } = *report;
-    // A few points may all lie on one side of the commit; every instruction can't.
+    // A few points may all lie on one side of the commit, but not all instructions.
     let sides = match report.stride {
         1 if !row.is_control => before > 0 && row.family.commits() == (after > 0),
         _ => row.family.commits() || after == 0,
@@ -179,17 +181,17 @@ fn failure<F: Family>(row: &Row<F>, report: &Report) -> Option<String> {
     }
 }
 
-/// How children come to their points.
+/// How children reach their points.
 enum Going<'a> {
     /// Instruction by instruction.
     Stepping,
-    /// The same, and noting the way: a predecessor's, and their own.
+    /// Instruction by instruction, noting the paths: a predecessor's, and their own.
     Noting([&'a mut Path; 2]),
-    /// Along these ways.
+    /// Along these paths.
     Jumping([&'a Path; 2]),
 }
 
-/// The answer of a child that found something wrong, and what is said of that.
+/// The answer of a child that found a fault, and the text for it.
 const WRONG: u64 = 2;
 const WENT_WRONG: &str = "the operation itself went wrong";
 
@@ -199,7 +201,7 @@ const OWN: usize = 1;
 /// What became of one attempt to bring a child to a point.
 enum Attempt {
     Made(Death),
-    /// A child did not go the way that is known.
+    /// A child left the known path.
     Astray,
 }
 
@@ -297,8 +299,8 @@ fn attempt<F: Family>(
     }
 }
 
-/// Brings a predecessor to the first instruction behind which it is `so`, and kills it there. `false`:
-/// it did not go the way that is known.
+/// Brings a predecessor to the first point at which `so` holds, and kills it there. Returns `false` if it
+/// left the known path.
 fn bring_where(
     mut child: Child,
     going: &mut Going<'_>,

@@ -1,4 +1,4 @@
-//! Rows of [`Value`]: a value of eight words, so that a torn one is seen.
+//! Rows of [`Value`]: a value of eight words, so that a torn value is found.
 
 use crate::row::{Family, First, Outcome, Predecessor, Row, expect, succeed, text, timed};
 use crate::step::{self, Raw};
@@ -6,16 +6,15 @@ use shmkit::Value;
 
 type Wide = [u64; 8];
 
-/// A value that is whole: every word follows from its number.
+/// A whole value: every word follows from its number.
 fn wide(number: u64) -> Wide {
     std::array::from_fn(|i| number * 1000 + i as u64 + 1)
 }
 
-/// The family. An operation of it stores `wide(2)` where `wide(1)` was, or nothing.
+/// The family. An operation finds `wide(1)`, and stores `wide(2)` or nothing.
 pub(crate) struct Stored {
     stores: bool,
-    /// Another writer stores `wide(1)` and `wide(2)` in turn, after each instruction, as long as it is
-    /// not locked out.
+    /// Another writer stores `wide(1)` and `wide(2)` in turn, after each instruction, unless the lock is taken.
     outrun: bool,
 }
 
@@ -44,7 +43,7 @@ impl Row<Stored> {
 
 const LOCK: u64 = 0;
 const VERSION: u64 = 256;
-/// Words of the slot that the first write goes to: zeros until then.
+/// The first and the last word of the slot that the first write fills: zeros until then.
 const SLOT_BEGIN: u64 = 264 + 64;
 const SLOT_END: u64 = SLOT_BEGIN + 56;
 
@@ -82,7 +81,7 @@ pub(crate) fn rows() -> Vec<Row<Stored>> {
             value.compare_exchange(wide(3), wide(2)) == Err(wide(1))
         }),
         reads("Value::get", |value| value.get() == wide(1)),
-        // Without an end, if a reader never asked for the lock.
+        // This operation would never end if a reader did not take the lock at last.
         reads("Value::get, outrun by a writer", |value| {
             [wide(1), wide(2)].contains(&value.get())
         })

@@ -1,5 +1,5 @@
-//! The watchdog. It takes no thread, which the forks would not bear: an alarm that ends the process
-//! with a message, and with it the tracee.
+//! The watchdog: an alarm that ends this process with a message, whereupon the kernel kills the tracee. A
+//! watchdog with a thread would be in the way of the forks.
 
 use std::ffi::CString;
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ static ROW_LEN: AtomicUsize = AtomicUsize::new(0);
 static POINT: AtomicUsize = AtomicUsize::new(0);
 static LEFTOVER: OnceLock<CString> = OnceLock::new();
 
-/// From here on an alarm is a message. `leftover` is the path to remove then.
+/// From here on, an alarm prints a message and removes the path `leftover`.
 pub(crate) fn install(leftover: &str) {
     LEFTOVER.get_or_init(|| CString::new(leftover).expect("no NUL in a path"));
     let handler: extern "C" fn(libc::c_int) = bark;
@@ -19,7 +19,7 @@ pub(crate) fn install(leftover: &str) {
     unsafe { libc::signal(libc::SIGALRM, handler as libc::sighandler_t) };
 }
 
-/// Gives the next kill point that long.
+/// Sets the time limit for the next kill point.
 pub(crate) fn feed(row: &'static str, point: usize, limit: Duration) {
     POINT.store(point, Ordering::Relaxed);
     ROW_LEN.store(row.len(), Ordering::Relaxed);
