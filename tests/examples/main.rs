@@ -39,6 +39,7 @@ fn examples() -> &'static Path {
             None => panic!("{} is no folder of cargo's", folder.display()),
         };
         let features = [
+            ("default", cfg!(feature = "default")),
             ("derive", cfg!(feature = "derive")),
             ("serde", cfg!(feature = "serde")),
             ("shared_memory", cfg!(feature = "shared_memory")),
