@@ -5,10 +5,10 @@
 //! cargo run --release --example producer -- examples/data/chelsea.png
 //! ```
 //!
-//! Either may be started first. A block leaves the queue only after it was written, so a consumer that
-//! is killed at any moment loses nothing: the next one goes on with the block that this one had in
-//! hand. Into a file it writes that block to the same place, so the file comes out right. Standard
-//! output can't be taken back: that one block may appear there twice, or in part and then whole.
+//! Either may be started first. A block leaves the queue only after it was written, so a consumer that is
+//! killed at any moment loses nothing: the next consumer begins with the block that this one was writing.
+//! In a file, the next consumer writes this block to the same place, so the file comes out right. On standard
+//! output, the block may appear twice, or in part and then whole.
 
 mod block;
 
@@ -39,13 +39,13 @@ fn main() {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    // Opened before the queue: who can't write should take nothing.
+    // The output is opened before the queue, because a consumer that can't write should take nothing.
     let mut output = Output::open(args.output.as_ref())?;
     let queue = args.queue.open()?;
     eprintln!("consumer: taking from queue {:?}", args.queue.name);
     loop {
-        // The block is taken when the closure returns. Where it can't be written, the program ends
-        // before that, and the block stays for a consumer that can.
+        // The block leaves the queue when the closure returns. If the write fails, the program ends before,
+        // and the block stays for another consumer.
         let taken = queue.get_with(|block| match output.write(block) {
             Ok(()) => (block.len, block.offset),
             Err(error) => fail("consumer", format!("cannot write: {error}")),
@@ -56,7 +56,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 return Ok(());
             }
             Ok(_) => {}
-            // Another consumer took the end.
+            // Another consumer took the end of the stream.
             Err(GetError::Closed) => {
                 eprintln!("consumer: the stream has ended");
                 return Ok(());
@@ -79,7 +79,7 @@ impl Output {
             return Ok(Self::Stream(Box::new(io::stdout())));
         };
         let failed = |error: io::Error| format!("cannot write {}: {error}", path.display());
-        // Not truncated: a consumer before this one may have written the first half.
+        // The file is not truncated, because an earlier consumer may have written the first half.
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -95,11 +95,11 @@ impl Output {
     }
 
     fn write(&mut self, block: &Block) -> io::Result<()> {
-        // The length comes from shared memory: looked at once, and no further than the block.
+        // The length comes from shared memory, so it is read once, and limited to the block's size.
         let bytes = &block.bytes[..block.bytes.len().min(block.len as usize)];
         match self {
             Self::File(file) => {
-                // What is behind this block is an older file's, or half of this block.
+                // The bytes behind this offset belong to an older file, or are half of this block.
                 file.set_len(block.offset)?;
                 file.write_all_at(bytes, block.offset)
             }

@@ -5,10 +5,10 @@
 //! cargo run --release --example producer -- examples/data/chelsea.png
 //! ```
 //!
-//! Either may be started first. The queue lives as long as one of the two does, so this one stays
-//! until everything has been taken: who left earlier would take the rest with it. If it is killed,
-//! the queue stays open and the consumer waits; a new producer sends its input from the start.
-//! One producer at a time: two would mix their inputs.
+//! Either may be started first. The queue lives as long as one of the two programs, so the producer stays
+//! until everything was taken: if it left earlier, the rest could be lost. If the producer is killed, the
+//! queue stays open and the consumer waits; a new producer sends its input from the start. Run one producer
+//! at a time, because two would mix their inputs.
 
 mod block;
 
@@ -49,7 +49,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     eprintln!("producer: sending to queue {:?}", args.queue.name);
     let mut block = Block::zeroed();
     loop {
-        // One read a block, full or not: what is typed at a terminal arrives line by line.
+        // Each read makes a block, full or not, so that a terminal's input arrives line by line.
         let len = read(&mut input, &mut block.bytes).map_err(|e| format!("cannot read: {e}"))?;
         block.len = u32::try_from(len).expect("a block is smaller");
         queue.put(block)?;
@@ -61,8 +61,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     queue.close();
     eprintln!("producer: all {} bytes are in the queue", block.offset);
 
-    // Nothing is put into a closed queue, so once it is empty it stays so. And it is not empty
-    // before the consumer has written what it took.
+    // A closed queue takes no items, so an empty one stays empty. And the queue is not empty before the
+    // consumer has written the last block.
     if !queue.is_empty() {
         eprintln!("producer: waiting until a consumer has taken them");
     }

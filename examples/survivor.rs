@@ -1,6 +1,6 @@
-//! Whose survivor hangs? A process is killed with SIGKILL while it is inside a critical section, once
-//! under a `raw_sync` mutex in a `shared_memory` mapping, and once in a shmkit `Value`. Then another
-//! process wants in.
+//! Which survivor hangs? This program kills a process with SIGKILL inside a critical section, once under a
+//! `raw_sync` mutex in a `shared_memory` mapping, and once in a shmkit `Value`. Then another process wants to
+//! enter the critical section.
 //!
 //! ```sh
 //! cargo run --release --example survivor
@@ -29,13 +29,13 @@ struct Arguments {
     role: Option<Role>,
 }
 
-/// What a child does.
+/// The part that a child plays.
 #[derive(Subcommand)]
 #[command(hide = true)]
 enum Role {
-    /// Goes into the critical section and stays.
+    /// Enters the critical section and stays.
     Hold { side: Side, name: String },
-    /// Wants in, too.
+    /// Wants to enter, too.
     Survive { side: Side, name: String },
 }
 
@@ -87,7 +87,7 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the survivor went on.
+/// Returns whether the survivor went on.
 fn experiment(side: Side, limit: Duration) -> Result<bool> {
     let word = side.word();
     let name = format!("survivor-{word}-{}", std::process::id());
@@ -104,11 +104,11 @@ fn experiment(side: Side, limit: Duration) -> Result<bool> {
         Some(said) => println!("{word}: the survivor went on after {said}"),
         None => println!("{word}: the survivor is still waiting after {limit:.1?}"),
     }
-    survivor.kill()?; // by its id, if it has not ended by itself
+    survivor.kill()?;
     Ok(said.is_some())
 }
 
-/// What the two meet in. It has a name until it is dropped.
+/// The memory in which the two processes meet. It has a name until it is dropped.
 enum Memory {
     Theirs { _shmem: Shmem },
     Ours { _value: Value<u64> },
@@ -119,7 +119,7 @@ fn create(side: Side, name: &str) -> Result<Memory> {
         Side::RawSync => {
             let shmem = ShmemConf::new().os_id(name).size(4096).create()?;
             let (lock, data) = places(&shmem);
-            // SAFETY: both lie in the mapping, apart, and nobody else has opened it yet.
+            // SAFETY: both places lie in the mapping, apart, and nobody else has opened it yet.
             unsafe { Mutex::new(lock, data) }?;
             Memory::Theirs { _shmem: shmem }
         }
@@ -135,10 +135,10 @@ fn inside(side: Side, name: &str, f: impl FnOnce(&mut u64)) -> Result<()> {
         Side::RawSync => {
             let shmem = ShmemConf::new().os_id(name).open()?;
             let (lock, data) = places(&shmem);
-            // SAFETY: made by `create` in the process that named it to us.
+            // SAFETY: the process that named the mapping to us has made the mutex, in `create`.
             let (mutex, _) = unsafe { Mutex::from_existing(lock, data) }?;
             let guard = mutex.lock()?;
-            // SAFETY: an aligned number in the mapping, and ours while the guard lives.
+            // SAFETY: the number is aligned, in the mapping, and ours while the guard lives.
             f(unsafe { &mut *guard.cast::<u64>() });
         }
         Side::Shmkit => Value::open(name)?.update(f),
@@ -146,7 +146,7 @@ fn inside(side: Side, name: &str, f: impl FnOnce(&mut u64)) -> Result<()> {
     Ok(())
 }
 
-/// Where the lock and the number are.
+/// The places of the lock and of the number.
 fn places(shmem: &Shmem) -> (*mut u8, *mut u8) {
     let lock = shmem.as_ptr();
     (
@@ -155,7 +155,7 @@ fn places(shmem: &Shmem) -> (*mut u8, *mut u8) {
     )
 }
 
-/// A child in a role.
+/// A child that plays a part.
 struct Player {
     child: Child,
     says: Receiver<String>,
@@ -175,10 +175,8 @@ impl Player {
         })
     }
 
-    /// The next line; `None` if there is none in time.
+    /// The next line, or `None` if none comes in time.
     fn hear(&mut self, limit: Duration) -> Result<Option<String>> {
-        // A channel's deadline is an instant, which a limit of MAX is beyond.
-        let limit = limit.min(Duration::from_secs(60 * 60));
         match self.says.recv_timeout(limit) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -212,7 +210,7 @@ fn lines(stdout: ChildStdout) -> Receiver<String> {
     receiver
 }
 
-/// A child whose main thread may wait for ever ends when its standard input does.
+/// Ends this child when its standard input ends, even if its main thread waits for ever.
 fn end_with_parent() {
     thread::spawn(|| {
         let _ = stdin().read(&mut [0]);

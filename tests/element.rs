@@ -1,20 +1,19 @@
-//! What the compiler says to somebody who wants to share what can't be shared: `tests/element` has
-//! one program a case, and beside it the text that it must get.
+//! The compiler must tell users why a type can't be shared, and what to do instead. `tests/element` has a
+//! program for each case, and beside it the compiler's text.
 //!
-//! The texts are compared to the letter, with their layout, which rustc changes from one version
-//! to the next; so they hold for one version alone. Under any other this test says that it was not
-//! run, and with `SHMKIT_REQUIRE_ALL` set (as CI does) it fails. To move to a new version: change
-//! `WRITTEN_WITH`, run `TRYBUILD=overwrite cargo test --test element`, and read the difference. The
-//! same goes for a change of the lines that a text quotes from `src/types` and `src/segment`
-//! (line numbers are not compared).
+//! The test compares the texts to the letter. Their layout changes between versions of rustc, so the texts
+//! hold for one version. Under any other the test prints that it was not run, and fails if
+//! `SHMKIT_REQUIRE_ALL` is set, as in CI. To move to a new version, change `WRITTEN_WITH`, run
+//! `TRYBUILD=overwrite cargo test --test element`, and read the difference. Do the same after a change of the
+//! lines that a text quotes from `src/types` and `src/segment`; the test ignores line numbers.
 
 use std::io::Write;
 use std::process::Command;
 
-/// The rustc whose layout the `.stderr` files have.
+/// The version of rustc that wrote the `.stderr` files.
 const WRITTEN_WITH: &str = "rustc 1.95.";
 
-/// What a user must be told in any case, whatever the layout.
+/// The phrases that each text must have, whatever its layout.
 const MUST_SAY: [(&str, &[&str]); 6] = [
     (
         "bool",
@@ -66,12 +65,12 @@ fn the_compiler_says_what_to_do_instead() {
     if !version.starts_with(WRITTEN_WITH) {
         let why = format!("the texts are those of {WRITTEN_WITH}x, this is {version}");
         assert!(std::env::var_os("SHMKIT_REQUIRE_ALL").is_none(), "{why}");
-        // Past the test harness, which keeps what a passing test prints with `eprintln` to itself.
+        // The test harness hides the `eprintln` output of a passing test, so this writes past the harness.
         let _ = writeln!(std::io::stderr(), "not run: {why}");
         return;
     }
     let cases = trybuild::TestCases::new();
-    // A size and an alignment are looked at when code is generated; trybuild does that only where
+    // The compiler checks a size and an alignment when it generates code. trybuild generates code only if
     // one of the programs is to run.
     cases.pass("tests/element/may_be_shared.rs");
     for (case, _) in MUST_SAY {
@@ -79,7 +78,7 @@ fn the_compiler_says_what_to_do_instead() {
     }
 }
 
-/// So that nobody overwrites the texts with ones that say nothing.
+/// This keeps anybody from overwriting the texts with texts that say nothing.
 #[test]
 fn the_expected_texts_say_it() {
     for (case, phrases) in MUST_SAY {

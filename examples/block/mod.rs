@@ -1,22 +1,22 @@
-//! What `producer` and `consumer` agree on: the block that travels, and how both are told where.
+//! `producer` and `consumer` agree on this: the block that travels, and the arguments that name the queue.
 
 use bytemuck::{Pod, Zeroable};
 use shmkit::Queue;
 use std::process::exit;
 
-/// A piece of the stream. It says where it belongs, so that writing it a second time does no harm.
+/// A piece of the stream. It has its place in the stream, so that writing it twice does no harm.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct Block {
-    /// How many bytes of the stream come before it.
+    /// How many bytes of the stream come before this block.
     pub(crate) offset: u64,
     /// How many of `bytes` are filled. 0 is the end of the stream.
     pub(crate) len: u32,
-    /// The bytes, then what fills the block up.
+    /// The bytes, and behind them whatever fills the block up.
     pub(crate) bytes: [u8; 4084],
 }
 
-/// Which queue: the same on both sides.
+/// The arguments that name the queue, the same on both sides.
 #[derive(clap::Args)]
 pub(crate) struct Where {
     /// Name of the queue, the same on both sides

@@ -1,14 +1,14 @@
-//! The filter: a separable Gaussian blur, for some rows of a picture. It knows no processes.
+//! The filter: a separable Gaussian blur of some rows of a picture. It knows no processes.
 //!
-//! Every pixel is summed up in the same order, whichever rows are asked for together: bands put beside
-//! each other are, byte for byte, what one process makes of the whole picture.
+//! The filter sums each pixel up in the same order, whichever rows it blurs together. So several bands make,
+//! byte for byte, the same picture as one process.
 
 use std::ops::Range;
 
 /// Bytes of a pixel: red, green, blue.
 pub(crate) const CHANNELS: usize = 3;
 
-/// How large a picture is.
+/// The size of a picture in pixels.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Size {
@@ -27,13 +27,13 @@ impl Size {
     }
 }
 
-/// What a pixel's neighbours weigh, from `-radius` to `radius`; 1 in all.
+/// The weights of a pixel's neighbours, from `-radius` to `radius`. Their sum is 1.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel(Vec<f32>);
 
 impl Kernel {
-    /// A bell that ends, at the radius, three standard deviations from its middle.
+    /// A bell curve whose radius is three standard deviations.
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // small numbers
     pub(crate) fn gaussian(radius: usize) -> Self {
         let sigma = (radius as f64 / 3.0).max(0.1);
@@ -47,14 +47,14 @@ impl Kernel {
         self.0.len() / 2
     }
 
-    /// The rows that have to be read for these to be blurred.
+    /// The rows that a blur of `rows` reads.
     pub(crate) fn rows_for(&self, rows: &Range<usize>, size: Size) -> Range<usize> {
         let (above, below) = (self.radius(), rows.end + self.radius());
         rows.start.saturating_sub(above)..below.min(size.height)
     }
 
-    /// Blurs `rows`. `source` has the rows from `rows_for`, and `target` room for what comes of it.
-    /// `tell` hears of so many rows more that are done, every now and then.
+    /// Blurs `rows` from `source`, which has the rows of `rows_for`, to `target`. Every now and then it tells
+    /// `tell` how many more rows are done.
     pub(crate) fn blur(
         &self,
         size: Size,
@@ -72,9 +72,9 @@ impl Kernel {
         let mut sums = vec![0.0; size.row()];
         let out = target.chunks_exact_mut(size.row());
         for (done, (row, out)) in rows.clone().zip(out).enumerate() {
-            sums.fill(0.5); // so that the cut below rounds
+            sums.fill(0.5); // so that the cast below rounds
             for (step, weight) in self.0.iter().enumerate() {
-                // Beyond the picture's edge its last row goes on.
+                // Beyond the picture's edge, the last row stands in.
                 let from = (row + step).saturating_sub(self.radius());
                 let from = from.min(size.height - 1) - have.start;
                 let row = &along[from * size.row()..][..size.row()];
@@ -92,7 +92,7 @@ impl Kernel {
         tell(rows.len() % OFTEN);
     }
 
-    /// A row, blurred along itself.
+    /// Blurs a row along itself.
     fn along(&self, row: &[u8]) -> Vec<f32> {
         let radius = self.radius();
         let (first, last) = (&row[..CHANNELS], &row[row.len() - CHANNELS..]);

@@ -1,13 +1,13 @@
-//! Blurs a picture in several processes, and says how much faster that is:
+//! Blurs a picture in several processes, and prints how much faster they are than one:
 //! `cargo run --release --example blur -- --processes 2 --output blurred.png`.
 //!
 //! The picture lies in two shared arrays. Each worker, a forked child that inherits them, reads a band of
-//! rows with its margins from one and writes it to the other, and at the end of each pass all wait for
-//! each other. One progress bar shows what all of them have done, through a shared value. What comes of it
-//! is compared, byte for byte, with what this process makes of the picture alone.
+//! rows with its margins from one array and writes it to the other, and at the end of each pass all workers
+//! wait for each other. One progress bar shows the work of all, through a shared value. In the end this
+//! process blurs the picture alone, and compares the two results byte for byte.
 //!
-//! If a worker is killed, that is the end of it. Not so with `--pool`: there the bands of each pass are
-//! tasks of a pool, which are given the arrays by name, and the band of a killed worker is given again.
+//! If a worker is killed, the run ends with an error. With `--pool` it goes on: there the bands of each pass
+//! are tasks of a pool, which get the arrays by name, and the band of a killed worker is given again.
 
 mod filter;
 mod shared;
@@ -149,7 +149,7 @@ fn write(args: &Args, size: Size, pixels: Vec<u8>) -> Result<(), String> {
     picture.save_with_format(&args.output, png).map_err(failed)
 }
 
-/// In this process, without anything shared.
+/// Blurs the picture in this process, without shared memory.
 fn blur_alone(picture: &[u8], size: Size, kernel: &Kernel, passes: usize) -> Vec<u8> {
     let (mut from, mut to) = (picture.to_vec(), vec![0; size.bytes()]);
     for _ in 0..passes {
@@ -170,7 +170,7 @@ fn same(found: &[u8], expected: &[u8]) -> Result<(), String> {
     }
 }
 
-/// It draws from this thread alone: a process with more of them could not fork.
+/// The bar draws from this thread, because a process with several threads could not fork.
 fn bar(rows: u64) -> ProgressBar {
     let template = "{bar:40} {percent:>3} %  {pos} of {len} rows";
     let style = ProgressStyle::with_template(template).expect("a template");
@@ -183,7 +183,7 @@ fn timed<R>(f: impl FnOnce() -> R) -> (R, Duration) {
     (result, started.elapsed())
 }
 
-/// The middle one, in seconds.
+/// The median in seconds.
 fn median(mut times: Vec<Duration>) -> f64 {
     times.sort_unstable();
     times[times.len() / 2].as_secs_f64()

@@ -1,21 +1,21 @@
-//! What the processes share, and one band's work in it.
+//! The memory that the processes share, and the work on one band in it.
 
 use crate::filter::{Kernel, Size};
 use shmkit::{Array, Place, Result, Value};
 use std::ops::Range;
 
-/// Two pictures, of which each pass reads one and writes the other, and how far everybody is.
+/// Two pictures, of which each pass reads one and writes the other, and a count of the rows.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) size: Size,
     pictures: [Array<u8>; 2],
-    /// Rows done, by all, over all passes.
+    /// The rows that all processes have done in all passes.
     pub(crate) rows: Value<u64>,
 }
 
 impl Shared {
-    /// `place` is asked once for each part: nameless ones are inherited, ones with a name can be sent.
+    /// `place` gives the place of each part. A child inherits nameless parts; a task gets parts by their names.
     pub(crate) fn new(size: Size, picture: &[u8], place: impl Fn(&str) -> Place) -> Result<Self> {
         Ok(Self {
             size,
@@ -27,8 +27,8 @@ impl Shared {
         })
     }
 
-    /// One band in one pass: read with its margins, blurred, written. The locks are held for the copies
-    /// alone, so that bands are blurred at the same time.
+    /// Reads a band with its margins, blurs it, and writes it. The locks are held only for the copies, so
+    /// that several processes blur at the same time.
     pub(crate) fn blur_band(
         &self,
         kernel: &Kernel,
@@ -48,21 +48,20 @@ impl Shared {
         Ok(())
     }
 
-    /// What has come of the picture after so many passes; `None` where it is poisoned: somebody died while
-    /// writing it.
+    /// The picture after so many passes. `None` if it is poisoned, because a process died while it wrote.
     pub(crate) fn after(&self, passes: usize) -> Option<Vec<u8>> {
         let picture = self.pictures[passes % 2].lock().ok()?;
         Some(picture.to_vec())
     }
 
-    /// The same, poisoned or not: for who knows that all of its rows have been written since.
+    /// The picture after so many passes, poisoned or not. The caller knows that all rows were written again.
     #[cfg(feature = "serde")]
     pub(crate) fn rewritten_after(&self, passes: usize) -> Vec<u8> {
         self.pictures[passes % 2].to_vec()
     }
 }
 
-/// Bands of about the same height, from top to bottom.
+/// Divides the rows into bands of about the same height, from top to bottom.
 pub(crate) fn bands(height: usize, count: usize) -> Vec<Range<usize>> {
     let edge = |n: usize| height * n / count;
     (0..count).map(|n| edge(n)..edge(n + 1)).collect()

@@ -1,6 +1,6 @@
-//! The picture blurred by the tasks of a pool, one for each band of each pass. What they share goes to
-//! them by name. Whose worker dies is given again: a band can be done twice, since it is read from one
-//! picture and written, the same bytes, to the other.
+//! Blurs the picture by the tasks of a pool, one for each band of each pass. The tasks get the shared memory
+//! by name. If a worker dies, its task is given again. A band can be done twice, since the task reads one
+//! picture and writes the same bytes to the other.
 
 use crate::filter::{Kernel, Size};
 use crate::shared::{Shared, bands};
@@ -10,7 +10,7 @@ use shmkit::{Place, Pool, TaskError};
 use std::ops::Range;
 use std::time::Duration;
 
-/// How often a band is given before it counts as what kills its workers.
+/// How often a band is given to a worker, at most, if each of them dies.
 const TRIES: usize = 10;
 
 /// A task's argument.
@@ -22,14 +22,14 @@ struct Job {
     band: Range<usize>,
 }
 
-/// A task.
+/// The task: blurs one band in one pass.
 fn blur_band(job: Job) -> Result<(), String> {
     let done = job.shared.blur_band(&job.kernel, job.pass, &job.band);
     done.map_err(|error| error.to_string())
 }
 
-/// What came of the picture. `show` hears how many rows are done, over all passes; `again`, about each
-/// band that is given again, why.
+/// Returns the blurred picture. `show` hears how many rows of all passes are done, and `again` why a band is
+/// given again.
 pub(crate) fn blur(
     picture: &[u8],
     size: Size,
@@ -39,8 +39,8 @@ pub(crate) fn blur(
     mut show: impl FnMut(u64),
     again: impl Fn(&str),
 ) -> Result<Vec<u8>, String> {
-    // A run's own. The names end with the last process that has the segments; if that is killed, with the
-    // next `sweep`.
+    // The names are this run's own. They end with the last process that has the segments open, or, if it is
+    // killed, with the next `sweep`.
     let name = |what: &str| Place::named(format!("blur-{}-{what}", std::process::id()));
     let shared = Shared::new(size, picture, name).map_err(|error| error.to_string())?;
     let pool = Pool::with_workers(processes).map_err(|error| error.to_string())?;
@@ -62,7 +62,7 @@ pub(crate) fn blur(
         }
         let (mut rows, end) = (shared.rows.get(), ((pass + 1) * size.height) as u64);
         while !under_way.is_empty() {
-            // First rows are waited for; when all have come, the tasks' ends.
+            // This waits for rows first, and when all are done, for the ends of the tasks.
             let mut wait = LOOK;
             if rows < end {
                 rows = shared
@@ -85,11 +85,11 @@ pub(crate) fn blur(
                 }
             }
         }
-        // Without the rows that were done twice.
+        // Rows that were done twice count once.
         shared.rows.set(end);
     }
     pool.join().map_err(|error| error.to_string())?;
-    // Who died while writing has poisoned it; and its band was written again.
+    // A worker that died in a write has poisoned the picture, but its band was written again.
     Ok(shared.rewritten_after(passes))
 }
 

@@ -1,14 +1,14 @@
-//! The picture blurred by processes, a band each, and what becomes of a run one of whose workers dies.
+//! Blurs the picture by several processes, a band each. If one of them dies, the run ends with an error.
 
 use crate::filter::{Kernel, Size};
 use crate::shared::{Shared, bands};
 use shmkit::{Place, Process, Value};
 use std::time::Duration;
 
-/// How often the workers, or tasks, are looked at while nothing moves.
+/// The time between two looks at the workers, or tasks, while no row gets done.
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
 
-/// What came of the picture. `show` hears how many rows are done, over all passes.
+/// Returns the blurred picture. `show` hears how many rows of all passes are done.
 pub(crate) fn blur(
     picture: &[u8],
     size: Size,
@@ -19,7 +19,7 @@ pub(crate) fn blur(
 ) -> Result<Vec<u8>, String> {
     let shared = Shared::new(size, picture, |_| Place::anonymous());
     let shared = shared.map_err(|error| error.to_string())?;
-    // How often somebody has come to the end of a pass.
+    // How often a worker has come to the end of a pass.
     let arrivals = Value::new(0).map_err(|error| error.to_string())?;
     let bands = bands(size.height, processes);
     let mut workers = Vec::new();
@@ -44,7 +44,7 @@ pub(crate) fn blur(
     }
     let watched = watch(&shared, &workers, (passes * size.height) as u64, show);
     if watched.is_err() {
-        // The others wait for whoever died.
+        // The others would wait for the dead worker for ever.
         end(&workers);
     }
     watched?;
@@ -52,15 +52,15 @@ pub(crate) fn blur(
     shared.after(passes).ok_or_else(|| poisoned.to_owned())
 }
 
-/// The barrier: waits until all of `workers` are at the end of that pass. If one of them died, that is
-/// never; then their parent, which watches them, ends the others.
+/// The barrier: waits until all workers are at the end of the pass. If a worker died, this would wait for
+/// ever, so the parent watches the workers and ends the others.
 fn meet(arrivals: &Value<u64>, workers: usize, pass: usize) {
     let all = (workers * (pass + 1)) as u64;
     arrivals.update(|arrivals| *arrivals += 1);
     arrivals.wait_until(|arrivals| *arrivals >= all);
 }
 
-/// Waits until all have ended well, or one has not.
+/// Waits until all workers have ended well. Returns an error as soon as one has not.
 fn watch(
     shared: &Shared,
     workers: &[Process],
@@ -87,7 +87,7 @@ fn watch(
             return Ok(());
         };
         if shown == total {
-            // No more rows will come, only ends.
+            // All rows are done; only the ends of the workers are left to wait for.
             let _ = running.join_timeout(LOOK);
         } else if let Some(rows) = shared.rows.wait_until_timeout(LOOK, |rows| *rows != shown) {
             shown = rows;

@@ -1,15 +1,11 @@
-//! What a forked child can change, and what it can't: an array that both share, and a plain vector, of
-//! which it has a copy.
+//! A forked child can change an array that both processes share, but not its parent's plain vector, of which
+//! the child has a copy.
 
-use crate::show::{Outcome, check, say};
+use crate::show::{Outcome, check, say, spaced};
 use shmkit::{Array, Process};
 
 fn row(who: &str, plain: &[i32], shared: &Array<i32>) {
-    let elements = |all: &[i32]| {
-        let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
-        texts.join(" ")
-    };
-    let (plain, shared) = (elements(plain), elements(&shared.to_vec()));
+    let (plain, shared) = (spaced(plain), spaced(&shared.to_vec()));
     say(format!("   {who:20}   {plain:19}   {shared:19}").trim_end());
 }
 

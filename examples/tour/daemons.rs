@@ -1,5 +1,5 @@
-//! Two daemons turn one picture into its negative, each its half, row by row. One is terminated when it
-//! is half-way: the rows it did are done, the others untouched, and the other daemon goes on.
+//! Two daemons turn a picture into its negative, each one half, row by row. The step terminates one daemon
+//! half-way: the rows that it did are done, the others are untouched, and the other daemon goes on.
 
 use crate::show::{Failure, Outcome, check, failure, grouped, rows, timed};
 use shmkit::{Array, Process, Value};
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 const PHOTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/chelsea.png");
 
-/// Longer than a daemon takes to get half-way, by far.
+/// The time limit for half of a daemon's work, which takes far less.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The picture that both work on, and how far each is.
+/// The picture on which both daemons work, and how far each of them is.
 struct Work {
     picture: Array<u8>,
     row_len: usize,
@@ -20,14 +20,14 @@ struct Work {
 }
 
 impl Work {
-    /// A daemon's work: half of it, and the rest when it is told to go on.
+    /// A daemon's work: it does one half, and the other when it is told to go on.
     fn negate(&self, who: usize) -> Outcome {
         for row in 0..self.rows_each {
             if row == self.rows_each / 2 {
                 self.go_on.wait_until(|told| *told == 1);
             }
             let offset = (who * self.rows_each + row) * self.row_len;
-            // The guard is let go of after each row, so that the other daemon has its turn.
+            // The guard ends after each row, so that the other daemon has its turn.
             for byte in &mut self.picture.lock()?[offset..offset + self.row_len] {
                 *byte = 255 - *byte;
             }
@@ -36,7 +36,7 @@ impl Work {
         Ok(())
     }
 
-    /// Starts the daemon that does this.
+    /// Starts a daemon that does this work.
     fn daemon(&self, name: &str, who: usize) -> Result<Process, Failure> {
         let daemon = Process::builder().name(name).daemon(true);
         Ok(daemon.spawn(|| self.negate(who))?)

@@ -1,11 +1,11 @@
-//! The two ways to one value, array and queue: a forked child inherits them, without a name; any other
+//! Two ways to share a value, an array and a queue: a forked child inherits them, without names; any other
 //! program opens them by name.
-#![allow(clippy::approx_constant)] // 3.14 is the number that is shown, not pi
+#![allow(clippy::approx_constant)] // 3.14 is just a number here, not pi
 
-use crate::show::{Failure, Outcome, Program, check, name, rows};
+use crate::show::{Failure, Outcome, Program, check, name, rows, spaced};
 use shmkit::{Array, Place, Process, Queue, Value};
 
-/// What both sides share.
+/// The memory that both sides share.
 struct Shared {
     value: Value<f64>,
     array: Array<i32>,
@@ -13,7 +13,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// `place` is asked once for each.
+    /// `place` gives the place of each part.
     fn create(mut place: impl FnMut(&str) -> Place) -> Result<Self, Failure> {
         let elements: Vec<i32> = (0..10).collect();
         Ok(Self {
@@ -23,7 +23,7 @@ impl Shared {
         })
     }
 
-    /// What the other side does: the same, whichever way it came by them.
+    /// The other side's work, the same for a child and for a program.
     fn change(&self) -> Outcome {
         self.value.set(3.14);
         for element in self.array.lock()?.iter_mut() {
@@ -32,21 +32,20 @@ impl Shared {
         Ok(self.queue.put(42)?)
     }
 
-    /// What this side sees of that.
+    /// Checks the changes as this side sees them, and returns them in words.
     fn check(&self) -> Result<[String; 3], Failure> {
         let (value, array, item) = (self.value.get(), self.array.to_vec(), self.queue.try_get()?);
         let changed: Vec<i32> = (0..10).map(|n: i32| -n).collect();
         check("the value", 3.14, value)?;
         check("the array", &changed, &array)?;
         check("the item", 42, item)?;
-        let array: Vec<String> = array.iter().map(ToString::to_string).collect();
-        Ok([value.to_string(), array.join(" "), item.to_string()])
+        Ok([value.to_string(), spaced(&array), item.to_string()])
     }
 }
 
 /// The step.
 pub(crate) fn run() -> Outcome {
-    // Nameless: nobody but a child gets at them.
+    // These have no name, so only a child can use them.
     let inherited = Shared::create(|_| Place::anonymous())?;
     let child = Process::spawn(|| inherited.change())?;
     child.join()?;

@@ -1,10 +1,10 @@
-//! A struct of the user's own. Two programs that share no code each define it, so its module
-//! path differs; name, size and alignment are what counts.
+//! A struct of the user's own. Two programs that share no code each define it. Its name, size and alignment
+//! have to be equal, but the module path may differ.
 
 use crate::show::{Outcome, Program, check, name, rows};
 use shmkit::Queue;
 
-/// The program that has jobs to give.
+/// The program that gives jobs.
 mod boss {
     use bytemuck::{Pod, Zeroable};
 
@@ -17,7 +17,7 @@ mod boss {
     }
 }
 
-/// The program that does them.
+/// The program that does the jobs.
 pub(crate) mod worker {
     use crate::show::Outcome;
     use bytemuck::{Pod, Zeroable};
@@ -31,7 +31,7 @@ pub(crate) mod worker {
         height: f64,
     }
 
-    /// Says what its struct is called, and answers every job with its id and an area.
+    /// Prints the full name of its struct, and answers each job with the job's id and area.
     pub(crate) fn work(args: &[String]) -> Outcome {
         let jobs = Queue::<Job>::open(args[0].as_str())?;
         let answers = Queue::<[f64; 2]>::open(args[1].as_str())?;
@@ -61,7 +61,7 @@ pub(crate) fn run() -> Outcome {
     jobs.close();
     worker.finish()?;
 
-    // Who has the type wrong is told so, and changes nothing.
+    // A program with the wrong type gets an error, and changes nothing.
     let mut stranger = Program::start("stranger", &[&jobs_name])?;
     let refusal = stranger.line()?;
     stranger.finish()?;
@@ -77,7 +77,7 @@ pub(crate) fn run() -> Outcome {
     check("the worker's answer", [7.0, 12.0], answer)
 }
 
-/// A program that takes the queue for one of numbers, and prints what it is told.
+/// A program that takes the queue for a queue of numbers, and prints the error.
 pub(crate) fn open_as_numbers(args: &[String]) -> Outcome {
     match Queue::<u64>::open(args[0].as_str()) {
         Ok(_) => check("a queue of jobs opened as one of numbers", false, true),

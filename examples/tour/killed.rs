@@ -1,11 +1,11 @@
-//! A program is killed while it holds a lock, twice, and others that wait for it go on.
+//! Twice, a program is killed while it holds a lock, and another program that waits for the lock goes on.
 
 use crate::show::{Failure, Outcome, Program, check, failure, name, rows};
 use shmkit::{Queue, Value};
 use std::thread::park;
 use std::time::{Duration, Instant};
 
-/// The promise is 100 ms plus scheduling; a busy machine may take its time with the latter.
+/// shmkit promises 100 ms plus scheduling, which may take long on a busy machine.
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn milliseconds(time: Duration) -> String {
@@ -104,7 +104,7 @@ fn kill_in_get() -> Result<Rows, Failure> {
     ])
 }
 
-/// Gets half-way through an update, says so, and stays there.
+/// Gets half-way through an update, says so, and stays in it.
 pub(crate) fn die_in_update(args: &[String]) -> Outcome {
     let counter = Value::<u64>::open(args[0].as_str())?;
     counter.update(|n| {
@@ -116,7 +116,7 @@ pub(crate) fn die_in_update(args: &[String]) -> Outcome {
     })
 }
 
-/// Counts one more.
+/// Adds one to the counter.
 pub(crate) fn update(args: &[String]) -> Outcome {
     let counter = Value::<u64>::open(args[0].as_str())?;
     println!("about to update");
@@ -124,7 +124,7 @@ pub(crate) fn update(args: &[String]) -> Outcome {
     Ok(())
 }
 
-/// Has an item in hand, says so, and stays there.
+/// Begins to take an item, says so, and stays in the closure.
 pub(crate) fn die_in_get(args: &[String]) -> Outcome {
     let items = Queue::<u64>::open(args[0].as_str())?;
     Ok(items.get_with(|item| {

@@ -1,9 +1,9 @@
-//! 'A', 'B', 'C' through a queue, from one program to another.
+//! The letters 'A', 'B', 'C' go through a queue, from one program to another.
 
 use crate::show::{Outcome, Program, check, name, rows};
 use shmkit::Queue;
 
-const LETTERS: &[u8] = b"ABC";
+pub(crate) const LETTERS: &[u8] = b"ABC";
 
 /// The step.
 pub(crate) fn run() -> Outcome {
@@ -29,7 +29,7 @@ pub(crate) fn run() -> Outcome {
     check("letters left in the queue", 0, queue.len())
 }
 
-fn quoted(letters: &[u8]) -> String {
+pub(crate) fn quoted(letters: &[u8]) -> String {
     let quoted: Vec<String> = letters
         .iter()
         .map(|letter| format!("{:?}", char::from(*letter)))

@@ -1,8 +1,8 @@
 //! What shmkit does, shown between real processes: `cargo run --release --example tour`.
 //!
-//! Each step starts programs of its own (this one again, in a role), which meet under a name, or forks
-//! processes, which inherit what they share, or makes a pool, whose tasks are given it by name. It shows
-//! what came of that, and checks it. The exit code is 0 only if every step showed what it should.
+//! Each step starts programs of its own (this program again, in a role), which share memory by name, or forks
+//! processes, which inherit it, or makes a pool, whose tasks get it by name. The step prints the results and
+//! checks them. The exit code is 0 only if every step showed what it should.
 
 mod arrays;
 mod daemons;
@@ -22,7 +22,7 @@ use show::{Failure, Outcome, check, failure, say};
 use std::process::exit;
 use std::time::{Duration, Instant};
 
-/// Longer than any step takes by far, on any machine.
+/// The time limit for a step, far longer than any step takes on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Step {
@@ -92,7 +92,7 @@ fn main() {
     }
 }
 
-/// One of the programs that a step starts.
+/// Runs one of the programs that a step starts.
 fn play(role: &str, args: &[String]) -> i32 {
     let part = match role {
         "writer" => letters::write,
@@ -124,7 +124,7 @@ fn play(role: &str, args: &[String]) -> i32 {
 
 fn tour() -> i32 {
     let started = Instant::now();
-    show::prefix(); // this process's, for all that it forks
+    show::prefix(); // chosen here, so that all forked processes have it
     say("shmkit: shared memory between processes, which survives their being killed");
     say("Every program below is a process of its own, and opens what it shares by name;");
     say("a forked child inherits it; a pool's task is given it.");
@@ -135,7 +135,7 @@ fn tour() -> i32 {
             Ok(0) => {}
             Ok(_) => {
                 show::remove_own_names();
-                return 1; // it has said why
+                return 1; // the step has said why
             }
             Err(failure) => return fail(&label, &failure),
         }
@@ -154,8 +154,8 @@ fn tour() -> i32 {
     0
 }
 
-/// Runs a step in a process of its own, so that it may fork (this one stays free of threads) and may
-/// not hang: its exit code.
+/// Runs a step in a process of its own, so that the step may use threads and can be killed if it hangs.
+/// Returns its exit code.
 fn in_own_process(label: &str, step: &Step) -> Result<i32, Failure> {
     let process = Process::builder().name(label).daemon(true).spawn(|| {
         let outcome = (step.run)();

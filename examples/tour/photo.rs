@@ -1,4 +1,4 @@
-//! Real input. A photograph in blocks of 4 KiB, byte for byte the same on the other side.
+//! Real input: a photograph goes to another program in blocks of 4 KiB, and arrives byte for byte.
 
 use crate::show::{Failure, Outcome, Program, check, failure, grouped, name, rows, timed};
 use sha2::{Digest, Sha256};
@@ -9,7 +9,7 @@ const PHOTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/chelsea.
 const BLOCK: usize = 4096;
 type Block = [u8; BLOCK];
 
-/// How often it is sent again, to see how fast that goes.
+/// How often the photograph is sent again, to measure the speed.
 const COPIES: usize = if cfg!(debug_assertions) { 100 } else { 1000 };
 
 fn sha256(bytes: &[u8]) -> String {
@@ -21,7 +21,7 @@ fn sha256(bytes: &[u8]) -> String {
         })
 }
 
-/// The photograph, filled up with zeros to whole blocks; and its true length.
+/// Returns the photograph, filled up with zeros to whole blocks, and its true length.
 fn photo_in_blocks() -> Result<(Vec<u8>, usize), Failure> {
     let mut photo =
         std::fs::read(PHOTO).map_err(|error| failure("the photograph", PHOTO, error))?;
@@ -47,7 +47,7 @@ pub(crate) fn run() -> Outcome {
     }
     let received = sha256(&photo[..length]);
 
-    // And again, for the speed. Every block is compared with the file.
+    // The copies measure the speed. Every block is compared with the file.
     let (original, original_length) = photo_in_blocks()?;
     let (wrong, took) = timed(|| {
         let mut wrong = 0;

@@ -1,4 +1,4 @@
-//! What the steps have in common: printing, checking, and the programs that they start.
+//! The tools of all steps: printing, checking, and starting programs.
 
 use std::fmt::{self, Debug, Display};
 use std::io::{self, BufRead, BufReader, Write};
@@ -27,7 +27,7 @@ impl Display for Failure {
     }
 }
 
-/// What a forked child that ends with one says on standard error.
+/// A forked child that ends with a failure prints this on standard error.
 impl Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Display::fmt(self, f)
@@ -58,7 +58,7 @@ pub(crate) fn check<T: PartialEq + Debug>(what: &str, expected: T, found: T) -> 
     Err(failure(what, expected, found))
 }
 
-/// Prints a line. Where nobody reads it any more, the tour is over.
+/// Prints a line. Ends the tour if nobody reads its output any more.
 pub(crate) fn say(line: impl Display) {
     let mut out = io::stdout().lock();
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
@@ -67,7 +67,7 @@ pub(crate) fn say(line: impl Display) {
     }
 }
 
-/// Prints aligned rows: what it is about, and what is to be said of it.
+/// Prints aligned rows, each with its subject and a text.
 pub(crate) fn rows<K: Display, V: Display>(rows: &[(K, V)]) {
     let texts = rows.iter().map(|(key, _)| key.to_string());
     let texts: Vec<String> = texts.collect();
@@ -78,7 +78,13 @@ pub(crate) fn rows<K: Display, V: Display>(rows: &[(K, V)]) {
     }
 }
 
-/// A number with its thousands set apart.
+/// Writes elements with spaces between them.
+pub(crate) fn spaced<T: ToString>(elements: &[T]) -> String {
+    let texts: Vec<String> = elements.iter().map(ToString::to_string).collect();
+    texts.join(" ")
+}
+
+/// Writes a number with commas between its thousands.
 pub(crate) fn grouped(number: impl Display) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -91,7 +97,7 @@ pub(crate) fn grouped(number: impl Display) -> String {
     text
 }
 
-/// The same in every process of this run that was forked, if it was asked for before.
+/// The beginning of this run's names. All forked processes have the prefix that was chosen before the fork.
 pub(crate) fn prefix() -> &'static str {
     static PREFIX: OnceLock<String> = OnceLock::new();
     PREFIX.get_or_init(|| format!("tour-{}-", std::process::id()))
@@ -102,7 +108,7 @@ pub(crate) fn name(what: &str) -> String {
     format!("{}{what}", prefix())
 }
 
-/// This run's names that are still there.
+/// The names of this run that still exist.
 pub(crate) fn left_behind() -> Vec<String> {
     let entries = std::fs::read_dir("/dev/shm").into_iter().flatten();
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -116,8 +122,7 @@ pub(crate) fn remove_own_names() {
     }
 }
 
-/// Another program: this one again, in a role. It is killed if it is still there when this is
-/// dropped.
+/// Another program, which is this one again in a role. A drop kills it if it still runs.
 pub(crate) struct Program {
     role: &'static str,
     child: Child,
@@ -125,7 +130,6 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts it.
     pub(crate) fn start(role: &'static str, args: &[&str]) -> Result<Self, Failure> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg(role)
@@ -141,12 +145,11 @@ impl Program {
         })
     }
 
-    /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The next line it prints.
+    /// Reads the next line that the program prints.
     pub(crate) fn line(&mut self) -> Result<String, Failure> {
         let mut line = String::new();
         if self.says.read_line(&mut line)? == 0 {
@@ -155,12 +158,12 @@ impl Program {
         Ok(line.trim_end().to_owned())
     }
 
-    /// What it prints, byte by byte.
+    /// The pipe from its standard output.
     pub(crate) fn pipe(&mut self) -> &mut ChildStdout {
         self.says.get_mut()
     }
 
-    /// Waits for its end, which should be a good one.
+    /// Waits for its end, and checks that it succeeded.
     pub(crate) fn finish(mut self) -> Outcome {
         let status = self.child.wait()?;
         check(
@@ -170,7 +173,7 @@ impl Program {
         )
     }
 
-    /// Kills it with SIGKILL.
+    /// Kills the program with SIGKILL.
     pub(crate) fn kill(&mut self) -> Outcome {
         Ok(self.child.kill()?)
     }
@@ -183,7 +186,7 @@ impl Drop for Program {
     }
 }
 
-/// For a program that a step started: it does not outlive the tour.
+/// Keeps a program that a step started from outliving the tour.
 pub(crate) fn end_with_parent() {
     use std::os::unix::process::parent_id;
     let parent = parent_id();
@@ -195,14 +198,14 @@ pub(crate) fn end_with_parent() {
     });
 }
 
-/// Runs something, and tells how long it took.
+/// Runs `f`, and returns its result and its time.
 pub(crate) fn timed<R>(f: impl FnOnce() -> R) -> (R, Duration) {
     let started = Instant::now();
     let result = f();
     (result, started.elapsed())
 }
 
-/// The middle one of an odd number of figures.
+/// The median of an odd number of figures.
 pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]

@@ -1,5 +1,5 @@
-//! How many numbers a second go from one program to another, one by one, through a queue and
-//! through a pipe.
+//! Measures how many numbers a second go from one program to another, one by one, through a queue and through
+//! a pipe.
 
 use crate::show::{Failure, Outcome, Program, check, grouped, median, name, rows, say, timed};
 use shmkit::Queue;
@@ -7,15 +7,15 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// They take turns, so that whatever else the machine does hits both.
+/// The queue and the pipe take turns, so that the machine's other work slows both alike.
 const ROUNDS: usize = 5;
 const THROUGH_QUEUE: u64 = 5_000_000 / SLOWER;
 const THROUGH_PIPE: u64 = 200_000 / SLOWER;
 
-/// A debug build takes as long with fewer.
+/// A debug build is slower, so it sends fewer numbers.
 const SLOWER: u64 = if cfg!(debug_assertions) { 20 } else { 1 };
 
-/// As much room as a pipe has: 64 KiB.
+/// The queue has as much room as a pipe: 64 KiB.
 const CAPACITY: usize = 65_536 / size_of::<u64>();
 
 /// The step.
@@ -50,9 +50,9 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
-/// Receives the numbers from 0 to `count` - 1, in that order, and tells how many came a second.
+/// Receives the numbers from 0 to `count` - 1 in order, and returns how many came a second.
 fn receive(count: u64, mut next: impl FnMut() -> Result<u64, Failure>) -> Result<f64, Failure> {
-    // The first shows that the other side has begun.
+    // The first number shows that the other side has begun.
     check("the first number", 0, next()?)?;
     let (outcome, took) = timed(|| {
         for expected in 1..count {
@@ -71,7 +71,7 @@ fn receive(count: u64, mut next: impl FnMut() -> Result<u64, Failure>) -> Result
 /// The other program.
 pub(crate) fn feed(args: &[String]) -> Outcome {
     let queue = Queue::<u64>::open(args[0].as_str())?;
-    // Not `io::stdout()`, which would collect the numbers and write them together.
+    // `io::stdout()` would collect the numbers and write them together.
     let mut pipe = std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?);
     for _ in 0..ROUNDS {
         for number in 0..THROUGH_QUEUE {

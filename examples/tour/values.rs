@@ -1,11 +1,11 @@
-//! What another program can change, and what it can't.
-#![allow(clippy::approx_constant)] // 3.14 is the number that is shown, not pi
+//! Another program can change a shared value, but not a plain variable.
+#![allow(clippy::approx_constant)] // 3.14 is just a number here, not pi
 
 use crate::show::{Outcome, Program, check, name, say};
 use shmkit::Value;
 use std::sync::Mutex;
 
-/// A plain variable. It is there in every program that runs this code, in each for itself.
+/// A plain variable. Each program that runs this code has its own.
 static PLAIN: Mutex<f64> = Mutex::new(0.0);
 
 fn plain() -> f64 {
@@ -39,7 +39,7 @@ pub(crate) fn run() -> Outcome {
     check("the shared value", 3.14, shared.get())
 }
 
-/// The other program: sets both.
+/// The other program sets both.
 pub(crate) fn change(args: &[String]) -> Outcome {
     *PLAIN.lock().expect("nobody panicked") = 3.14;
     let shared = Value::<f64>::open(args[0].as_str())?;

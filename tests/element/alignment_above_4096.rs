@@ -4,9 +4,9 @@ use shmkit::bytemuck::{Pod, Zeroable};
 #[repr(C, align(8192))]
 struct Aligned([u8; 8192]);
 
-// SAFETY: zeros are bytes like any others.
+// SAFETY: zeros are valid bytes.
 unsafe impl Zeroable for Aligned {}
-// SAFETY: as large as its alignment, so without padding; bytes alone.
+// SAFETY: the type is as large as its alignment, so it has no padding, and consists of bytes.
 unsafe impl Pod for Aligned {}
 
 fn main() {

@@ -1,4 +1,4 @@
-//! `blur`: several processes, or a pool, do what one does.
+//! `blur`: several processes, or a pool, make the same picture as one process.
 
 use super::support::Watchdog;
 use super::{LIMIT, PHOTO, example, scratch, start, until, words_after};
@@ -25,7 +25,7 @@ fn pixels(png: &Path) -> image::RgbImage {
     image::open(png).expect("it is a picture").into_rgb8()
 }
 
-/// How much a picture's pixels differ from their neighbours to the right, and the sum of all.
+/// How much a picture's bytes differ from their neighbours to the right, and the sum of all bytes.
 fn contrast_and_sum(picture: &image::RgbImage) -> (u64, u64) {
     let row = 3 * usize::try_from(picture.width()).expect("64 bits");
     let differs = |row: &[u8]| -> u64 {
@@ -86,7 +86,7 @@ fn blurs_the_photo(by: &[&str]) {
     );
 }
 
-/// What a run of `blur` has in `/dev/shm`.
+/// The names of one run of `blur` in `/dev/shm`.
 fn names_of_blur(pid: u32) -> Vec<String> {
     let listed = fs::read_dir("/dev/shm").expect("list /dev/shm");
     let names = listed.map(|entry| entry.expect("list /dev/shm").file_name());
@@ -106,7 +106,7 @@ fn a_killed_worker_ends_the_blur_with_an_error() {
         workers = children_of(blur.0.id());
         workers.len() == 3
     });
-    // SAFETY: it takes numbers; the example, which is this test's own, has not waited for its child.
+    // SAFETY: the call takes numbers. The example, a child of this test, has not waited for its worker yet.
     assert_eq!(unsafe { libc::kill(as_pid(workers[1]), libc::SIGKILL) }, 0);
     let mut said = String::new();
     let mut errors = blur.0.stderr.take().expect("it is piped");
@@ -140,7 +140,7 @@ fn as_pid(pid: u32) -> libc::pid_t {
     pid.try_into().expect("a process id")
 }
 
-/// The children of a process that is a child of this one, or that one's supervisor.
+/// The children of an example, or of an example's supervisor.
 fn children_of(pid: u32) -> Vec<u32> {
     let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let listed = listed.expect("ask for its children");
@@ -171,7 +171,7 @@ fn blur_tells_what_it_can_not_read_or_write() {
     }
 }
 
-/// Workers are killed, one after the other, until one had a band in hand.
+/// The test kills one worker after the other, until one of them had a band.
 #[cfg(feature = "serde")]
 #[test]
 fn a_pool_gives_the_band_of_a_killed_worker_again() {
@@ -212,11 +212,11 @@ fn a_pool_gives_the_band_of_a_killed_worker_again() {
             workers.len() == 3
         });
         let worker = workers[killed.len() % 3];
-        // SAFETY: it takes numbers. The worker is the example's, which is this test's own, and none but
-        // this test ends it before the last pass.
+        // SAFETY: the call takes numbers. The worker belongs to the example, which is a child of this test, and
+        // nobody else ends it before the last pass.
         assert_eq!(unsafe { libc::kill(as_pid(worker), libc::SIGKILL) }, 0);
         killed.push(worker);
-        // If it had no band, nothing is heard; then the next is killed.
+        // The example says nothing about a worker without a band. Then the test kills the next worker.
         match hears.recv_timeout(Duration::from_millis(200)) {
             Ok(line) => again.push(line),
             Err(RecvTimeoutError::Timeout) => {}

@@ -1,7 +1,7 @@
-//! The examples as their users run them. `producer` and `consumer`: a photograph goes through a named
-//! queue, whichever comes first, and however often the consumer is killed on the way. `blur` is as right in
-//! several processes as in one, and a pool gets over the death of a worker. `tour` and `survivor` show
-//! what they are there for.
+//! The examples, run as their users run them. `producer` and `consumer` pass a photograph through a named
+//! queue, in whichever order they start, and however often the consumer is killed. `blur` gets the same
+//! picture from several processes as from one, and its pool survives the death of a worker. `tour` and
+//! `survivor` show what their descriptions promise.
 
 mod blur;
 mod shows;
@@ -26,8 +26,8 @@ fn photo() -> Vec<u8> {
     fs::read(PHOTO).expect("the photograph is there")
 }
 
-/// Where the examples are. They are built first, as cargo does only where the test is not asked for by
-/// its name: else what is tested would be what they were some time ago.
+/// The folder with the examples. They are built first, because cargo builds no examples if the user asks for
+/// this test by its name. The profile and the features are the test's own, so that nothing is built twice.
 fn examples() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -59,7 +59,7 @@ fn examples() -> &'static Path {
     })
 }
 
-/// An example. It ends with the test, even where the watchdog aborts that.
+/// The command for an example. The example ends with the test, even if the watchdog aborts the test.
 fn example(name: &str) -> Command {
     let path = examples().join(name);
     assert!(path.exists(), "{} is not there", path.display());
@@ -69,14 +69,14 @@ fn example(name: &str) -> Command {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let die_with_thread = || {
-        // SAFETY: the call reads and writes no memory of ours. The thread that starts an example
-        // outlives it, or is not to.
+        // SAFETY: the call takes numbers. The kernel kills the example when the thread that started it ends,
+        // which is never too early.
         match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
             0 => Ok(()),
             _ => Err(std::io::Error::last_os_error()),
         }
     };
-    // SAFETY: between fork and exec it makes one system call, and takes no lock.
+    // SAFETY: between fork and exec the closure makes one system call, and takes no lock.
     unsafe { command.pre_exec(die_with_thread) };
     command
 }
@@ -91,14 +91,14 @@ fn scratch() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-/// Not `assert_eq`, which would print both.
+/// Fails for the first difference. `assert_eq` would print both files.
 fn assert_same(found: &[u8], expected: &[u8]) {
     assert_eq!(found.len(), expected.len(), "lengths");
     let differs = found.iter().zip(expected).position(|(f, e)| f != e);
     assert_eq!(differs, None, "the first byte that differs");
 }
 
-/// The words of each line that begins with one of these.
+/// The words that follow `begin` in each line that begins so.
 fn words_after<'a>(said: &'a str, begin: &str) -> Vec<Vec<&'a str>> {
     let lines = said
         .lines()
@@ -108,9 +108,9 @@ fn words_after<'a>(said: &'a str, begin: &str) -> Vec<Vec<&'a str>> {
         .collect()
 }
 
-/// Looks until it is true; the watchdog ends a test in which that never happens.
+/// Waits until the condition is true. The watchdog ends a test in which it never is.
 fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
-        thread::sleep(Duration::from_millis(1)); // between two looks at the event itself
+        thread::sleep(Duration::from_millis(1));
     }
 }

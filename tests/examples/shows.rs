@@ -61,7 +61,7 @@ fn every_step_of_the_tour_shows_what_it_should() {
 /// The tour's steps with pools.
 #[cfg(feature = "serde")]
 fn assert_pools(said: &str) {
-    // Twelve named tasks, by as many workers as there are CPUs, as many at a time.
+    // Twelve named tasks, with a worker for each CPU.
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let lines = (1..=12).map(|n| words_after(said, &format!("task {n} ")));
     let tasks: Vec<_> = lines.flatten().collect();
@@ -69,7 +69,7 @@ fn assert_pools(said: &str) {
     let number = |word: &str| word.parse::<u64>().expect("a number");
     let mut pids = BTreeSet::new();
     for task in &tasks {
-        // "pid P   F   T ms   ###", each as long as its work at least
+        // A line is "pid P   F   T ms   ###", and its time is at least as long as its work.
         pids.insert(number(task[1]));
         assert!(number(task[3]) - number(task[2]) >= 99, "{task:?}");
     }
@@ -80,7 +80,7 @@ fn assert_pools(said: &str) {
         "{tasks:?}"
     );
 
-    // A writer and a reader in two workers.
+    // The writer and the reader ran in two workers.
     let (write, read) = (
         words_after(said, "task write, pid"),
         words_after(said, "task read, pid"),
@@ -89,7 +89,7 @@ fn assert_pools(said: &str) {
     assert_eq!(read[0][1..], ["took", "'A'", "'B'", "'C'"]);
     assert_ne!(write[0][0], read[0][0], "one worker did both");
 
-    // The plain variable; what is shared.
+    // The plain variable stays; the value and the array change.
     let before = words_after(said, "this process, before");
     assert_eq!(before[1], ["0", "0", "0", "10", "20", "30"]);
     let after = words_after(said, "this process, after");

@@ -6,12 +6,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// Bytes of the stream in a block; see `examples/block`.
+/// The bytes of the stream in a block; see `examples/block`.
 const BLOCK: usize = 4084;
 
 fn producer(name: &str) -> Command {
@@ -32,7 +32,7 @@ fn consumer_into(name: &str, output: &Path) -> Command {
     command
 }
 
-/// Reads what a program says on standard error, up to and with the line that has `word` in it.
+/// Reads lines up to the first line that has `word` in it.
 fn hear(from: &mut impl BufRead, word: &str) {
     let mut line = String::new();
     while !line.contains(word) {
@@ -42,14 +42,20 @@ fn hear(from: &mut impl BufRead, word: &str) {
     }
 }
 
-/// A producer of the photograph that has put all of it, and waits.
-fn waiting_producer(name: &str) -> (Kid, impl BufRead + use<>) {
+/// Starts a program, and waits until it has said `word` on standard error. Returns the rest of its words too.
+fn start_and_hear(mut command: Command, word: &str) -> (Kid, BufReader<ChildStderr>) {
+    command.stderr(Stdio::piped());
+    let mut kid = start(command);
+    let mut says = BufReader::new(kid.0.stderr.take().expect("it is piped"));
+    hear(&mut says, word);
+    (kid, says)
+}
+
+/// Starts a producer, which has put the whole photograph when this returns, and waits.
+fn waiting_producer(name: &str) -> (Kid, BufReader<ChildStderr>) {
     let mut command = producer(name);
-    command.arg(PHOTO).stderr(Stdio::piped());
-    let mut producer = start(command);
-    let mut says = BufReader::new(producer.0.stderr.take().expect("it is piped"));
-    hear(&mut says, "waiting until");
-    (producer, says)
+    command.arg(PHOTO);
+    start_and_hear(command, "waiting until")
 }
 
 fn assert_gone(name: &str) {
@@ -77,10 +83,8 @@ fn the_consumer_comes_first_and_waits() {
     let _watchdog = Watchdog::new("consumer first", LIMIT);
     let name = Name::new("consumer-first");
     let mut command = consumer(&name);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut consumer = start(command);
-    let mut says = BufReader::new(consumer.0.stderr.take().expect("it is piped"));
-    hear(&mut says, "taking from");
+    command.stdout(Stdio::piped());
+    let (mut consumer, mut says) = start_and_hear(command, "taking from");
 
     // From standard input to standard output.
     let mut command = producer(&name);
@@ -96,7 +100,7 @@ fn the_consumer_comes_first_and_waits() {
     assert_gone(&name);
 }
 
-/// The consumer is killed while it is writing a block: its pipe is full.
+/// The first consumer is killed while it waits to write a block, because its pipe is full.
 #[test]
 fn what_a_killed_consumer_had_in_hand_goes_to_the_next() {
     let _watchdog = Watchdog::new("killed while writing", LIMIT);
@@ -129,20 +133,20 @@ fn what_a_killed_consumer_had_in_hand_goes_to_the_next() {
     assert_same(&after, &photo[photo.len() - after.len()..]);
 }
 
-/// Whether nothing more fits into a pipe, or not a whole block.
+/// Whether a pipe may have no room for another block.
 fn is_full(pipe: &impl AsRawFd) -> bool {
     let mut filled: libc::c_int = 0;
-    // SAFETY: FIONREAD writes one int to the address it is given.
+    // SAFETY: FIONREAD writes one int, to `filled`.
     let asked = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut filled) };
     assert_eq!(asked, 0, "ask how full the pipe is");
-    // SAFETY: the call reads and writes no memory of ours.
+    // SAFETY: the call takes numbers.
     let size = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_GETPIPE_SZ) };
     assert!(size > 0, "ask for the pipe's size");
-    // Its pages are filled one by one: a block that does not fit one may leave some of it free.
+    // A pipe fills its pages one by one, and may leave the rest of a page free.
     filled > 0 && filled + 2 * 4096 > size
 }
 
-/// The consumer is killed 20 times on the way, wherever it is, and the file is right in the end.
+/// The consumer is killed 20 times at any point, and still the file is right in the end.
 #[test]
 fn a_file_comes_out_right_however_often_its_consumer_is_killed() {
     const KILLS: usize = 20;
@@ -186,19 +190,12 @@ fn a_file_comes_out_right_however_often_its_consumer_is_killed() {
     assert_gone(&name);
 }
 
-/// One takes the end of the stream; the other is told by the queue's being closed.
+/// One consumer takes the end of the stream. The other finds the queue closed.
 #[test]
 fn two_consumers_share_a_stream_and_both_end() {
     let _watchdog = Watchdog::new("two consumers", LIMIT);
     let (name, (_folder, copy)) = (Name::new("two-consumers"), scratch());
-    let consumers = [(); 2].map(|()| {
-        let mut command = consumer_into(&name, &copy);
-        command.stderr(Stdio::piped());
-        let mut consumer = start(command);
-        let mut says = BufReader::new(consumer.0.stderr.take().expect("it is piped"));
-        hear(&mut says, "taking from");
-        (consumer, says)
-    });
+    let consumers = [(); 2].map(|()| start_and_hear(consumer_into(&name, &copy), "taking from"));
     let mut command = producer(&name);
     command.arg(PHOTO);
     start(command).finish();
@@ -250,7 +247,7 @@ fn errors_are_told_and_end_with_1() {
         with(consumer(&name), &["-c", "65"]),
         "other capacity: expected 65, found 64",
     );
-    // A consumer that can't write takes nothing.
+    // A consumer that can't write takes no block.
     let full = fs::OpenOptions::new().write(true).open("/dev/full");
     let mut unable = consumer(&name);
     unable.stdout(full.expect("open /dev/full"));

@@ -1,22 +1,24 @@
-//! The crate is a house of wings and rooms: this test enforces which file of `src` may use which other.
+//! The crate is a house of wings and rooms: this test enforces which files of `src` a file may use.
 //!
 //! A *wing* is a file or folder directly in `src`, a *room* is a file or folder in a wing. From outside, a wing
 //! is entered through its door, `mod.rs`. Inside a wing, a room imports from rooms, never through the door of
 //! its own wing. `table.rs` has the plan, and every path in the code must lead where the plan allows: `use`,
-//! inline `crate::`, `super::` and `self::`, the inside of macros. Documentation may link anywhere.
+//! inline `crate::`, `super::` and `self::`, and paths inside macros. Documentation may link anywhere.
 //!
 //! `cargo test --test rooms -- --nocapture` prints the graph. If a table does not fit the code, the failure
 //! prints the table that does.
 
+mod house;
 mod planted;
 mod table;
 mod walk;
 
+use house::{House, LIB, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use table::{MOST_LINES, NO_ROOMS, ROOMS, Row, WINGS};
-use walk::{House, LIB, Source};
+use walk::Walk;
 
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -44,14 +46,14 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// A graph: who enters whom.
+/// A graph: for each wing or room, the others that it enters.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The graphs of the wings and of the rooms that the code draws, and how many arrows lead up.
 fn drawn(house: &House<'_>) -> (Graph, Graph, usize) {
     let (mut wings, mut rooms, mut up) = (Graph::new(), Graph::new(), 0);
     for source in house.sources {
-        let (_, arrows) = house.judge(source);
+        let (_, arrows) = Walk::judge(house, source);
         if source.wing() != LIB {
             let row = wings.entry(source.wing().to_owned()).or_default();
             row.extend(arrows.wings);
@@ -64,7 +66,7 @@ fn drawn(house: &House<'_>) -> (Graph, Graph, usize) {
     (wings, rooms, up)
 }
 
-/// How many floors a graph has: the longest way down, in rooms. Panics for a circle.
+/// The number of floors: rooms on the longest way down. Panics if the graph has a circle.
 fn floors(graph: &Graph) -> usize {
     fn floor(graph: &Graph, room: &str, way: &mut Vec<String>) -> usize {
         assert!(
@@ -125,7 +127,7 @@ fn the_tables_are_exact_and_every_arrow_runs_down() {
         let all: &'static [&'static str] = Vec::leak(names.to_vec());
         names.iter().map(|name| (*name, all)).collect()
     };
-    // Judged as if every door were open, to see all arrows that the code draws.
+    // With every door open, the house shows all arrows that the code draws.
     let (all_wings, all_rooms) = (doors(&everything.0), doors(&everything.1));
     let house = House::new(&sources, &all_wings, &all_rooms);
     let (wings, rooms, up) = drawn(&house);

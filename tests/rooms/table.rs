@@ -1,8 +1,8 @@
-//! The plan of the house: which wing may enter which, and which room of a wing which other room of that wing.
+//! The plan of the house: which wings a wing may enter, and which rooms of its own wing a room may enter.
 //!
 //! Both tables are exact: a door that nothing uses fails the test, too.
 
-/// A row: who enters, and where.
+/// A wing or room, and the others that it may enter.
 pub(crate) type Row = (&'static str, &'static [&'static str]);
 
 /// The wings. `lib` may enter all of them, and nobody may enter `lib`.
@@ -180,7 +180,7 @@ pub(crate) const ROOMS: &[Row] = &[
     ("types/value", &["types/common", "types/element"]),
 ];
 
-/// Paths that only one wing may use: the doors to the operating system. Unit tests are exempt, except for libc.
+/// Paths to the operating system, each with the only wing that may use it. Unit tests are exempt, except for libc.
 pub(crate) const FORBIDDEN: &[(&str, &str)] = &[
     ("libc", "os"),
     ("memmap2", "os"),
@@ -202,7 +202,7 @@ pub(crate) const FORBIDDEN: &[(&str, &str)] = &[
     ("thread::sleep", "os"),
 ];
 
-/// Methods that call the operating system, whatever they are called on.
+/// Methods that call the operating system, of any type that has them.
 pub(crate) const FORBIDDEN_METHODS: &[&str] = &[
     "canonicalize",
     "exists",
@@ -219,5 +219,5 @@ pub(crate) const FORBIDDEN_METHODS: &[&str] = &[
 /// Names for rooms in which everything ends up.
 pub(crate) const NO_ROOMS: [&str; 2] = ["utils", "prelude"];
 
-/// The longest file in lines.
+/// The most lines that a file may have.
 pub(crate) const MOST_LINES: usize = 600;

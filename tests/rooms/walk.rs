@@ -1,144 +1,14 @@
-//! Reading a source file: which paths it uses, and which of them the plan forbids.
+//! The walk through a source file: which paths it uses, and which of these the plan forbids.
 
+use crate::house::{Arrows, House, LIB, Source};
 use crate::table::{FORBIDDEN, FORBIDDEN_METHODS, NO_ROOMS, Row};
 use proc_macro2::{TokenStream, TokenTree};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeSet;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// The wing that may enter all others, and that nobody may enter.
-pub(crate) const LIB: &str = "lib";
-
-/// One source file.
-pub(crate) struct Source {
-    /// Its path below `src`, for messages.
-    pub(crate) name: String,
-    /// Its module path: `["os", "file"]` for `os/file.rs`, `["os"]` for `os/mod.rs`.
-    pub(crate) module: Vec<String>,
-    pub(crate) text: String,
-}
-
-impl Source {
-    pub(crate) fn new(name: &str, text: &str) -> Self {
-        let mut module: Vec<String> = Path::new(name)
-            .with_extension("")
-            .iter()
-            .map(|part| part.to_string_lossy().into_owned())
-            .collect();
-        if matches!(module.last().map(String::as_str), Some("mod" | LIB)) {
-            module.pop();
-        }
-        Self {
-            name: name.to_owned(),
-            module,
-            text: text.to_owned(),
-        }
-    }
-
-    pub(crate) fn wing(&self) -> &str {
-        self.module.first().map_or(LIB, String::as_str)
-    }
-
-    /// The room, as `wing/room`; `None` for a wing's door.
-    pub(crate) fn room(&self) -> Option<String> {
-        let [wing, room, ..] = &self.module[..] else {
-            return None;
-        };
-        Some(format!("{wing}/{room}"))
-    }
-
-    fn parsed(&self) -> syn::File {
-        syn::parse_file(&self.text).unwrap_or_else(|error| panic!("{}: {error}", self.name))
-    }
-}
-
-/// All sources, with what the judgement of one needs to know about the others.
-pub(crate) struct House<'a> {
-    pub(crate) sources: &'a [Source],
-    pub(crate) wings: &'a [Row],
-    pub(crate) rooms: &'a [Row],
-    /// The rooms that exist, as `wing/room`.
-    pub(crate) existing: BTreeSet<String>,
-    /// The types and traits that each room, or door of a wing, defines.
-    defined: BTreeMap<String, BTreeSet<String>>,
-}
-
-/// The arrows that a file's code draws.
-#[derive(Default)]
-pub(crate) struct Arrows {
-    /// Wings that the file enters.
-    pub(crate) wings: BTreeSet<String>,
-    /// Rooms of its own wing that the file enters.
-    pub(crate) rooms: BTreeSet<String>,
-    /// How often a room imports from its own wing's door.
-    pub(crate) up: usize,
-}
-
-impl<'a> House<'a> {
-    pub(crate) fn new(sources: &'a [Source], wings: &'a [Row], rooms: &'a [Row]) -> Self {
-        let mut defined: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for source in sources {
-            let home = source.room().unwrap_or_else(|| source.wing().to_owned());
-            let mut names = Names(defined.entry(home).or_default());
-            names.visit_file(&source.parsed());
-        }
-        Self {
-            sources,
-            wings,
-            rooms,
-            existing: sources.iter().filter_map(Source::room).collect(),
-            defined,
-        }
-    }
-
-    /// Judges one file.
-    pub(crate) fn judge(&self, source: &Source) -> (Vec<String>, Arrows) {
-        let mut walk = Walk {
-            house: self,
-            source,
-            module: source.module.clone(),
-            in_test: false,
-            in_macro: false,
-            found: Vec::new(),
-            arrows: Arrows::default(),
-        };
-        let wing = source.wing();
-        if wing != LIB && !self.wings.iter().any(|(name, _)| *name == wing) {
-            walk.report(1, format!("the wing `{wing}` is not in the table"));
-        }
-        walk.visit_file(&source.parsed());
-        (walk.found, walk.arrows)
-    }
-
-    /// The violations of all files.
-    pub(crate) fn violations(&self) -> Vec<String> {
-        self.sources
-            .iter()
-            .flat_map(|source| self.judge(source).0)
-            .collect()
-    }
-}
-
-/// Collects the names that items define.
-struct Names<'a>(&'a mut BTreeSet<String>);
-
-impl<'ast> Visit<'ast> for Names<'_> {
-    fn visit_item(&mut self, item: &'ast syn::Item) {
-        let name = match item {
-            syn::Item::Struct(item) => &item.ident,
-            syn::Item::Enum(item) => &item.ident,
-            syn::Item::Union(item) => &item.ident,
-            syn::Item::Trait(item) => &item.ident,
-            syn::Item::Type(item) => &item.ident,
-            _ => return visit::visit_item(self, item),
-        };
-        self.0.insert(name.to_string());
-        visit::visit_item(self, item);
-    }
-}
-
-struct Walk<'a> {
+/// The walk through one file.
+pub(crate) struct Walk<'a> {
     house: &'a House<'a>,
     source: &'a Source,
     /// The module that the walk is in, inline modules included.
@@ -154,7 +24,26 @@ fn allows(table: &[Row], from: &str, to: &str) -> bool {
     rows.any(|(_, doors)| doors.contains(&to))
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    /// Returns the violations in a file, and the arrows that its code draws.
+    pub(crate) fn judge(house: &'a House<'a>, source: &'a Source) -> (Vec<String>, Arrows) {
+        let mut walk = Self {
+            house,
+            source,
+            module: source.module.clone(),
+            in_test: false,
+            in_macro: false,
+            found: Vec::new(),
+            arrows: Arrows::default(),
+        };
+        let wing = source.wing();
+        if wing != LIB && !house.wings.iter().any(|(name, _)| *name == wing) {
+            walk.report(1, format!("the wing `{wing}` is not in the table"));
+        }
+        walk.visit_file(&source.parsed());
+        (walk.found, walk.arrows)
+    }
+
     fn report(&mut self, line: usize, what: String) {
         self.found
             .push(format!("src/{}:{line}: {what}", self.source.name));
@@ -178,7 +67,7 @@ impl Walk<'_> {
             }
         }
         let Some(target) = self.resolve(segments) else {
-            return; // not through the crate's root, so to another crate, or within this module
+            return; // the path leads to another crate, or stays in this module
         };
         let Some(entered) = target.first().cloned() else {
             if wing != LIB {
@@ -236,7 +125,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Where a path leads, from the crate's root; `None` for one that does not say.
+    /// Returns a path as seen from the crate's root. `None` if it begins with no `crate`, `self` or `super`.
     fn resolve(&self, segments: &[String]) -> Option<Vec<String>> {
         let mut target = match segments.first()?.as_str() {
             "crate" => Vec::new(),
@@ -276,7 +165,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The inside of a macro is no syntax tree: there, every `a::b::c` is taken for a path.
+    /// Judges the inside of a macro, which is no syntax tree: every `a::b::c` is taken for a path.
     fn tokens(&mut self, tokens: TokenStream) {
         let mut path = Vec::new();
         let (mut line, mut colons) = (0, 0);
@@ -313,7 +202,7 @@ impl Walk<'_> {
     }
 
     /// Finds an impl of a trait that crosses a wall: in a room that defines neither the trait, nor the type,
-    /// nor an argument of the trait. Whoever uses the impl would depend on that room unseen.
+    /// nor an argument of the trait. A user of the impl would depend on that room unseen.
     fn check_impl(&mut self, item: &syn::ItemImpl) {
         let Some((_, path, _)) = &item.trait_ else {
             return;
@@ -373,7 +262,7 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<_> = path.segments.iter().map(|s| s.ident.to_string()).collect();
         self.path(&segments, path.span().start().line);
-        visit::visit_path(self, path); // the paths between its angle brackets
+        visit::visit_path(self, path); // also judges the paths between its angle brackets
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {

@@ -1,26 +1,26 @@
-//! What the tasks of a pool can change for who gave them, and what they can't: a value and an array
-//! that go to them by name, and a plain variable, of which every worker has its own.
+//! The tasks of a pool can change a value and an array that go to them by name, but not the caller's plain
+//! variable, of which each worker has its own.
 
-use crate::show::{Outcome, check, name, say};
+use crate::show::{Outcome, check, name, say, spaced};
 use shmkit::{Array, Pool, Value};
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// A plain variable: each process has its own.
+/// A plain variable, of which each process has its own.
 static PLAIN: Mutex<u64> = Mutex::new(0);
 
 const TASKS: u64 = 4;
 
-/// A worker needs less than this to get to work, by far.
+/// The time limit for a worker to start, which takes far less.
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn plain() -> u64 {
     *PLAIN.lock().expect("nobody panicked")
 }
 
-/// A task: one more for each. It reports its worker, and that one's plain variable. The first waits for
-/// a second, so that both workers have some.
+/// The task adds one to each number. It returns its worker's id, and the worker's plain variable. The first
+/// task waits for a second, so that both workers have tasks.
 fn add_one((value, array): (Value<u64>, Array<u64>)) -> (u32, u64) {
     *PLAIN.lock().expect("nobody panicked") += 1;
     value.update(|value| *value += 1);
@@ -41,10 +41,7 @@ fn row(who: &str, plain: impl ToString, value: impl ToString, array: &str) {
 pub(crate) fn run() -> Outcome {
     let value = Value::<u64>::create(name("pool-value"), 0)?;
     let array = Array::<u64>::create(name("pool-array"), &[0, 10, 20, 30])?;
-    let elements = || {
-        let texts: Vec<String> = array.to_vec().iter().map(ToString::to_string).collect();
-        texts.join(" ")
-    };
+    let elements = || spaced(&array.to_vec());
     row("", "plain variable", "Value<u64>", "Array<u64>");
     row("this process, before", plain(), value.get(), &elements());
     let pool = Pool::with_workers(2)?;

@@ -1,14 +1,13 @@
-//! A queue as an argument: a task that writes and a task that reads are done by two workers at once.
+//! A queue as an argument: two workers do a writing and a reading task at the same time.
 
+use crate::letters::{LETTERS, quoted};
 use crate::show::{Outcome, check, name, rows};
 use shmkit::{Pool, Queue};
 
-const LETTERS: &[u8] = b"ABC";
-
-/// Who did a task, and which letters it had in hand.
+/// The process that did a task, and the task's letters.
 type Report = (u32, String);
 
-/// The writer. The queue has room for one letter, so it goes on only as the reader does.
+/// The writer. The queue has room for one letter, so the writer goes on only as the reader does.
 fn write(queue: Queue<u8>) -> Report {
     for letter in LETTERS {
         queue.put(*letter).expect("nobody has closed it");
@@ -17,17 +16,10 @@ fn write(queue: Queue<u8>) -> Report {
     (std::process::id(), quoted(LETTERS))
 }
 
-/// The reader: to the end, which is where the writer closes the queue.
+/// The reader. It reads until the writer closes the queue.
 fn read(queue: Queue<u8>) -> Report {
     let letters: Vec<u8> = queue.iter().collect();
     (std::process::id(), quoted(&letters))
-}
-
-fn quoted(letters: &[u8]) -> String {
-    let letters = letters
-        .iter()
-        .map(|letter| format!("{:?}", char::from(*letter)));
-    letters.collect::<Vec<_>>().join(" ")
 }
 
 /// The step.

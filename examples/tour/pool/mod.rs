@@ -1,5 +1,5 @@
-//! Steps with pools. Each makes its pool in the step's own process, which has a single thread; what
-//! the tasks share with each other and with the step goes to them as an argument, by name.
+//! Steps with pools. Each step makes its pool in its own process, which has a single thread. Shared memory
+//! goes to the tasks as an argument, by name.
 
 pub(crate) mod changes;
 pub(crate) mod letters;

@@ -1,4 +1,4 @@
-//! Twelve named tasks for as many workers as there are CPUs: as many are done at a time, in waves.
+//! Twelve named tasks for a pool with a worker for each CPU: the workers do the tasks in waves.
 
 use crate::show::{Outcome, check, failure, name, say};
 use serde::{Deserialize, Serialize};
@@ -9,30 +9,30 @@ use std::time::{Duration, Instant};
 
 const TASKS: usize = 12;
 
-/// What a task takes. It stands for work, and leaves the CPUs to who needs them.
+/// How long a task sleeps, which stands for work and leaves the CPUs to others.
 const WORK: Duration = Duration::from_millis(100);
 
-/// A worker needs less than this to get to work, by far.
+/// The time limit for a worker to start, which takes far less.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// When the pool was made. The workers, forks, have it too.
+/// The time at which the pool was made. The workers inherit it.
 static START: OnceLock<Instant> = OnceLock::new();
 
 fn now() -> Duration {
     START.get().expect("it is set before the pool").elapsed()
 }
 
-/// What a task is given.
+/// A task's argument.
 #[derive(Serialize, Deserialize)]
 struct Job {
     name: String,
     /// How many tasks have begun.
     begun: Value<u64>,
-    /// The first so many meet, which shows that as many workers are at work at once.
+    /// The first `meet` tasks wait for each other, which shows that as many workers work at once.
     meet: u64,
 }
 
-/// What it reports.
+/// A task's result.
 #[derive(Serialize, Deserialize)]
 struct Report {
     name: String,
@@ -110,7 +110,7 @@ pub(crate) fn run() -> Outcome {
     }
 }
 
-/// How many are under way when a task begins, itself included; the most of that.
+/// Returns how many tasks, at most, were under way when a task began.
 fn most_at_once(reports: &[Report]) -> usize {
     let under_way = |at: Duration| {
         let these = reports.iter().filter(|r| r.from <= at && at < r.to);
@@ -123,7 +123,7 @@ fn most_at_once(reports: &[Report]) -> usize {
         .unwrap_or(0)
 }
 
-/// When a task was under way: a column is a quarter of its work. No wider than a screen.
+/// Draws when a task was under way, no wider than a screen. A column is a quarter of a task's time.
 fn bar(report: &Report) -> String {
     let column = |at: Duration| {
         let at = 4.0 * at.as_secs_f64() / WORK.as_secs_f64();
