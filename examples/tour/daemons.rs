@@ -20,7 +20,7 @@ struct Work {
 }
 
 impl Work {
-    /// A daemon's work: it does one half, and the other when it is told to go on.
+    /// A daemon does half of its rows, and the rest when it is told to go on.
     fn negate(&self, who: usize) -> Outcome {
         for row in 0..self.rows_each {
             if row == self.rows_each / 2 {

@@ -59,26 +59,26 @@ impl Sample for Wide {
 /// The effect of the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writes {
-    /// It writes `sample(2)` to the element `ONE`.
+    /// The operation writes `sample(2)` to the element `ONE`.
     One,
-    /// It writes `sample(2)` to three elements. If it dies in the middle, the array is poisoned.
+    /// The operation writes `sample(2)` to three elements. A death in the middle poisons the array.
     Several,
-    /// It writes nothing.
+    /// The operation writes nothing.
     Nothing,
 }
 
 /// The effect of a predecessor, once somebody has recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
-    /// It leaves the array as it was.
+    /// The predecessor leaves the array as it was.
     Nothing,
-    /// It leaves `sample(3)` in the element `OTHER`.
+    /// The predecessor leaves `sample(3)` in the element `OTHER`.
     Other,
-    /// It leaves `sample(3)` in the element `OTHER`, and poison.
+    /// The predecessor leaves `sample(3)` in the element `OTHER`, and poison.
     Poison,
 }
 
-/// The family. Each element of the array is `sample(1)` at first.
+/// The effects of the operation and of the predecessor. Each element is `sample(1)` at first.
 pub(crate) struct Written<T> {
     writes: Writes,
     left: Left,

@@ -38,7 +38,7 @@ pub(crate) trait Numbered: Sized {
 /// The items in a queue, by number, and whether the queue is closed.
 type State = (&'static [u64], bool);
 
-/// The family.
+/// The contents of a queue before the operation, and after it.
 pub(crate) struct Contents<Q> {
     /// How many items went through the ring before, so that the others begin further on.
     turned: u64,

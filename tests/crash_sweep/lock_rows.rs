@@ -15,7 +15,7 @@ const LOCK: u64 = 0;
 const FIRST: u64 = 8;
 const SECOND: u64 = 16;
 
-/// The family.
+/// The state of the two counters, and of the survivors.
 pub(crate) struct Counters {
     /// The first counter when the operation begins.
     before: u64,

@@ -188,7 +188,7 @@ mod x86_64 {
             Err(error) if error.starts_with(step::TRACING_REFUSED) => return not_run(&error),
             _ => {}
         }
-        // Some code runs only once in a process. It runs here, so that it is in no child's operation.
+        // A process runs some code only once. These calls run it here, and so outside of all swept operations.
         let queue = shmkit::Queue::<u8>::new(1).expect("an anonymous queue");
         let _ = queue.get_timeout(Duration::from_millis(1));
         drop(queue.producer().expect("nobody else's"));

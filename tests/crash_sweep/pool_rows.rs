@@ -106,7 +106,7 @@ impl Family for Take {
         let newcomer = succeed("open", || ByteQueue::open(name))?;
         let [one, other] = first.order(&tasks, &newcomer);
         let of_the_dead = || succeed("leases_of", || leases_of(one, &words, DYING));
-        // The supervisor looks before the next worker takes its task in half of the cases, and always after it.
+        // In half of the cases the supervisor also looks before the next worker takes its task.
         let early = match first {
             First::Attached => Some(of_the_dead()?),
             First::Newcomer => None,

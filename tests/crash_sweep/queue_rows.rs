@@ -1,4 +1,4 @@
-//! Rows of [`Queue`]: three items of eight words each, so that a torn item is found.
+//! Rows of [`Queue`], for three items of eight words each, so that a torn item is found.
 
 use crate::contents::{CONSUMERS, Contents, HEAD, Numbered, PRODUCERS, at_commit_of_put, row};
 use crate::row::{Predecessor, Row, expect, succeed, text, timed};

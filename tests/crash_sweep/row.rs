@@ -60,11 +60,11 @@ impl<S> Predecessor<S> {
 /// How a predecessor dies.
 #[derive(Debug)]
 pub(crate) enum Dies {
-    /// The sweep kills it at the first point at which the function returns `true`.
+    /// The sweep kills the predecessor at the first point at which the function returns `true`.
     When(fn(&Raw) -> bool),
     /// As `When`, but the function also changes the control words, so it has to run behind every instruction.
     WhenDisturbed(fn(&Raw) -> bool),
-    /// It kills itself with [`die`](crate::step::die).
+    /// The predecessor kills itself with [`die`](crate::step::die).
     ByItself,
 }
 

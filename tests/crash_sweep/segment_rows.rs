@@ -20,7 +20,7 @@ impl Drop for Names {
     }
 }
 
-/// The family. An operation that gets through leaves a segment if it `creates`, and nothing otherwise.
+/// An operation that gets through leaves a segment if it `creates`, and nothing otherwise.
 pub(crate) struct Life {
     creates: bool,
 }

@@ -10,7 +10,7 @@ use shmkit::{GetError, PutError, Queue};
 use std::ops::Deref;
 use std::time::Duration;
 
-/// The family.
+/// A queue with a sleeper, and how the sleeper is served.
 pub(crate) struct Served {
     items: &'static [u64],
     sleeper: Sleeper,
@@ -28,10 +28,10 @@ const NOT_EMPTY: u64 = 256;
 pub(crate) const NOT_FULL: u64 = 384;
 const CLOSED: u64 = 1 << 63;
 
-/// A sleeper that waits longer than this fails. It is longer than a survivor may wait.
+/// The sleeper gives up after this time, which is longer than a survivor may wait.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The third process. It exits with the number of the item that it took or put, or with one of the two below.
+/// The third process exits with the number of the item that it took or put, or with one of these two.
 type Sleeper = fn(&Queue<Item>) -> u8;
 const FOUND_CLOSED: u8 = 100;
 const WENT_WRONG: u8 = 102;

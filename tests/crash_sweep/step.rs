@@ -1,4 +1,4 @@
-//! Running a child one instruction at a time, and killing it between two of them.
+//! Runs a child one instruction at a time, and kills it between two instructions.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -35,9 +35,9 @@ fn address(word: u64) -> usize {
 /// What a child did after it was let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// It stopped at an instruction.
+    /// The child stopped at an instruction.
     Stopped,
-    /// It got through the operation, and ended.
+    /// The child got through the operation, and ended.
     Ended,
 }
 
@@ -78,7 +78,7 @@ impl Child {
     }
 
     fn registers(&self) -> Result<libc::user_regs_struct, String> {
-        // SAFETY: a structure of integers, for which zeros are valid.
+        // SAFETY: the structure consists of integers, for which zeros are valid.
         let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
         self.ptrace(libc::PTRACE_GETREGS, NONE, (&raw mut registers).cast())?;
         Ok(registers)
@@ -100,7 +100,7 @@ impl Child {
         let registers = self.registers()?;
         let next = std::ptr::without_provenance_mut::<libc::c_void>(address(registers.rip));
         // The call returns the word at that address. It can't fail, because the child is about to execute the word.
-        // SAFETY: reads the child's memory, and none of ours.
+        // SAFETY: the call reads the child's memory, and none of ours.
         let word = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, self.pid, next, NONE) };
         let code = word.to_le_bytes();
         let asks =
@@ -112,7 +112,7 @@ impl Child {
     /// CPU stops it, so its memory stays as it is.
     pub(crate) fn run_to(&mut self, instruction: u64, times: usize) -> Result<Step, String> {
         self.set_debug_register(0, instruction)?;
-        self.set_debug_register(7, 1)?; // the first one on, for execution, in this process alone
+        self.set_debug_register(7, 1)?; // turns on the first breakpoint, for execution, in this process alone
         for _ in 0..times {
             self.ptrace(libc::PTRACE_CONT, NONE, NONE)?;
             if self.wait()? == Step::Ended {
@@ -150,8 +150,8 @@ impl Child {
         address: *mut libc::c_void,
         data: *mut libc::c_void,
     ) -> Result<(), String> {
-        // SAFETY: of the requests used here one writes to our memory, to the structure that it is given;
-        // the others take numbers.
+        // SAFETY: one of the requests that this file makes writes to our memory, to the structure at `data`. The
+        // others take numbers.
         match unsafe { libc::ptrace(request, self.pid, address, data) } {
             -1 => Err(format!("ptrace: {}", io::Error::last_os_error())),
             _ => Ok(()),
@@ -256,7 +256,7 @@ pub(crate) fn kill_and_reap(pid: libc::pid_t) {
 }
 
 fn exit(code: i32) -> ! {
-    // SAFETY: ends the process without the parent's buffers and destructors, which are not ours.
+    // SAFETY: the call ends this process, and runs no destructor. The buffers are the parent's to flush.
     unsafe { libc::_exit(code) }
 }
 
@@ -272,10 +272,10 @@ fn answer_word() -> &'static AtomicU64 {
     WORD.get_or_init(|| {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-        // SAFETY: a new mapping, at an address of the kernel's choice.
+        // SAFETY: the mapping is new, at an address of the kernel's choice.
         let page = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
         assert_ne!(page, libc::MAP_FAILED, "map a page");
-        // SAFETY: a page of zeros that is never unmapped, seen as an atomic alone.
+        // SAFETY: the page is never unmapped, has zeros, and is used only as an atomic.
         unsafe { AtomicU64::from_ptr(page.cast()) }
     })
 }
@@ -332,14 +332,14 @@ pub(crate) fn path_of(name: &str) -> String {
 
 /// Keeps this process and its children on their present CPU, so that a step takes a third of the time.
 pub(crate) fn stay_on_this_cpu() -> io::Result<()> {
-    // SAFETY: asks for a number.
+    // SAFETY: the call returns a number.
     let cpu = unsafe { libc::sched_getcpu() };
     let cpu = usize::try_from(cpu).map_err(|_| io::Error::last_os_error())?;
-    // SAFETY: a set of zeros is the empty set.
+    // SAFETY: zeros are the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `set` is alive; a number beyond it would be a panic.
+    // SAFETY: `set` is alive, and the call panics for a number beyond it.
     unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: reads the set, which is alive.
+    // SAFETY: the call reads the set, which is alive.
     match unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

@@ -11,7 +11,7 @@ fn wide(number: u64) -> Wide {
     std::array::from_fn(|i| number * 1000 + i as u64 + 1)
 }
 
-/// The family. An operation finds `wide(1)`, and stores `wide(2)` or nothing.
+/// The effect of an operation. The operation finds `wide(1)`, and stores `wide(2)` or nothing.
 pub(crate) struct Stored {
     stores: bool,
     /// Another writer stores `wide(1)` and `wide(2)` in turn, after each instruction, unless the lock is taken.

@@ -24,7 +24,7 @@ pub(crate) fn feed(row: &'static str, point: usize, limit: Duration) {
     POINT.store(point, Ordering::Relaxed);
     ROW_LEN.store(row.len(), Ordering::Relaxed);
     ROW.store(row.as_ptr().cast_mut(), Ordering::Relaxed);
-    // SAFETY: alarm touches no memory of ours.
+    // SAFETY: the call touches no memory of ours.
     unsafe { libc::alarm(u32::try_from(limit.as_secs()).unwrap_or(u32::MAX)) };
 }
 
@@ -44,14 +44,14 @@ extern "C" fn bark(_: libc::c_int) {
     say(&digits[begin..]);
     say(b": 1 failed\n");
     if let Some(path) = LEFTOVER.get() {
-        // SAFETY: a live C string; unlink is safe in a signal handler.
+        // SAFETY: the C string is alive, and `unlink` is safe in a signal handler.
         unsafe { libc::unlink(path.as_ptr()) };
     }
-    // SAFETY: ends the process here and now.
+    // SAFETY: the call ends this process, and is safe in a signal handler.
     unsafe { libc::_exit(1) };
 }
 
 fn say(text: &[u8]) {
-    // SAFETY: write is safe in a signal handler, and the bytes are alive.
+    // SAFETY: `write` is safe in a signal handler, and the bytes are alive.
     unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
 }
