@@ -1,7 +1,7 @@
 //! Pools; and what `concurrent.futures` shows of killed workers.
 
-use crate::crew::{children_of, kill_child, kill_me, supervisor, until};
-use crate::fork::{Name, captured, descriptors, has_children, soon};
+use crate::crew::{children_of, kill_child, supervisor};
+use crate::fork::{Name, captured, descriptors, has_children, kill_me, soon, until};
 use crate::{at_once, within};
 use serde::{Deserialize, Serialize, Serializer};
 use shmkit::{Array, Pool, TaskError, Value};

@@ -1,18 +1,19 @@
-//! Who holds a name in a tree of forks.
+//! The holders of a name in a tree of forks.
 
-use crate::fork::{Child, Line, Name, exit, panic_of, raw_fork};
+use crate::fork::{
+    Child, Line, Name, exit, kill_me, limit_descriptors, panic_of, root_becomes_nobody,
+};
 use shmkit::{Error, Queue, Value};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
-/// A parent that leaves while its forked child goes on, as a daemon's does. `leave` is the parent's
-/// last act; the child waits for it, works, and drops.
+/// A parent leaves by `leave`, and its forked child goes on, as a daemon does: it works, and drops.
 fn child_goes_on(what: &str, leave: fn(Value<u64>)) {
     let name = Name::new(what);
     let (left, done) = (Line::new(), Line::new());
     let parent = Child::fork(|| {
         let value = Value::create(&name.0, 1u64).expect("create");
-        if raw_fork() == 0 {
+        let (_child, value) = Child::fork_with(value, |value| {
             done.tell();
             left.hear();
             value.update(|n| *n += 1);
@@ -20,8 +21,7 @@ fn child_goes_on(what: &str, leave: fn(Value<u64>)) {
             left.hear();
             drop(value);
             done.tell();
-            exit(0);
-        }
+        });
         leave(value);
     });
     let status = parent.wait();
@@ -48,24 +48,19 @@ pub(crate) fn a_child_keeps_the_name_when_its_parent_exits() {
 }
 
 pub(crate) fn a_child_keeps_the_name_when_its_parent_is_killed() {
-    child_goes_on("killed", |_| {
-        // SAFETY: it takes a number.
-        unsafe { libc::raise(libc::SIGKILL) };
-    });
+    child_goes_on("killed", |_| kill_me());
 }
 
 pub(crate) fn a_child_that_drops_first_takes_nothing_away() {
     for leave in [drop, |_| exit(0)] as [fn(Value<u64>); 2] {
         let name = Name::new("first");
-        let mut handle = Some(Value::create(&name.0, 1u64).expect("create"));
-        Child::fork(|| {
-            let value = handle.take().expect("inherited");
+        let value = Value::create(&name.0, 1u64).expect("create");
+        let (child, value) = Child::fork_with(value, |value| {
             value.update(|n| *n += 1);
             leave(value);
             assert!(name.exists());
-        })
-        .finish();
-        let value = handle.expect("the child took its own copy");
+        });
+        child.finish();
         assert!(name.exists());
         assert_eq!(name.holders(), 1);
         assert_eq!(value.get(), 2);
@@ -79,10 +74,9 @@ pub(crate) fn a_grandchild_keeps_the_name_alone() {
     let name = Name::new("grand");
     let (left, done) = (Line::new(), Line::new());
     Child::fork(|| {
-        let mut handle = Some(Queue::<u64>::create(&name.0, 4).expect("create"));
-        Child::fork(|| {
-            if raw_fork() == 0 {
-                let queue = handle.take().expect("inherited");
+        let queue = Queue::<u64>::create(&name.0, 4).expect("create");
+        let (child, _queue) = Child::fork_with(queue, |queue| {
+            let _grandchild = Child::fork_with(queue, |queue| {
                 done.tell();
                 left.hear();
                 assert_eq!(name.holders(), 1);
@@ -91,10 +85,10 @@ pub(crate) fn a_grandchild_keeps_the_name_alone() {
                 left.hear();
                 drop(queue);
                 done.tell();
-                exit(0);
-            }
-        })
-        .finish();
+            });
+            exit(0);
+        });
+        child.finish();
         done.hear();
         assert_eq!(name.holders(), 2, "this one, and its grandchild");
     })
@@ -107,58 +101,38 @@ pub(crate) fn a_grandchild_keeps_the_name_alone() {
     assert!(!name.exists());
 }
 
-pub(crate) fn set_most_descriptors(most: libc::rlim_t) -> libc::rlim_t {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: room for the limit.
-    let failed = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    assert_eq!(failed, 0, "read the limit");
-    let before = std::mem::replace(&mut limit.rlim_cur, most);
-    // SAFETY: a limit to read.
-    let failed = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!(failed, 0, "set the limit");
-    before
-}
-
-/// A fork that could not open the segment again: the child is told at its first use, and its copy of
-/// the handle does no harm.
+/// A fork that can't open the segment again: the child's first lock says so, and its copy of the handle does
+/// no harm.
 pub(crate) fn a_child_without_descriptors_is_told_so() {
     let name = Name::new("few");
     let value = Value::create(&name.0, 1u64).expect("create");
-    let before = set_most_descriptors(3);
+    let before = limit_descriptors(3);
     let child = Child::fork(|| {
-        set_most_descriptors(before);
+        limit_descriptors(before);
         assert_eq!(value.get(), 1, "reading takes no lock");
         let text = panic_of(|| value.set(2));
         assert!(
             text.contains("could not open the segment for itself"),
             "{text}"
         );
-        // By name it can still become a holder.
+        // The child can still become a holder by name.
         Value::<u64>::open(&name.0).expect("open").set(3);
         drop(value.clone());
     });
-    set_most_descriptors(before);
+    limit_descriptors(before);
     child.finish();
     assert_eq!(value.get(), 3);
     assert_eq!(name.holders(), 1);
 }
 
-/// A process that may not open the segment any more can go on with it, and can't pass it on.
+/// A process that may no longer open the segment goes on with it, but its children can't use it.
 pub(crate) fn a_child_without_permission_is_told_so() {
     let name = Name::new("denied");
     let value = Value::create(&name.0, 1u64).expect("create");
     Child::fork(|| {
         let path = format!("/dev/shm/{}", name.0);
         std::fs::set_permissions(&path, Permissions::from_mode(0o000)).expect("take the rights");
-        // SAFETY: it has no conditions.
-        if unsafe { libc::geteuid() } == 0 {
-            // Whom no mode keeps out: as nobody.
-            // SAFETY: it takes a number.
-            assert_eq!(unsafe { libc::setuid(65534) }, 0, "become nobody");
-        }
+        root_becomes_nobody();
         let refused = Value::<u64>::open(&name.0).expect_err("no permission");
         assert!(
             matches!(refused, Error::PermissionDenied { .. }),
@@ -172,7 +146,7 @@ pub(crate) fn a_child_without_permission_is_told_so() {
             drop(value.clone());
         })
         .finish();
-        value.set(4); // a holder still
+        value.set(4); // this process is still a holder
     })
     .finish();
     assert_eq!(value.get(), 4);
@@ -184,12 +158,11 @@ pub(crate) fn a_child_without_permission_is_told_so() {
 pub(crate) fn two_handles_to_one_segment_are_two_holders_in_a_child_too() {
     let name = Name::new("two");
     let one = Value::create(&name.0, 1u64).expect("create");
-    let mut other = Some(Value::<u64>::open(&name.0).expect("open"));
+    let other = Value::<u64>::open(&name.0).expect("open");
     assert_eq!(name.holders(), 2);
     let (ready, go) = (Line::new(), Line::new());
-    let child = Child::fork(|| {
-        let other = other.take().expect("inherited");
-        // Each excludes the other, and either is found out by its own thread.
+    let (child, other) = Child::fork_with(other, |other| {
+        // Each handle excludes the other, and a thread that locks both is told so.
         assert_eq!(one.update(|_| other.get()), 1);
         let text = panic_of(|| one.update(|_| other.set(2)));
         assert!(text.contains("deadlock"), "{text}");
@@ -200,12 +173,11 @@ pub(crate) fn two_handles_to_one_segment_are_two_holders_in_a_child_too() {
         one.update(|n| *n += 1);
     });
     ready.hear();
-    assert_eq!(name.holders(), 3, "two here, and one that the child kept");
+    assert_eq!(name.holders(), 3, "two here, and one in the child");
     drop(one);
     assert_eq!(name.holders(), 2);
     go.tell();
     child.finish();
-    let other = other.expect("the child took its own copy");
     assert_eq!(other.get(), 3);
     assert_eq!(name.holders(), 1);
     drop(other);

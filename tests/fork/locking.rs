@@ -1,10 +1,10 @@
 //! Locks and guards across forks.
 
-use crate::fork::{Child, Line, Name, exit, panic_of, panic_of_child, raw_fork, soon};
+use crate::fork::{Child, Line, Name, exit, for_ever, panic_of, panic_of_child, raw_fork, soon};
 use shmkit::{Array, ByteQueue, Consumer, GetError, Producer, PutError, Queue, Value};
 use std::sync::TryLockError;
 
-/// A fork in the middle of an update: the child's copy of it commits nothing, its parent's does.
+/// A fork in the middle of an update: the parent's update commits, the child's copy does not.
 pub(crate) fn an_update_forked_in_its_closure_commits_once() {
     let value = Value::new(1u64).expect("create");
     let report = Value::new(0u64).expect("create");
@@ -20,7 +20,7 @@ pub(crate) fn an_update_forked_in_its_closure_commits_once() {
                 }
                 pid => {
                     child = Some(Child::of(pid));
-                    // The child is done with its copy before the parent commits.
+                    // The parent commits after the end of the child's copy.
                     report.wait_until(|stage| *stage == 1);
                 }
             }
@@ -47,12 +47,10 @@ pub(crate) fn a_get_forked_in_its_closure_takes_once() {
     let mut child = None;
     let text = panic_of_child(|| {
         let taken = queue.get_with(|item| {
-            match raw_fork() {
-                0 => {}
-                pid => {
-                    child = Some(Child::of(pid));
-                    report.wait_until(|stage| *stage == 1);
-                }
+            let pid = raw_fork();
+            if pid != 0 {
+                child = Some(Child::of(pid));
+                report.wait_until(|stage| *stage == 1);
             }
             *item
         });
@@ -70,8 +68,8 @@ pub(crate) fn a_get_forked_in_its_closure_takes_once() {
     assert!(queue.is_empty());
 }
 
-/// A fork while the array is locked: the child's copy of the guard is neither read nor written, neither
-/// unlocks nor poisons nor ends what its parent has in hand; its parent's does all that it would.
+/// A fork while the array is locked. The child can neither read nor write by its copy of the guard; the copy
+/// neither unlocks nor poisons. The parent's guard works as ever.
 pub(crate) fn a_guard_forked_in_hand_is_its_parents() {
     let array = Array::new(&[1u64, 2]).expect("create");
     let is_locked = || matches!(array.try_lock(), Err(TryLockError::WouldBlock));
@@ -79,63 +77,55 @@ pub(crate) fn a_guard_forked_in_hand_is_its_parents() {
         let (looked, unlocked) = (Line::new(), Line::new());
         let mut guard = array.lock().expect("not poisoned");
         guard[0] += 1;
-        match raw_fork() {
-            0 => {
-                for text in [
-                    panic_of(|| guard[0]),
-                    panic_of(|| guard[0] = 99),
-                    panic_of(|| guard.len()),
-                ] {
-                    assert!(text.contains("the guard is its parent's"), "{text}");
-                }
-                assert_eq!(format!("{guard:?}"), "ArrayGuard(a fork's copy)");
-                match way {
-                    "drop" => drop(guard),
-                    "forget" => std::mem::forget(guard),
-                    _ => {
-                        let text = panic_of(move || {
-                            let _copy = guard;
-                            panic!("with a copy in hand");
-                        });
-                        assert!(text.contains("with a copy"), "{text}");
-                    }
-                }
-                assert!(is_locked(), "the copy unlocked: {way}");
-                assert!(!array.is_poisoned(), "the copy poisoned: {way}");
-                looked.tell();
-                unlocked.hear();
-                // It locks for itself, by the handle it inherited.
-                let mut own = array.lock().expect("not poisoned");
-                own[1] += 10;
-                drop(own);
-                exit(0);
+        let (child, mut guard) = Child::fork_with(guard, |mut guard| {
+            for text in [
+                panic_of(|| guard[0]),
+                panic_of(|| guard[0] = 99),
+                panic_of(|| guard.len()),
+            ] {
+                assert!(text.contains("the guard is its parent's"), "{text}");
             }
-            pid => {
-                looked.hear();
-                assert!(is_locked(), "the copy unlocked: {way}");
-                guard[0] += 1;
-                drop(guard);
-                unlocked.tell();
-                Child::of(pid).finish();
+            assert_eq!(format!("{guard:?}"), "ArrayGuard(a fork's copy)");
+            match way {
+                "drop" => drop(guard),
+                "forget" => std::mem::forget(guard),
+                _ => {
+                    let text = panic_of(move || {
+                        let _copy = guard;
+                        panic!("with a copy in hand");
+                    });
+                    assert!(text.contains("with a copy"), "{text}");
+                }
             }
-        }
+            assert!(is_locked(), "the copy unlocked: {way}");
+            assert!(!array.is_poisoned(), "the copy poisoned: {way}");
+            looked.tell();
+            unlocked.hear();
+            // The child locks for itself, by the handle that it inherited.
+            array.lock().expect("not poisoned")[1] += 10;
+        });
+        looked.hear();
+        assert!(is_locked(), "the copy unlocked: {way}");
+        guard[0] += 1;
+        drop(guard);
+        unlocked.tell();
+        child.finish();
     }
     assert_eq!(*array.lock().expect("not poisoned"), [7, 32]);
 
-    // What the parent has in hand is still so after its copy is gone: its death poisons.
+    // The parent has its guard even after the copy is gone, so that the parent's death poisons.
     let name = Name::new("guard");
     let array = Array::create(&name.0, &[1u64, 2]).expect("create");
     let (inside, over) = (Line::new(), Line::new());
     let parent = Child::fork(|| {
         let mut guard = array.lock().expect("not poisoned");
         guard[0] = 10;
-        if raw_fork() == 0 {
+        let _both = Child::fork_with(guard, |guard| {
             drop(guard);
             inside.tell();
             over.hear();
-            exit(0);
-        }
-        Line::new().hear(); // for ever
+        });
+        for_ever();
     });
     inside.hear();
     assert!(matches!(array.try_lock(), Err(TryLockError::WouldBlock)));
@@ -145,15 +135,14 @@ pub(crate) fn a_guard_forked_in_hand_is_its_parents() {
     over.tell();
 }
 
-/// A fork beside a reservation: the child's copy can't be written, commits nothing, and its drop
-/// lets go of nothing; its parent's can.
+/// A fork beside a reservation: the child can't write or commit its copy, and the copy's drop unlocks
+/// nothing. The parent's reservation works as ever.
 pub(crate) fn a_reservation_copied_by_a_fork_does_nothing() {
     let queue = ByteQueue::new(64).expect("create");
     let (looked, over) = (Line::new(), Line::new());
     let mut room = queue.reserve(5).expect("reserve");
     room.copy_from_slice(b"right");
-    let pid = raw_fork();
-    if pid == 0 {
+    let (first, room) = Child::fork_with(room, |mut room| {
         for text in [
             panic_of(|| room[0]),
             panic_of(|| room.copy_from_slice(b"wrong")),
@@ -165,39 +154,33 @@ pub(crate) fn a_reservation_copied_by_a_fork_does_nothing() {
         assert_eq!(queue.try_put(b""), Err(PutError::Busy), "the copy unlocked");
         looked.tell();
         over.hear();
-        // As a holder of its own the child reserves like any other.
-        queue
-            .reserve(1)
-            .expect("reserve")
-            .commit(1)
-            .expect("commit");
-        exit(0);
-    }
-    let second = raw_fork();
-    if second == 0 {
+        // As a holder of its own, the child reserves like any other.
+        let own = queue.reserve(1).expect("reserve");
+        own.commit(1).expect("commit");
+    });
+    let (second, room) = Child::fork_with(room, |room| {
         let text = panic_of(|| room.commit(5));
         assert!(text.contains("the space is its parent's"), "{text}");
         assert!(queue.is_empty(), "the copy committed");
         looked.tell();
-        exit(0);
-    }
+    });
     looked.hear();
     looked.hear();
     room.commit(5).expect("commit");
     over.tell();
-    Child::of(pid).finish();
-    Child::of(second).finish();
+    first.finish();
+    second.finish();
     assert_eq!(queue.try_get().expect("a message"), b"right");
     assert_eq!(queue.try_get().expect("a message").len(), 1);
 }
 
-/// A fork beside endpoints and chunks: the child's copies of them are of no use and change nothing,
-/// its parent's go on.
+/// A fork beside endpoints and chunks: the child can't use its copies, which change nothing. The parent's
+/// endpoints and chunks work as ever.
 pub(crate) fn a_childs_copies_of_endpoints_are_of_no_use() {
     let queue = Queue::<u64>::new(4).expect("create");
     queue.put_all(&[1, 2]).expect("put");
-    let mut tail = queue.producer().expect("nobody else's");
-    let mut head = queue.consumer().expect("nobody else's");
+    let tail = queue.producer().expect("nobody else's");
+    let head = queue.consumer().expect("nobody else's");
     type Call = fn(&mut Producer<u64>, &mut Consumer<u64>);
     let calls: [Call; 8] = [
         |tail, _| _ = tail.put(9),
@@ -209,46 +192,39 @@ pub(crate) fn a_childs_copies_of_endpoints_are_of_no_use() {
         |_, head| _ = head.try_peek(),
         |_, head| _ = head.try_chunk(1),
     ];
-    let status = match raw_fork() {
-        0 => {
-            for call in calls {
-                let text = panic_of(|| call(&mut tail, &mut head));
-                assert!(text.contains("the endpoint is its parent's"), "{text}");
-            }
-            drop((tail, head));
-            assert_eq!(queue.len(), 2, "a copy put or took");
-            assert_eq!(queue.try_put(9), Err(PutError::Busy), "a copy let go");
-            assert_eq!(queue.try_get(), Err(GetError::Busy), "a copy let go");
-            exit(0)
+    let (child, both) = Child::fork_with((tail, head), |(mut tail, mut head)| {
+        for call in calls {
+            let text = panic_of(|| call(&mut tail, &mut head));
+            assert!(text.contains("the endpoint is its parent's"), "{text}");
         }
-        pid => Child::of(pid).wait(),
-    };
-    assert_eq!(status, 0, "a child failed");
+        drop((tail, head));
+        assert_eq!(queue.len(), 2, "a copy put or took");
+        assert_eq!(queue.try_put(9), Err(PutError::Busy), "a copy let go");
+        assert_eq!(queue.try_get(), Err(GetError::Busy), "a copy let go");
+    });
+    child.finish();
 
+    let (mut tail, mut head) = both;
     let mut written = tail.chunk(2).expect("room");
     written.iter_mut().for_each(|slot| *slot = 3);
     let read = head.chunk(2).expect("items");
-    let status = match raw_fork() {
-        0 => {
-            for text in [
-                panic_of(|| written.as_mut_slices().0.len()),
-                panic_of(|| read.as_slices().0.len()),
-                panic_of(|| written.commit(1)),
-                panic_of(|| read.release(1)),
-            ] {
-                assert!(text.contains("the endpoint is its parent's"), "{text}");
-            }
-            assert_eq!(queue.len(), 2, "a copy put or took");
-            exit(0)
+    let (child, (written, read)) = Child::fork_with((written, read), |(mut written, read)| {
+        for text in [
+            panic_of(|| written.as_mut_slices().0.len()),
+            panic_of(|| read.as_slices().0.len()),
+            panic_of(|| written.commit(1)),
+            panic_of(|| read.release(1)),
+        ] {
+            assert!(text.contains("the endpoint is its parent's"), "{text}");
         }
-        pid => Child::of(pid).wait(),
-    };
-    assert_eq!(status, 0, "a child failed");
+        assert_eq!(queue.len(), 2, "a copy put or took");
+    });
+    child.finish();
     written.commit(2).expect("the parent's own");
     read.release(2);
     assert_eq!((head.get(), head.get()), (Ok(3), Ok(3)));
 
-    // A child that wants a side waits for it like anybody, and is no deadlock of its own.
+    // A child that wants a side waits for it like any other process, and is told of no deadlock.
     let line = Line::new();
     let child = Child::fork(|| {
         line.tell();
@@ -262,12 +238,12 @@ pub(crate) fn a_childs_copies_of_endpoints_are_of_no_use() {
     assert_eq!(queue.get(), Ok(5));
 }
 
-/// Which handle a parent locks through: what it has in common with its forked child differs.
+/// The handle through which a parent locks.
 #[derive(Clone, Copy)]
 enum Through {
-    /// One that it inherited from a parent of its own.
+    /// The parent inherited the handle from a parent of its own.
     Inherited,
-    /// One that it opened itself.
+    /// The parent opened the handle itself.
     Opened,
 }
 
@@ -280,8 +256,8 @@ impl Through {
     }
 }
 
-/// A parent is killed while it holds the lock; its child, forked before, takes over, and so does
-/// anybody else.
+/// A parent is killed while it has the locks. Its child, forked before, takes them over, and the test takes
+/// the next item.
 pub(crate) fn a_dead_parents_lock_is_taken_over_by_its_child() {
     for through in [Through::Inherited, Through::Opened] {
         let name = Name::new("dead");
@@ -291,21 +267,20 @@ pub(crate) fn a_dead_parents_lock_is_taken_over_by_its_child() {
         let (inside, dead, done) = (Line::new(), Line::new(), Line::new());
         let parent = Child::fork(|| {
             let value = through.handle(&name, &value);
-            if raw_fork() == 0 {
+            let _child = Child::fork(|| {
                 inside.tell();
                 dead.hear();
                 soon("take over a parent's lock", || value.update(|n| *n += 1));
                 let item = soon("take over a parent's side", || queue.get());
                 assert_eq!(item, Ok(7));
                 done.tell();
-                exit(0);
-            }
+            });
             value
                 .update(|n| {
                     *n = 50;
                     queue.get_with(|_| {
                         inside.tell();
-                        Line::new().hear(); // for ever
+                        for_ever()
                     })
                 })
                 .expect("killed inside");
@@ -321,7 +296,8 @@ pub(crate) fn a_dead_parents_lock_is_taken_over_by_its_child() {
     }
 }
 
-/// The same, with the child forked inside the closure: it has a copy of the guard, and lives.
+/// A parent is killed while it has the lock. Its child, forked inside the closure, has a copy of the guard
+/// and lives on.
 pub(crate) fn a_dead_parents_lock_is_free_though_a_child_copied_it() {
     for through in [Through::Inherited, Through::Opened] {
         let name = Name::new("copied");
@@ -330,13 +306,12 @@ pub(crate) fn a_dead_parents_lock_is_free_though_a_child_copied_it() {
         let parent = Child::fork(|| {
             through.handle(&name, &value).update(|n| {
                 *n = 50;
-                if raw_fork() == 0 {
-                    // It sits in its copy of the closure until the others are done.
+                let _child = Child::fork(|| {
+                    // The child stays in its copy of the closure until the test is done.
                     inside.tell();
                     over.hear();
-                    exit(0);
-                }
-                Line::new().hear(); // for ever
+                });
+                for_ever();
             });
         });
         inside.hear();
@@ -372,17 +347,14 @@ pub(crate) fn processes_of_one_fork_tree_share_work() {
         .collect();
     let sum: u64 = (0..4 * EACH).map(|_| queue.get().expect("get")).sum();
     assert_eq!(sum, 4 * EACH);
-    for child in children {
-        child.finish();
-    }
+    children.into_iter().for_each(Child::finish);
     assert_eq!(value.get(), 4 * EACH);
     assert!(queue.is_empty());
-    // A thread that comes back for its own lock is told so in a child, too.
-    let text = panic_of(|| value.update(|_| value.set(0)));
-    assert!(text.contains("deadlock"), "{text}");
-    Child::fork(|| {
+    // A thread that locks its own lock again is told so, in a child too.
+    let relock = || {
         let text = panic_of(|| value.update(|_| value.set(0)));
         assert!(text.contains("deadlock"), "{text}");
-    })
-    .finish();
+    };
+    relock();
+    Child::fork(relock).finish();
 }

@@ -1,5 +1,5 @@
-//! Forks: a child is a holder of its own, a copied guard commits nothing, a dead parent never looks
-//! alive through its child, and no descriptor of ours gets into a program that is started.
+//! Forks: a child is a holder of its own, a copied guard commits nothing, a dead parent never looks alive
+//! through its child, and no started program inherits a descriptor of this crate.
 //!
 //! Without libtest's harness, because its threads would be in the way of the forks. Arguments are parts
 //! of the names of the tests to run.

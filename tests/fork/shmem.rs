@@ -1,7 +1,6 @@
 //! Mappings of the crate `shared_memory` across forks.
 
-use crate::fork::{Child, Line, Name, soon};
-use crate::holding::set_most_descriptors;
+use crate::fork::{Child, Line, Name, for_ever, limit_descriptors, soon};
 use shmkit::shared_memory::ShmemConf;
 use shmkit::{Error, ShmemMemory, Value};
 use std::sync::Arc;
@@ -17,45 +16,41 @@ fn create(name: &Name) -> Value<u64> {
     Value::create_in(hold(name), 1u64).expect("lay it out")
 }
 
-/// A `Shmem`'s copy in a forked child says that it owns the name; as a memory it does not.
+/// A forked child's copy of a `Shmem` claims to own the name. A `ShmemMemory` lets no copy remove the name.
 pub(crate) fn a_forked_shmem_removes_no_name() {
     let name = Name::new("shmem-copy");
-    let mut handle = Some(create(&name));
-    Child::fork(|| {
-        let value = handle.take().expect("inherited");
+    let (child, value) = Child::fork_with(create(&name), |value| {
         assert_eq!(name.holders(), 2, "a holder of its own");
         value.update(|n| *n += 1);
         drop(value);
-    })
-    .finish();
+    });
+    child.finish();
     assert!(name.exists(), "the child took its parent's name along");
     assert_eq!(name.holders(), 1);
-    assert_eq!(handle.expect("the child took its own copy").get(), 2);
+    assert_eq!(value.get(), 2);
+    drop(value);
     assert!(!name.exists());
 }
 
-/// The parent, which owns the name, is killed inside an update: its child is the last one out.
+/// The parent, which owns the name, is killed inside an update. Its child is the last one out.
 pub(crate) fn a_shmem_of_a_dead_parent_is_its_childs() {
     let name = Name::new("shmem-dead");
     let (inside, go, done) = (Line::new(), Line::new(), Line::new());
     let parent = Child::fork(|| {
-        let mut handle = Some(create(&name));
-        let _child = Child::fork(|| {
-            let value = handle.take().expect("inherited");
+        let (_child, value) = Child::fork_with(create(&name), |value| {
             go.hear();
             assert_eq!(name.holders(), 1, "the dead parent does not look alive");
             let found = soon("an update after the parent's death", || {
                 value.update(|n| std::mem::replace(n, 3))
             });
-            assert_eq!(found, 1, "nothing of the dead one's shows");
+            assert_eq!(found, 1, "nothing of the dead one's update");
             drop(value);
             done.tell();
         });
-        handle.as_ref().expect("its own copy").update(|n| {
+        value.update(|n| {
             *n = 2;
             inside.tell();
-            // SAFETY: it waits for a signal.
-            unsafe { libc::pause() };
+            for_ever();
         });
     });
     inside.hear();
@@ -65,21 +60,19 @@ pub(crate) fn a_shmem_of_a_dead_parent_is_its_childs() {
     assert!(!name.exists(), "the child was the last one out");
 }
 
-/// A child that could not become a holder has no number to claim memory with, and leaves the name.
+/// A child that can't become a holder has no number by which to claim memory, and leaves the name alone.
 pub(crate) fn a_child_without_descriptors_claims_no_shmem() {
     let name = Name::new("shmem-few");
-    let mut handle = Some(hold(&name));
-    let before = set_most_descriptors(3);
-    let child = Child::fork(|| {
-        set_most_descriptors(before);
-        let memory = handle.take().expect("inherited");
+    let memory = hold(&name);
+    let before = limit_descriptors(3);
+    let (child, memory) = Child::fork_with(memory, |memory| {
+        limit_descriptors(before);
         let refused = Value::create_in(memory.clone(), 1u64).expect_err("it holds nothing");
         assert!(matches!(refused, Error::Unsupported { .. }), "{refused}");
         drop(memory);
     });
-    set_most_descriptors(before);
+    limit_descriptors(before);
     child.finish();
     assert!(name.exists());
-    let memory = handle.expect("its own copy");
     Value::create_in(memory, 1u64).expect("nothing was laid out, and nothing claimed");
 }

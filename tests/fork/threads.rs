@@ -1,6 +1,6 @@
 //! Forks, and other programs' starts, beside threads that open and drop.
 
-use crate::fork::{Child, Line, Name};
+use crate::fork::{Child, Name, descriptors_of, until};
 use shmkit::{Queue, Value};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const OPENERS: usize = 3;
 const FORKS: usize = 200;
 
-/// Forks fall between other threads' opens and drops, never into them: neither side hangs, and no
-/// child keeps a name that it does not hold.
+/// A fork waits for the opens and drops of other threads: neither side hangs, and no child keeps a name that
+/// it does not hold.
 pub(crate) fn forks_beside_threads_that_open_and_drop_never_hang() {
     let names: Vec<Name> = (0..OPENERS)
         .map(|n| Name::new(&format!("opener-{n}")))
@@ -45,10 +45,9 @@ pub(crate) fn forks_beside_threads_that_open_and_drop_never_hang() {
                 drop(value.clone());
             });
             child.finish();
-            // The openers go on, too.
-            while rounds.load(Ordering::Relaxed) == before {
-                std::thread::yield_now();
-            }
+            until("the openers' next round", || {
+                rounds.load(Ordering::Relaxed) != before
+            });
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -66,16 +65,16 @@ pub(crate) fn forks_beside_threads_that_open_and_drop_never_hang() {
     }
 }
 
-/// The argument that makes this binary the program that [`started_program`] starts.
+/// The argument that makes this binary the program that [`descriptors_of_a_program`] starts.
 pub(crate) const PROGRAM: &str = "be-a-program";
 
-/// Says that it runs, and waits for the end of its input.
+/// The program that [`descriptors_of_a_program`] starts: it says so, and waits for the end of its input.
 pub(crate) fn program() {
     println!("running");
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
-/// What the descriptors of a program that this process starts lead to.
+/// The paths to which the descriptors of a program lead that this process starts.
 fn descriptors_of_a_program(forking: bool) -> Vec<String> {
     let mut command = Command::new(std::env::current_exe().expect("a test has a path"));
     command
@@ -83,7 +82,7 @@ fn descriptors_of_a_program(forking: bool) -> Vec<String> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     if forking {
-        // SAFETY: it does nothing; that there is one makes `Command` fork rather than spawn.
+        // SAFETY: the hook does nothing. `Command` forks if there is a hook, and spawns otherwise.
         unsafe { command.pre_exec(|| Ok(())) };
     }
     let mut program = command.spawn().expect("start a program");
@@ -91,14 +90,7 @@ fn descriptors_of_a_program(forking: bool) -> Vec<String> {
     let mut output = BufReader::new(program.stdout.take().expect("piped"));
     output.read_line(&mut line).expect("read");
     assert_eq!(line, "running\n");
-    let folder = format!("/proc/{}/fd", program.id());
-    let found = std::fs::read_dir(folder)
-        .expect("list the descriptors")
-        .map(|fd| {
-            std::fs::read_link(fd.expect("list").path()).expect("a descriptor leads somewhere")
-        })
-        .map(|path| path.to_string_lossy().into_owned())
-        .collect();
+    let found = descriptors_of(&program.id().to_string());
     drop(program.stdin.take());
     assert!(program.wait().expect("wait").success());
     found
@@ -119,10 +111,7 @@ pub(crate) fn a_started_program_inherits_no_descriptor() {
     };
     look();
     Child::fork(look).finish();
-    // Both are still in use here, and their peers' deaths went unnoticed.
-    let line = Line::new();
-    line.tell();
-    line.hear();
+    // Both segments are still in use here.
     named.set(2);
     nameless.put(1).expect("put");
     assert_eq!(name.holders(), 1, "no started program is a holder");

@@ -1,17 +1,17 @@
-//! What waking costs in system calls: a child's are counted by its tracer, which is this process.
+//! The price of waking in system calls: this process traces a child, and counts the child's calls.
 
-use crate::fork::{Child, exit, raw_fork};
+use crate::fork::{Child, exit, not_run, raw_fork, until};
 use shmkit::{Queue, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The calls to `futex` that a traced child made while it ran.
+/// The calls to `futex` of a traced child.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Calls {
     wakes: u32,
     waits: u32,
 }
 
-/// Runs `f` in a forked child and counts its calls. `None` where the system allows no tracing.
+/// Runs `f` in a forked child and counts the child's calls. `None` where the system allows no tracing.
 fn count(f: impl FnOnce()) -> Option<Calls> {
     let pid = raw_fork();
     let none = std::ptr::null_mut::<libc::c_void>();
@@ -20,7 +20,7 @@ fn count(f: impl FnOnce()) -> Option<Calls> {
         if unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, none, none) } == -1 {
             exit(NO_TRACING);
         }
-        // SAFETY: stops this process, until its tracer goes on with it.
+        // SAFETY: it takes a number; the signal stops this process until its tracer lets it go on.
         unsafe { libc::raise(libc::SIGSTOP) };
         let well = catch_unwind(AssertUnwindSafe(f)).is_ok();
         exit(if well { 0 } else { 101 })
@@ -38,7 +38,8 @@ fn count(f: impl FnOnce()) -> Option<Calls> {
         let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
         assert_eq!(waited, pid, "wait for a child");
         if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == NO_TRACING {
-            return not_run("PTRACE_TRACEME was refused");
+            not_run("PTRACE_TRACEME was refused");
+            return None;
         }
         if !libc::WIFSTOPPED(status) {
             assert_eq!(status, 0, "the traced child failed");
@@ -67,15 +68,8 @@ fn count(f: impl FnOnce()) -> Option<Calls> {
 
 const NO_TRACING: i32 = 77;
 
-fn not_run(why: &str) -> Option<Calls> {
-    println!("  not run: {why}");
-    let must = std::env::var_os("SHMKIT_REQUIRE_ALL").is_some();
-    assert!(!must, "SHMKIT_REQUIRE_ALL makes that a failure");
-    None
-}
-
-/// The system call that a stopped child is about to make: its number, and its arguments. `None` where
-/// it is back from one.
+/// The number and the arguments of the system call that a stopped child is about to make. `None` if the
+/// child is back from a call.
 fn entered(pid: libc::pid_t) -> Option<[u64; 3]> {
     const ENTRY: u8 = 1;
     /// The beginning of the kernel's `struct ptrace_syscall_info`, for an entry.
@@ -100,7 +94,7 @@ fn entered(pid: libc::pid_t) -> Option<[u64; 3]> {
     (info.op == ENTRY).then_some([info.number, info.args[0], info.args[1]])
 }
 
-/// Puts, gets, batches and chunks with nobody asleep: not one system call for waking or waiting.
+/// Puts, gets, batches and chunks while no process sleeps: not one system call for waking or waiting.
 pub(crate) fn nobody_asleep_costs_no_system_call() {
     let queue = Queue::<u64>::new(64).expect("create");
     let calls = count(|| {
@@ -127,7 +121,7 @@ pub(crate) fn nobody_asleep_costs_no_system_call() {
     }
 }
 
-/// A consumer that sleeps before each batch of sixteen: one call a batch, whoever puts it.
+/// A consumer that sleeps before each batch of sixteen: one call a batch, by a put or by an endpoint.
 pub(crate) fn a_batch_for_a_sleeper_costs_one_system_call() {
     const BATCHES: u32 = 20;
     let queue = Queue::<u64>::new(64).expect("create");
@@ -139,10 +133,10 @@ pub(crate) fn a_batch_for_a_sleeper_costs_one_system_call() {
         }
     });
     let await_sleep = |batches: u32| {
-        // All of the batches before are taken, and then the kernel says that it sleeps.
-        while taken.get() < u64::from(batches) * 16 || !sleeper.sleeps() {
-            std::thread::yield_now();
-        }
+        // The sleeper takes all batches so far, and then the kernel says that it sleeps.
+        until("a consumer that falls asleep", || {
+            taken.get() >= u64::from(batches) * 16 && sleeper.sleeps()
+        });
     };
     let items = [7; 16];
     for owned in [false, true] {
@@ -161,8 +155,8 @@ pub(crate) fn a_batch_for_a_sleeper_costs_one_system_call() {
         });
         let Some(calls) = calls else { break };
         println!("  {BATCHES} batches, owned {owned}: {calls:?}");
-        // A sleeper whose nap ends just then, or a long moment on a busy machine between the look
-        // at it and the put, is one call too few or too many.
+        // There is a call too many or too few if a sleeper's nap ends just then, or if a busy machine delays
+        // a put after the look at the sleeper.
         let due = BATCHES - BATCHES / 4..=BATCHES + BATCHES / 4;
         assert!(due.contains(&calls.wakes), "{calls:?}");
     }

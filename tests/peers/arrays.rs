@@ -1,31 +1,30 @@
-//! Members of one array that are killed at random instants: every element is one that somebody wrote,
-//! whole, and the array is poisoned where a guard was in the hands of the dead, and nowhere else.
+//! Writers of one array are killed at random instants: every element is as some writer wrote it, whole, and
+//! the array is poisoned if the dead writer had a guard, and not otherwise.
 //!
-//! Every element names its writer and says by a checksum whether it is whole, and in its place. Before
-//! and behind what may poison, a writer notes on the board that it comes to it, so that its note tells
-//! after its death what was due. Of the survivors only the test itself mends and clears: so each
-//! poisoning has one death to it.
+//! Every element names its writer, and a checksum shows that the element is whole and in its place. Before
+//! and after each operation that may poison, a writer notes so on the board: after its death, the test reads
+//! there whether the array must be poisoned. Of the survivors only the test repairs the array and clears the
+//! poison, so that each poisoning belongs to one death.
 
-use crate::board::{Board, Fleet, Rng, STOP, fleet_words, longest, longest_of, rounds_of};
-use crate::support::{Name, start};
+use crate::board::{Board, Fleet, STOP, fleet_words, longest, longest_of, rounds, rounds_of};
+use crate::support::{Name, Rng, start};
 use crate::{Stage, turn};
 use shmkit::Array;
 use shmkit::bytemuck::{Pod, Zeroable};
-use std::cell::{Cell, RefCell};
 use std::sync::TryLockError;
 use std::time::{Duration, Instant};
 
 const WORKERS: usize = 4;
 const KILLS: u64 = 200;
-/// What each worker and its successors do together, at least.
+/// Each slot's workers do so many rounds together, or more.
 const ROUNDS: u64 = 100_000;
 const LEN: usize = 64;
-/// How often a guarded write does its work.
+/// A guarded write writes each of its elements so often.
 const PASSES: usize = 30;
-/// Far beyond the promise of 100 ms plus scheduling.
+/// Far more than the promised 100 ms plus scheduling.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// 24 bytes: no store writes one at once.
+/// 24 bytes, which no single store writes.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 struct Entry {
@@ -51,10 +50,10 @@ impl Entry {
 
 // The board's words, behind those of the fleet.
 
-/// How often the array was mended.
+/// The word that counts the repairs of the array.
 const MENDED: usize = fleet_words(WORKERS);
 
-/// What a writer is about, and how many writes it has begun.
+/// The word in which a writer notes its stage. The next word counts the writes that it has begun.
 fn stage_of(writer: u64) -> usize {
     MENDED + 1 + 2 * usize::try_from(writer).expect("a small number")
 }
@@ -63,11 +62,11 @@ fn begun_of(writer: u64) -> usize {
     stage_of(writer) + 1
 }
 
-/// Nothing that may poison.
+/// The writer does nothing that may poison.
 const OUTSIDE: u64 = 0;
-/// It takes or drops a guard, or writes several elements: a death may poison.
+/// The writer takes or drops a guard, or writes several elements: its death may poison.
 const AT_THE_DOOR: u64 = 1;
-/// It has a guard: a death poisons.
+/// The writer has a guard: its death poisons.
 const INSIDE: u64 = 2;
 
 /// One writer at its work.
@@ -81,14 +80,14 @@ struct Writer {
 
 impl Writer {
     fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.rng.below(limit as u64)).expect("less than a length")
+        self.rng.index(limit)
     }
 
     fn at(&self, stage: u64) {
         self.board.set(stage_of(self.number), stage);
     }
 
-    /// The number of the next write, which the board knows before the array does.
+    /// Begins a write, on the board before the array. Returns the write's number.
     fn begin(&mut self) -> u64 {
         self.count += 1;
         self.board.set(begun_of(self.number), self.count);
@@ -127,10 +126,10 @@ impl Writer {
                 .find(|(i, entry)| !entry.is_whole(*i));
             assert_eq!(torn, None, "torn, and not poisoned");
         }
-        // Again and again, so that a good part of all deaths are in here.
+        // The many passes take long, so that a good part of all deaths happen here.
         for _ in 0..PASSES {
             for index in (first..LEN).step_by(5) {
-                // One field after the other: halves are what poison is there for.
+                // Field by field, so that a death here leaves a torn element.
                 let new = Entry::new(index, self.number, count);
                 guard[index].writer = new.writer;
                 guard[index].count = new.count;
@@ -143,7 +142,7 @@ impl Writer {
         self.at(OUTSIDE);
     }
 
-    /// Reads do not ask whether the array is poisoned; if what they read is torn it must have been.
+    /// A read goes on in a poisoned array, and may find torn elements there alone.
     fn read(&mut self) {
         let mended = self.board.get(MENDED);
         let (offset, mut out) = (self.below(LEN - 8), [Entry::zeroed(); 8]);
@@ -159,14 +158,11 @@ impl Writer {
     }
 }
 
-/// Role: writes and reads in every way.
-pub(crate) fn scribble(args: &[&str]) {
-    let [array, board, slot, number] = args else {
-        panic!("wrong arguments")
-    };
+/// Role: writes and reads in every way, in random order.
+pub(crate) fn scribble(array: &str, board: &str, slot: &str, number: &str) {
     let slot = slot.parse().expect("a number");
     let mut writer = Writer {
-        array: Array::open(*array).expect("open the array"),
+        array: Array::open(array).expect("open the array"),
         board: Board::open(board),
         number: number.parse().expect("a number"),
         count: 0,
@@ -186,7 +182,7 @@ pub(crate) fn scribble(args: &[&str]) {
     }
 }
 
-/// What the killer came upon.
+/// Counts of what the deaths left.
 #[derive(Debug, Default)]
 struct Found {
     outside: u64,
@@ -197,9 +193,9 @@ struct Found {
 }
 
 impl Found {
-    /// After a writer's death at that stage: it poisoned if it had to, and did not if it must not.
+    /// Asserts that a writer's death at that stage poisoned the array, or did not, as it must.
     fn judge(&mut self, array: &Array<Entry>, board: &Board, stage: u64) {
-        // Whoever has had the lock since the death has recovered from it; here, we have.
+        // This call locks the array, and so recovers from the death, unless another call already has.
         assert!(array.get(0).is_some());
         let poisoned = array.is_poisoned();
         match stage {
@@ -232,26 +228,23 @@ impl Found {
 fn kills_among_writers_leave_every_element_whole_and_poison_where_due() {
     let _turn = turn("kills among an array's writers");
     let name = Name::new("array");
-    let folder = tempfile::tempdir().expect("a temporary folder");
     // Number 0 is the test's own.
     let most = KILLS + WORKERS as u64 + 1;
-    let board = Board::create(folder.path().join("board"), stage_of(most));
+    let board = Board::new(stage_of(most));
     let zeros: Vec<Entry> = (0..LEN).map(|index| Entry::new(index, 0, 0)).collect();
     let array = Array::create(&*name, &zeros).expect("create the array");
 
-    let (started, newest) = (Cell::new(0), RefCell::new([0; WORKERS]));
+    let mut started = 0;
     let mut rng = Rng::new();
     let mut found = Found::default();
     let mut fleet = Fleet::new(&board, WORKERS, |slot| {
-        started.set(started.get() + 1);
-        newest.borrow_mut()[slot] = started.get();
-        let (slot, number) = (slot.to_string(), started.get().to_string());
-        start("scribble", &[&name, board.path(), &slot, &number])
+        started += 1;
+        let args = [&name, board.path(), &slot.to_string(), &started.to_string()];
+        (start("scribble", &args), started)
     });
     for _ in 0..KILLS {
-        let before = *newest.borrow();
-        let slot = fleet.kill_one(&mut rng);
-        found.judge(&array, &board, board.get(stage_of(before[slot])));
+        let dead = fleet.kill_one(&mut rng);
+        found.judge(&array, &board, board.get(stage_of(dead)));
     }
     fleet.work_until(ROUNDS);
     fleet.stop();
@@ -263,43 +256,28 @@ fn kills_among_writers_leave_every_element_whole_and_poison_where_due() {
         let begun = board.get(begun_of(entry.writer));
         assert!(entry.count <= begun, "nobody wrote {entry:?}");
     }
-    let (rounds, longest) = (
-        (0..WORKERS)
-            .map(|slot| board.get(rounds_of(slot)))
-            .collect::<Vec<_>>(),
-        longest(&board, WORKERS),
-    );
+    let (rounds, longest) = (rounds(&board, WORKERS), longest(&board, WORKERS));
     println!("{KILLS} kills, rounds {rounds:?}, longest call {longest:?}; {found:?}");
-    assert!(
-        found.inside > 0 && found.outside > 0,
-        "hardly a test: {found:?}"
-    );
+    let has_both = found.inside > 0 && found.outside > 0;
+    assert!(has_both, "hardly a test: {found:?}");
     assert!(longest < LONGEST, "{longest:?}");
 }
 
-/// Role: changes one element under a guard, and stays there until it is killed; or has done all it
-/// does before that.
-pub(crate) fn hold_array(args: &[&str]) {
-    let [what, name, stage] = args else {
-        panic!("wrong arguments")
-    };
+/// Role: stays until it is killed, with a guard in hand ("inside") or after it has written ("outside").
+pub(crate) fn hold_array(what: &str, name: &str, stage: &str) {
     let stage = Stage::open(stage);
-    let array = Array::<u64>::open(*name).expect("open the array");
-    let stay = || {
-        stage.reach(1);
-        stage.wait(2); // which it never is
-    };
-    match *what {
+    let array = Array::<u64>::open(name).expect("open the array");
+    match what {
         "inside" => {
             let mut guard = array.lock().expect("not poisoned");
             guard[0] += 10;
-            stay();
+            stage.stay();
             guard[1] += 10;
         }
         "outside" => {
             array.lock().expect("not poisoned")[0] += 10;
             array.write_at(1, &[11, 12]).expect("inside");
-            stay();
+            stage.stay();
         }
         other => panic!("no such way to hold: {other}"),
     }
@@ -308,17 +286,17 @@ pub(crate) fn hold_array(args: &[&str]) {
 #[test]
 fn a_holder_killed_with_a_guard_poisons() {
     let _turn = turn("a killed holder");
-    let (name, stage) = (Name::new("holder"), Name::new("stage"));
+    let name = Name::new("holder");
     let array = Array::create(&*name, &[0u64, 1, 2]).expect("create the array");
     for round in 0..5 {
-        let at = Stage::create(&stage);
-        let holder = start("hold-array", &["inside", &name, &stage]);
+        let at = Stage::new();
+        let holder = start("hold-array", &["inside", &name, at.name()]);
         at.wait(1);
         assert!(matches!(array.try_lock(), Err(TryLockError::WouldBlock)));
         assert!(!array.is_poisoned(), "the holder lives");
         holder.kill_and_reap();
         let began = Instant::now();
-        // In turn: who asks, and who locks, is the one that comes upon the death.
+        // In every second round the question comes upon the death, otherwise the lock.
         if round % 2 == 0 {
             assert!(array.is_poisoned());
         }
@@ -337,10 +315,9 @@ fn a_holder_killed_with_a_guard_poisons() {
 #[test]
 fn a_process_killed_without_a_guard_does_not_poison() {
     let _turn = turn("a killed bystander");
-    let (name, stage) = (Name::new("bystander"), Name::new("stage"));
+    let (name, at) = (Name::new("bystander"), Stage::new());
     let array = Array::create(&*name, &[0u64, 1, 2]).expect("create the array");
-    let at = Stage::create(&stage);
-    let bystander = start("hold-array", &["outside", &name, &stage]);
+    let bystander = start("hold-array", &["outside", &name, at.name()]);
     at.wait(1);
     bystander.kill_and_reap();
     assert!(!array.is_poisoned());

@@ -1,47 +1,48 @@
-//! What the tests keep their books in, and kill with: nothing here rests on the crate under test.
+//! Boards, on which processes note what they did, and fleets of workers to kill. Nothing here rests on the
+//! crate under test.
 
-use crate::support::Kid;
+use crate::support::{Kid, Rng, until};
 use memmap2::MmapRaw;
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tempfile::{NamedTempFile, TempPath};
 
-/// Words in a mapped file: what a process wrote there outlives its SIGKILL.
+/// Words in a mapped file: a process's notes there outlive its SIGKILL.
 pub(crate) struct Board {
     map: MmapRaw,
-    path: PathBuf,
+    /// The process that made the board removes it in the end.
+    path: Option<TempPath>,
 }
 
 impl Board {
     /// A new file of `words` zeros; pages that nobody touches cost nothing.
-    pub(crate) fn create(path: PathBuf, words: usize) -> Self {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create_new(true).open(&path);
-        let file = file.expect("create a board");
-        file.set_len(words as u64 * 8).expect("size a board");
-        let map = MmapRaw::map_raw(&file).expect("map a board");
+    pub(crate) fn new(words: usize) -> Self {
+        let file = NamedTempFile::new().expect("create a board");
+        let sized = file.as_file().set_len(words as u64 * 8);
+        sized.expect("size a board");
+        let map = MmapRaw::map_raw(file.as_file()).expect("map a board");
+        let path = Some(file.into_temp_path());
         Self { map, path }
     }
 
     pub(crate) fn open(path: &str) -> Self {
         let file = OpenOptions::new().read(true).write(true).open(path);
         let map = MmapRaw::map_raw(&file.expect("open a board")).expect("map a board");
-        let path = path.into();
-        Self { map, path }
+        Self { map, path: None }
     }
 
     pub(crate) fn path(&self) -> &str {
-        let path: &Path = &self.path;
-        path.to_str().expect("temporary folders have plain names")
+        let path = self.path.as_ref().expect("this process made it");
+        path.to_str().expect("temporary files have plain names")
     }
 
-    pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
+    fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at < self.map.len() / 8, "word {at} is beyond the board");
         let word = self.map.as_mut_ptr().cast::<AtomicU64>().wrapping_add(at);
-        // SAFETY: inside the mapping by the check above, aligned since a mapping begins at a page,
-        // and everybody who maps the file uses atomics alone.
+        // SAFETY: the word is inside the mapping by the check above, it is aligned since a mapping begins
+        // at a page, and every process that maps the file uses atomics alone.
         unsafe { &*word }
     }
 
@@ -57,7 +58,7 @@ impl Board {
         self.word(at).fetch_add(more, Ordering::SeqCst)
     }
 
-    /// Makes a call, and keeps the longest time that any took.
+    /// Makes a call, and keeps its time if it is the longest so far.
     pub(crate) fn timed<R>(&self, at: usize, call: impl FnOnce() -> R) -> R {
         let start = Instant::now();
         let result = call();
@@ -72,130 +73,116 @@ impl Board {
     }
 }
 
-// The words that every fleet's board begins with: one, then two for each slot.
+// Every fleet's board begins with these words: one, then two for each slot.
 
-/// Not 0: finish the round, and end.
+/// Unless this word is 0, workers finish their round and end.
 pub(crate) const STOP: usize = 0;
 
-/// How many rounds a slot's workers have done.
+/// The word that counts the rounds of a slot's workers.
 pub(crate) const fn rounds_of(slot: usize) -> usize {
     1 + 2 * slot
 }
 
-/// The longest call of a slot's workers, in nanoseconds.
+/// The word with the longest call of a slot's workers, in nanoseconds.
 pub(crate) const fn longest_of(slot: usize) -> usize {
     2 + 2 * slot
 }
 
-/// How many words a fleet of that size uses.
+/// The number of words that a fleet uses.
 pub(crate) const fn fleet_words(slots: usize) -> usize {
     1 + 2 * slots
 }
 
-/// Workers in numbered slots, killed at random and replaced.
-pub(crate) struct Fleet<'a> {
+/// Workers in numbered slots, killed at random and replaced. Each worker has a `T` of its own.
+pub(crate) struct Fleet<'a, T> {
     board: &'a Board,
-    /// The worker, and the slot's count of rounds when it was started.
-    slots: Vec<(Kid, u64)>,
-    start: Box<dyn Fn(usize) -> Kid + 'a>,
+    workers: Vec<Worker<T>>,
+    start: Box<dyn FnMut(usize) -> (Kid, T) + 'a>,
 }
 
-impl<'a> Fleet<'a> {
-    pub(crate) fn new(board: &'a Board, slots: usize, start: impl Fn(usize) -> Kid + 'a) -> Self {
-        let start = Box::new(start);
-        let slots = (0..slots).map(|slot| (start(slot), 0)).collect();
-        Self {
+struct Worker<T> {
+    kid: Kid,
+    own: T,
+    /// The slot's count of rounds when the worker was started.
+    before: u64,
+}
+
+impl<'a, T> Fleet<'a, T> {
+    pub(crate) fn new(
+        board: &'a Board,
+        slots: usize,
+        start: impl FnMut(usize) -> (Kid, T) + 'a,
+    ) -> Self {
+        let mut fleet = Self {
             board,
-            slots,
-            start,
+            workers: Vec::new(),
+            start: Box::new(start),
+        };
+        for slot in 0..slots {
+            let worker = fleet.new_worker(slot);
+            fleet.workers.push(worker);
         }
+        fleet
     }
 
-    /// Kills a worker that has done a round or more, at an instant that is anybody's guess, and
-    /// starts another in its place. Returns the slot.
-    pub(crate) fn kill_one(&mut self, rng: &mut Rng) -> usize {
-        let slot = rng.below(self.slots.len() as u64);
-        let slot = usize::try_from(slot).expect("a small number");
-        let (worker, before) = &mut self.slots[slot];
-        poll("a worker's first round", || {
+    fn new_worker(&mut self, slot: usize) -> Worker<T> {
+        let before = self.board.get(rounds_of(slot));
+        let (kid, own) = (self.start)(slot);
+        Worker { kid, own, before }
+    }
+
+    fn await_rounds(&mut self, slot: usize, rounds: u64) {
+        let worker = &mut self.workers[slot].kid;
+        until("a worker's rounds", || {
             if let Some(status) = worker.try_wait().expect("ask for a worker") {
                 panic!("a worker failed: {status}");
             }
-            (self.board.get(rounds_of(slot)) > *before).then_some(())
+            self.board.get(rounds_of(slot)) >= rounds
         });
-        // The workload of a killer: without it, all would die in the beginning of their second round.
+    }
+
+    /// Kills a random worker that has done a round or more, at a random instant, and starts another in its
+    /// place. Returns the dead worker's own.
+    pub(crate) fn kill_one(&mut self, rng: &mut Rng) -> T {
+        let slot = rng.index(self.workers.len());
+        self.await_rounds(slot, self.workers[slot].before + 1);
+        // This sleep draws the instant of the death. Without it, every worker would die in the beginning of
+        // its second round.
         std::thread::sleep(Duration::from_micros(rng.below(1000)));
+        let worker = &mut self.workers[slot].kid;
         worker.kill().expect("kill a worker");
         let status = worker.wait().expect("wait for a worker");
-        assert_eq!(
-            status.signal(),
-            Some(9),
-            "a worker ended by itself: {status}"
-        );
-        *before = self.board.get(rounds_of(slot));
-        *worker = (self.start)(slot);
-        slot
+        let signal = status.signal();
+        assert_eq!(signal, Some(9), "a worker ended by itself: {status}");
+        let next = self.new_worker(slot);
+        std::mem::replace(&mut self.workers[slot], next).own
     }
 
-    /// Waits until every slot has done that many rounds: the watchdog sees to the end of it.
+    /// Waits until every slot has done that many rounds.
     pub(crate) fn work_until(&mut self, rounds: u64) {
-        for (slot, (worker, _)) in self.slots.iter_mut().enumerate() {
-            while self.board.get(rounds_of(slot)) < rounds {
-                if let Some(status) = worker.try_wait().expect("ask for a worker") {
-                    panic!("a worker failed: {status}");
-                }
-                std::thread::sleep(Duration::from_millis(1));
-            }
+        for slot in 0..self.workers.len() {
+            self.await_rounds(slot, rounds);
         }
     }
 
-    /// Has every worker finish its round, and fails unless they end well.
-    pub(crate) fn stop(self) {
+    /// Has every worker finish its round, and fails unless all of them end well. Returns the workers' own.
+    pub(crate) fn stop(self) -> Vec<T> {
         self.board.set(STOP, 1);
-        for (worker, _) in self.slots {
-            worker.finish();
-        }
+        let end = |worker: Worker<T>| {
+            worker.kid.finish();
+            worker.own
+        };
+        self.workers.into_iter().map(end).collect()
     }
+}
+
+/// The rounds of each slot of a fleet.
+pub(crate) fn rounds(board: &Board, slots: usize) -> Vec<u64> {
+    (0..slots).map(|slot| board.get(rounds_of(slot))).collect()
 }
 
 /// The longest call of a fleet.
 pub(crate) fn longest(board: &Board, slots: usize) -> Duration {
     let longest = (0..slots).map(|slot| board.get(longest_of(slot))).max();
     Duration::from_nanos(longest.expect("a fleet has slots"))
-}
-
-/// Waits for what no futex tells of: the state of another process, or a board's word.
-pub(crate) fn poll<R>(what: &str, mut look: impl FnMut() -> Option<R>) -> R {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited 30 s for {what}");
-        std::thread::sleep(Duration::from_micros(100));
-    }
-}
-
-/// Random numbers (xorshift64*), from a seed that a failing run shows.
-pub(crate) struct Rng(u64);
-
-impl Rng {
-    pub(crate) fn new() -> Self {
-        let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970");
-        let seed = u64::from(now.subsec_nanos()) << 20 | 1;
-        println!("seed {seed}");
-        Self(seed)
-    }
-
-    /// The same numbers for the same seed, which is not 0.
-    pub(crate) fn seeded(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) % limit
-    }
 }

@@ -1,22 +1,18 @@
 //! Exact counts, exact order, and no torn read, from processes that nobody disturbs.
 
 use crate::board::Board;
+use crate::deliveries::{PRODUCERS, deliver, item, read_item, write_down};
 use crate::support::{Kid, Name, start};
 use crate::{Stage, turn};
 use shmkit::{Queue, Value};
-use std::fs::File;
-use std::io::{BufWriter, Read, Write};
 use std::time::{Duration, Instant};
 
 const COUNTERS: u64 = 4;
 const COUNT_EACH: u64 = 250_000;
 
 /// Role: adds one, many times.
-pub(crate) fn count(args: &[&str]) {
-    let [value, gate] = args else {
-        panic!("wrong arguments")
-    };
-    let value = Value::<u64>::open(*value).expect("open the value");
+pub(crate) fn count(value: &str, gate: &str) {
+    let value = Value::<u64>::open(value).expect("open the value");
     Stage::open(gate).wait(1);
     for _ in 0..COUNT_EACH {
         value.update(|n| *n += 1);
@@ -26,17 +22,14 @@ pub(crate) fn count(args: &[&str]) {
 #[test]
 fn updates_of_four_processes_add_up() {
     let _turn = turn("adding up");
-    let (name, gate) = (Name::new("count"), Name::new("gate"));
+    let (name, gate) = (Name::new("count"), Stage::new());
     let value = Value::create(&*name, 0u64).expect("create the value");
-    let open = Stage::create(&gate);
     let kids: Vec<Kid> = (0..COUNTERS)
-        .map(|_| start("count", &[&name, &gate]))
+        .map(|_| start("count", &[&name, gate.name()]))
         .collect();
     let began = Instant::now();
-    open.reach(1);
-    for kid in kids {
-        kid.finish();
-    }
+    gate.reach(1);
+    kids.into_iter().for_each(Kid::finish);
     assert_eq!(value.get(), COUNTERS * COUNT_EACH);
     let took = began.elapsed();
     println!(
@@ -45,99 +38,43 @@ fn updates_of_four_processes_add_up() {
     );
 }
 
-const PRODUCERS: usize = 2;
-const CONSUMERS: usize = 2;
-const ITEMS_EACH: u64 = 1_000_000;
-
-/// An item says whose it is, and the how-manieth.
-const fn item(producer: u64, sequence: u64) -> u64 {
-    producer << 32 | sequence
-}
-
-const fn read_item(item: u64) -> (usize, u64) {
-    ((item >> 32) as usize, item & 0xffff_ffff)
-}
+const ITEMS_EACH: usize = 1_000_000;
 
 /// Role: puts its items in order, one by one.
-pub(crate) fn produce(args: &[&str]) {
-    let [queue, gate, who] = args else {
-        panic!("wrong arguments")
-    };
+pub(crate) fn produce(queue: &str, gate: &str, who: &str) {
     let who = who.parse().expect("a number");
-    let queue = Queue::<u64>::open(*queue).expect("open the queue");
+    let queue = Queue::<u64>::open(queue).expect("open the queue");
     Stage::open(gate).wait(1);
-    for sequence in 0..ITEMS_EACH {
-        queue.put(item(who, sequence)).expect("put");
+    for number in 0..ITEMS_EACH {
+        queue.put(item(who, number as u64)).expect("put");
     }
 }
 
-/// Role: writes what it gets to a file, in the order it got it.
-pub(crate) fn consume(args: &[&str]) {
-    let [queue, gate, file] = args else {
-        panic!("wrong arguments")
-    };
-    let queue = Queue::<u64>::open(*queue).expect("open the queue");
-    let mut file = BufWriter::new(File::create(file).expect("create the output"));
+/// Role: takes items until the queue is closed.
+pub(crate) fn consume(queue: &str, gate: &str, file: &str) {
+    let queue = Queue::<u64>::open(queue).expect("open the queue");
     Stage::open(gate).wait(1);
-    for item in &queue {
-        file.write_all(&item.to_ne_bytes()).expect("write");
-    }
-    file.flush().expect("write");
+    write_down(file, &queue);
 }
 
 #[test]
 fn every_item_arrives_once_and_in_its_producers_order() {
     let _turn = turn("two producers, two consumers");
-    let (name, gate) = (Name::new("items"), Name::new("gate"));
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let name = Name::new("items");
     let queue = Queue::<u64>::create(&*name, 1024).expect("create the queue");
-    let open = Stage::create(&gate);
-    let output = |who: usize| folder.path().join(format!("got-{who}"));
-    let consumers: Vec<Kid> = (0..CONSUMERS)
-        .map(|who| {
-            start(
-                "consume",
-                &[&name, &gate, output(who).to_str().expect("plain")],
-            )
-        })
-        .collect();
-    let producers: Vec<Kid> = (0..PRODUCERS)
-        .map(|who| start("produce", &[&name, &gate, &who.to_string()]))
-        .collect();
-    let began = Instant::now();
-    open.reach(1);
-    for kid in producers {
-        kid.finish();
-    }
-    queue.close();
-    for kid in consumers {
-        kid.finish();
-    }
-    let took = began.elapsed();
+    let delivery = deliver(&name, "produce", "consume", || queue.close());
 
-    let mut arrived = vec![vec![false; 1_000_000]; PRODUCERS];
-    let mut shares = Vec::new();
-    for who in 0..CONSUMERS {
-        let mut bytes = Vec::new();
-        let mut file = File::open(output(who)).expect("open the output");
-        file.read_to_end(&mut bytes).expect("read the output");
-        let (words, rest) = bytes.as_chunks::<8>();
-        assert!(rest.is_empty());
-        shares.push(words.len());
-        let mut next = [0; PRODUCERS];
-        for word in words {
-            let (producer, sequence) = read_item(u64::from_ne_bytes(*word));
-            assert!(sequence >= next[producer], "out of order at consumer {who}");
-            next[producer] = sequence + 1;
-            let seen = &mut arrived[producer][usize::try_from(sequence).expect("small")];
-            assert!(!*seen, "item {sequence} of producer {producer} twice");
-            *seen = true;
-        }
+    delivery.assert_order();
+    let mut arrived = vec![vec![false; ITEMS_EACH]; PRODUCERS];
+    for item in delivery.items() {
+        let (producer, number) = read_item(item);
+        let seen = &mut arrived[producer][usize::try_from(number).expect("small")];
+        assert!(!*seen, "item {number} of producer {producer} twice");
+        *seen = true;
     }
-    assert!(
-        arrived.iter().flatten().all(|seen| *seen),
-        "an item is missing"
-    );
+    let is_whole = arrived.iter().flatten().all(|seen| *seen);
+    assert!(is_whole, "an item is missing");
+    let (shares, took) = (delivery.shares(), delivery.took);
     println!(
         "{PRODUCERS} producers x {ITEMS_EACH} items: each once, in order; consumers got {shares:?} in {took:?}"
     );
@@ -148,37 +85,31 @@ const WRITERS: usize = 2;
 const READERS: usize = 2;
 const FEWEST_GETS: u64 = 100_000;
 
-/// Words that are all the same: the writer's number and its count.
+/// Sixteen equal words: the writer's number and its count.
 const fn wide(writer: u64, count: u64) -> [u64; 16] {
     [writer << 48 | count; 16]
 }
 
-/// Role: stores values whose words are all the same, until it is told to stop.
-pub(crate) fn write(args: &[&str]) {
-    let [value, stage, board, who] = args else {
-        panic!("wrong arguments")
-    };
+/// Role: stores values of sixteen equal words during stage 1.
+pub(crate) fn write(value: &str, stage: &str, board: &str, who: &str) {
     let who: usize = who.parse().expect("a number");
-    let value = Value::<[u64; 16]>::open(*value).expect("open the value");
+    let value = Value::<[u64; 16]>::open(value).expect("open the value");
     let (stage, board) = (Stage::open(stage), Board::open(board));
     stage.wait(1);
-    while stage.0.get() == 1 {
+    while stage.now() == 1 {
         let count = board.add(who, 1) + 1;
         value.set(wide(who as u64, count));
     }
 }
 
-/// Role: reads, and compares the words.
-pub(crate) fn read(args: &[&str]) {
-    let [value, stage, board, who] = args else {
-        panic!("wrong arguments")
-    };
+/// Role: reads and compares the words during stage 1.
+pub(crate) fn read(value: &str, stage: &str, board: &str, who: &str) {
     let who: usize = who.parse().expect("a number");
-    let value = Value::<[u64; 16]>::open(*value).expect("open the value");
+    let value = Value::<[u64; 16]>::open(value).expect("open the value");
     let (stage, board) = (Stage::open(stage), Board::open(board));
     let mut newest = [0; WRITERS];
     stage.wait(1);
-    while stage.0.get() == 1 {
+    while stage.now() == 1 {
         let words = value.get();
         assert!(
             words.iter().all(|word| *word == words[0]),
@@ -194,23 +125,20 @@ pub(crate) fn read(args: &[&str]) {
 #[test]
 fn readers_see_no_torn_value_and_are_not_held_up() {
     let _turn = turn("the race for torn reads");
-    let (name, stage) = (Name::new("wide"), Name::new("stage"));
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let board = Board::create(folder.path().join("board"), WRITERS + READERS);
+    let (name, race) = (Name::new("wide"), Stage::new());
+    let board = Board::new(WRITERS + READERS);
     let _value = Value::create(&*name, wide(0, 0)).expect("create the value");
-    let race = Stage::create(&stage);
     let runners = [("write", WRITERS), ("read", READERS)];
     let kids: Vec<Kid> = runners
         .into_iter()
         .flat_map(|(role, many)| (0..many).map(move |who| (role, who.to_string())))
-        .map(|(role, who)| start(role, &[&name, &stage, board.path(), &who]))
+        .map(|(role, who)| start(role, &[&name, race.name(), board.path(), &who]))
         .collect();
     race.reach(1);
-    std::thread::sleep(RACE); // how long the race is to last
+    // The length of the race is the load, and FEWEST_GETS belongs to it.
+    std::thread::sleep(RACE);
     race.reach(2);
-    for kid in kids {
-        kid.finish();
-    }
+    kids.into_iter().for_each(Kid::finish);
     let counts: Vec<u64> = (0..WRITERS + READERS).map(|who| board.get(who)).collect();
     let (sets, gets) = counts.split_at(WRITERS);
     println!("{RACE:?}: no torn read; sets {sets:?}, gets {gets:?}");

@@ -1,7 +1,7 @@
-//! Items that serde makes, between programs: strings, enums, what can't be decoded, and a taker that
+//! Items that serde makes, between programs: strings, enums, bytes that can't be decoded, and a taker that
 //! dies of decoding.
 
-use crate::support::{Name, start};
+use crate::support::{Kid, Name, kill_me, start};
 use crate::turn;
 use serde::{Deserialize, Deserializer, Serialize};
 use shmkit::{GetError, MessageQueue, Place};
@@ -34,12 +34,9 @@ fn of_schema(name: &str) -> Place {
     Place::named(name).schema("letter")
 }
 
-/// Role: what a program of its own does.
-pub(crate) fn write(args: &[&str]) {
-    let [what, name] = args else {
-        panic!("wrong arguments")
-    };
-    match *what {
+/// Role: another program, which writes or takes letters.
+pub(crate) fn write(what: &str, name: &str) {
+    match what {
         "letters" => {
             let queue = MessageQueue::<Letter>::open(of_schema(name)).expect("open the queue");
             for letter in (0..ROUNDS).flat_map(|_| letters()) {
@@ -47,7 +44,7 @@ pub(crate) fn write(args: &[&str]) {
             }
         }
         "strings" => {
-            let queue = MessageQueue::<String>::open(*name).expect("open the queue");
+            let queue = MessageQueue::<String>::open(name).expect("open the queue");
             for n in 0..ROUNDS {
                 queue.put(n.to_string().as_str()).expect("put");
             }
@@ -56,7 +53,7 @@ pub(crate) fn write(args: &[&str]) {
         "another type" => {
             let queue = MessageQueue::<u64>::open(of_schema(name)).expect("open the queue");
             queue.put(&99).expect("put");
-            queue.put(&2).expect("put"); // which is how `Letter::Nothing` begins, and ends
+            queue.put(&2).expect("put"); // the bytes of `Letter::Nothing`
         }
         "dies of decoding" => {
             let queue = MessageQueue::<Deadly>::open(of_schema(name)).expect("open the queue");
@@ -67,14 +64,12 @@ pub(crate) fn write(args: &[&str]) {
     }
 }
 
-/// What kills whoever decodes it.
+/// An item that kills the process that decodes it.
 struct Deadly;
 
 impl<'de> Deserialize<'de> for Deadly {
     fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        // SAFETY: it takes a number, and ends the process.
-        unsafe { libc::raise(libc::SIGKILL) };
-        Ok(Self)
+        kill_me()
     }
 }
 
@@ -94,7 +89,7 @@ fn strings_and_enums_pass_between_programs() {
         }
         assert_eq!(strings.get_timeout(SOON), Ok(n.to_string()));
     }
-    writers.into_iter().for_each(crate::support::Kid::finish);
+    writers.into_iter().for_each(Kid::finish);
     assert!(queue.is_empty() && strings.is_empty());
 }
 

@@ -1,20 +1,20 @@
-//! Two containers, as far as pids go: both sides are pid 1, each of a pid namespace of its own, and
-//! share a queue and a value.
+//! Two processes as in two containers: each is pid 1 of a pid namespace of its own, and they share a queue
+//! and a value.
 
 use crate::kills::kill_adders;
-use crate::support::{Kid, Name, command};
+use crate::support::{Kid, Name, command, not_run};
 use crate::{Stage, turn};
 use shmkit::{Queue, Value};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
-/// Several times the longest nap, so that whoever may come in would have come.
+/// Several times the longest nap, so that a process that may come in would have come.
 const A_WHILE: Duration = Duration::from_millis(400);
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Between fork and exec: becomes pid 1 of a new pid namespace. What stays outside waits for that
-/// process, ends as it ends, and takes it along when it is killed.
+/// Between fork and exec: forks once more, and the child becomes pid 1 of a new pid namespace. The parent
+/// stays outside, waits for the child, and ends as the child ends. If the parent is killed, so is the child.
 fn become_pid_1() -> io::Result<()> {
     // SAFETY: it takes nothing.
     let root = unsafe { libc::geteuid() } == 0;
@@ -36,8 +36,8 @@ fn become_pid_1() -> io::Result<()> {
             }
         }
         pid => {
-            // Among them the one through which the exec's success is told, and copies of holds.
-            // SAFETY: nothing is used from here on that has a descriptor.
+            // One of these descriptors tells the test that the exec succeeded; others are copies of holds.
+            // SAFETY: nothing from here on uses a descriptor.
             unsafe { libc::close_range(0, libc::c_uint::MAX, 0) };
             let mut status = 0;
             // SAFETY: a child of our own, and room for its status.
@@ -60,7 +60,7 @@ fn start_inside(role: &str, args: &[&str]) -> Kid {
     try_start_inside(role, args).expect("start a process in a namespace")
 }
 
-/// Whether namespaces can be had; says why not, and fails then if everything is to be run.
+/// Whether this system lets the test make namespaces; if not, says why.
 fn can_unshare() -> bool {
     match try_start_inside("enter", &["nothing", "-", "-"]) {
         Ok(kid) => {
@@ -68,50 +68,41 @@ fn can_unshare() -> bool {
             true
         }
         Err(error) => {
-            println!("not run: no pid namespace of our own: {error}");
-            let required = std::env::var_os("SHMKIT_REQUIRE_ALL").is_some();
-            assert!(!required, "SHMKIT_REQUIRE_ALL is set");
+            not_run(&format!("no pid namespace of our own: {error}"));
             false
         }
     }
 }
 
-/// Role: comes in where another is, or is that other. The stage tells how far it has come: 1 is
-/// inside (the holder) or about to go in (the next), 2 lets the holder out, 3 is done.
-pub(crate) fn enter(args: &[&str]) {
-    let [what, name, stage] = args else {
-        panic!("wrong arguments")
-    };
+/// Role: goes into a closure under a lock, as the holder or as the next one. At stage 1 the holder is inside,
+/// or the next one is about to go in; stage 2 lets the holder out; at stage 3 the role is done.
+pub(crate) fn enter(what: &str, name: &str, stage: &str) {
     assert_eq!(std::process::id(), 1, "in a namespace of its own");
-    if *what == "nothing" {
+    if what == "nothing" {
         return;
     }
     let stage = Stage::open(stage);
-    let stay = || {
-        stage.reach(1);
-        stage.wait(2);
-    };
-    match *what {
-        "hold value" => Value::<u64>::open(*name)
+    match what {
+        "hold value" => Value::<u64>::open(name)
             .expect("open the value")
             .update(|n| {
-                stay();
+                stage.stay();
                 *n += 10;
             }),
         "next value" => {
-            let value = Value::<u64>::open(*name).expect("open the value");
+            let value = Value::<u64>::open(name).expect("open the value");
             stage.reach(1);
             value.update(|n| *n *= 3);
         }
-        "hold queue" => Queue::<u64>::open(*name)
+        "hold queue" => Queue::<u64>::open(name)
             .expect("open the queue")
-            .get_with(|_| stay())
+            .get_with(|_| stage.stay())
             .expect("take"),
         "next queue" => {
-            let queue = Queue::<u64>::open(*name).expect("open the queue");
+            let queue = Queue::<u64>::open(name).expect("open the queue");
             stage.reach(1);
             let item = queue.get().expect("take");
-            stage.0.set(100 + item);
+            stage.reach(100 + item);
             return;
         }
         other => panic!("no such thing to do: {other}"),
@@ -119,21 +110,20 @@ pub(crate) fn enter(args: &[&str]) {
     stage.reach(3);
 }
 
-/// A holder inside, and the next one waiting for it, each in its namespace.
+/// A holder inside a closure under a lock, and the next process, which waits for the lock, each in a
+/// namespace of its own.
 struct Pair {
     holder: Kid,
     next: Kid,
     held: Stage,
     waiting: Stage,
-    _names: [Name; 2],
 }
 
 fn pair(hold: &str, next: &str, name: &str) -> Pair {
-    let names = [Name::new("held"), Name::new("waiting")];
-    let (held, waiting) = (Stage::create(&names[0]), Stage::create(&names[1]));
-    let holder = start_inside("enter", &[hold, name, &names[0]]);
+    let (held, waiting) = (Stage::new(), Stage::new());
+    let holder = start_inside("enter", &[hold, name, held.name()]);
     held.wait(1);
-    let next = start_inside("enter", &[next, name, &names[1]]);
+    let next = start_inside("enter", &[next, name, waiting.name()]);
     waiting.wait(1);
     assert!(
         waiting.stays_below(2, A_WHILE),
@@ -144,7 +134,6 @@ fn pair(hold: &str, next: &str, name: &str) -> Pair {
         next,
         held,
         waiting,
-        _names: names,
     }
 }
 
@@ -168,7 +157,7 @@ fn a_live_holder_in_another_pid_namespace_is_waited_for() {
     both.held.reach(2);
     both.holder.finish();
     both.next.finish();
-    assert_eq!(both.waiting.0.get(), 108, "7 was the holder's");
+    assert_eq!(both.waiting.now(), 108, "7 was the holder's");
     println!("two processes, both pid 1: a live holder was waited for, {A_WHILE:?} and more");
 }
 
@@ -196,7 +185,7 @@ fn a_holder_killed_in_another_pid_namespace_is_taken_over() {
     both.waiting.wait(100);
     let queue_took = began.elapsed();
     both.next.finish();
-    assert_eq!(both.waiting.0.get(), 107, "the dead one took nothing");
+    assert_eq!(both.waiting.now(), 107, "the dead one took nothing");
     println!(
         "taken over from another pid namespace: value after {value_took:?}, queue after {queue_took:?}"
     );

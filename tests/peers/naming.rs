@@ -1,12 +1,12 @@
-//! Many processes after one name: one segment at a time, nobody fails, nothing stays behind.
+//! Many processes use one name: there is one segment at a time, no call fails, and nothing stays behind.
 //!
-//! That there is one segment at a time is asked of the kernel, not of the crate: nobody in these tests
-//! removes a name that is in use, so as long as a process holds a segment, its name must lead to the
-//! very inode that the process has open. Two segments in use under one name would have two inodes,
-//! the name leads to one of them at most, and the holder of the other would see it.
+//! The tests ask the kernel, not the crate, whether there is one segment at a time. No test here removes a
+//! name that is in use, so as long as a process holds a segment, the name must lead to the very inode that
+//! the process has open. Two segments in use under one name would have two inodes. The name would lead to
+//! one of them at most, and the holder of the other would see that.
 
-use crate::board::{Board, Fleet, Rng, STOP, fleet_words, longest, longest_of, rounds_of};
-use crate::support::{Kid, Name, start};
+use crate::board::{Board, Fleet, STOP, fleet_words, longest, longest_of, rounds, rounds_of};
+use crate::support::{Kid, Name, Rng, start};
 use crate::{Stage, turn};
 use bytemuck::{Pod, Zeroable};
 use shmkit::{Error, Queue, Value};
@@ -24,12 +24,12 @@ fn inode_held(value: &Value<[u64; 2]>) -> u64 {
     file.metadata().expect("look at the segment").ino()
 }
 
-/// 0: the name leads nowhere.
+/// The inode to which the name leads, or 0.
 fn inode_named(name: &str) -> u64 {
     std::fs::metadata(format!("/dev/shm/{name}")).map_or(0, |status| status.ino())
 }
 
-/// Files in /dev/shm whose name has this in it, hidden ones too.
+/// The files in `/dev/shm` of that name, hidden drafts of it included.
 fn left_behind(name: &str) -> Vec<String> {
     let entries = std::fs::read_dir("/dev/shm").expect("list /dev/shm");
     entries
@@ -39,7 +39,7 @@ fn left_behind(name: &str) -> Vec<String> {
         .collect()
 }
 
-/// What one process saw in one round.
+/// One process's observations in one round.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Sight {
@@ -50,14 +50,11 @@ struct Sight {
     created: u64,
 }
 
-/// Role: meets the others in every round.
-pub(crate) fn meet(args: &[&str]) {
-    let [name, barrier, sights, who] = args else {
-        panic!("wrong arguments")
-    };
+/// Role: opens or creates at the same time as the others, in every round.
+pub(crate) fn meet(name: &str, barrier: &str, sights: &str, who: &str) {
     let who = who.parse().expect("a number");
     let barrier = Stage::open(barrier);
-    let sights = Queue::<Sight>::open(*sights).expect("open the sights");
+    let sights = Queue::<Sight>::open(sights).expect("open the sights");
     let mut met = 0;
     let mut meet = || {
         met += 1;
@@ -65,9 +62,9 @@ pub(crate) fn meet(args: &[&str]) {
         barrier.wait(met * PROCESSES as u64);
     };
     for round in 0..ROUNDS {
-        meet(); // nobody holds it, and all begin
-        let value = Value::open_or_create(*name, [round, who]).expect("open or create");
-        meet(); // all hold it
+        meet(); // nobody has the segment, and all begin
+        let value = Value::open_or_create(name, [round, who]).expect("open or create");
+        meet(); // all have the segment
         let sight = Sight {
             round,
             content: value.get(),
@@ -78,7 +75,7 @@ pub(crate) fn meet(args: &[&str]) {
         sights.put(sight).expect("tell");
         meet(); // all have looked
         drop(value);
-        meet(); // all have dropped it
+        meet(); // all have dropped the segment
         assert_eq!(inode_named(name), 0, "the last one out left the name");
     }
 }
@@ -86,11 +83,10 @@ pub(crate) fn meet(args: &[&str]) {
 #[test]
 fn racing_openers_end_with_one_segment_in_every_round() {
     let _turn = turn("racing openers");
-    let (name, barrier, sights) = (Name::new("meet"), Name::new("barrier"), Name::new("sights"));
-    let _barrier = Stage::create(&barrier);
+    let (name, barrier, sights) = (Name::new("meet"), Stage::new(), Name::new("sights"));
     let told = Queue::<Sight>::create(&*sights, PROCESSES).expect("create the sights");
     let kids: Vec<Kid> = (0..PROCESSES)
-        .map(|who| start("meet", &[&name, &barrier, &sights, &who.to_string()]))
+        .map(|who| start("meet", &[&name, barrier.name(), &sights, &who.to_string()]))
         .collect();
     let mut creators = [0; PROCESSES];
     for round in 0..ROUNDS {
@@ -111,32 +107,27 @@ fn racing_openers_end_with_one_segment_in_every_round() {
         assert_eq!(created, 1, "creators in round {round}");
         creators[usize::try_from(first.content[1]).expect("a small number")] += 1;
     }
-    for kid in kids {
-        kid.finish();
-    }
+    kids.into_iter().for_each(Kid::finish);
     assert!(left_behind(&name).is_empty());
     println!("{PROCESSES} processes, {ROUNDS} rounds: one segment each; creators {creators:?}");
 }
 
 /// Role: opens or creates, uses, drops, over and over.
-pub(crate) fn churn(args: &[&str]) {
-    let [name, board, slot, most] = args else {
-        panic!("wrong arguments")
-    };
+pub(crate) fn churn(name: &str, board: &str, slot: &str, most: &str) {
     let slot = slot.parse().expect("a number");
     let most: u64 = most.parse().expect("a number");
     let board = Board::open(board);
     let call = longest_of(slot);
     let created = fleet_words(PROCESSES) + slot;
     for round in 0..most {
-        // Every third time it only opens, which may find nothing.
+        // In every third round this only opens, and may find nothing.
         let opened = if round % 3 == 2 {
-            match board.timed(call, || Value::<[u64; 2]>::open(*name)) {
+            match board.timed(call, || Value::<[u64; 2]>::open(name)) {
                 Err(Error::NotFound { .. }) => None,
                 opened => Some(opened),
             }
         } else {
-            Some(board.timed(call, || Value::open_or_create(*name, [0, 0])))
+            Some(board.timed(call, || Value::open_or_create(name, [0, 0])))
         };
         if let Some(opened) = opened {
             let value = opened.expect("open or create");
@@ -163,9 +154,8 @@ fn churner(name: &str, board: &Board, slot: usize, most: u64) -> Kid {
     start("churn", &[name, board.path(), &slot, &most])
 }
 
-fn churn_board(folder: &tempfile::TempDir) -> Board {
-    let words = fleet_words(PROCESSES) + PROCESSES;
-    Board::create(folder.path().join("board"), words)
+fn churn_board() -> Board {
+    Board::new(fleet_words(PROCESSES) + PROCESSES)
 }
 
 fn creations(board: &Board) -> u64 {
@@ -178,14 +168,11 @@ fn creations(board: &Board) -> u64 {
 fn openers_racing_with_droppers_never_fail() {
     let _turn = turn("openers and droppers");
     let name = Name::new("churn");
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let board = churn_board(&folder);
+    let board = churn_board();
     let kids: Vec<Kid> = (0..PROCESSES)
         .map(|slot| churner(&name, &board, slot, CHURN_ROUNDS))
         .collect();
-    for kid in kids {
-        kid.finish();
-    }
+    kids.into_iter().for_each(Kid::finish);
     assert!(left_behind(&name).is_empty(), "the last one out left it");
     let (created, longest) = (creations(&board), longest(&board, PROCESSES));
     println!(
@@ -198,21 +185,20 @@ fn openers_racing_with_droppers_never_fail() {
 fn a_thousand_kills_leave_one_segment_at_a_time_and_nothing_behind() {
     let _turn = turn("the naming stress");
     let name = Name::new("killed");
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let board = churn_board(&folder);
+    let board = churn_board();
     let mut rng = Rng::new();
     let mut fleet = Fleet::new(&board, PROCESSES, |slot| {
-        churner(&name, &board, slot, u64::MAX)
+        (churner(&name, &board, slot, u64::MAX), ())
     });
     for _ in 0..KILLS {
         fleet.kill_one(&mut rng);
     }
     fleet.stop();
 
-    // What the killed ones may have left is nobody's, so that a create finds the name free.
-    drop(Value::create(&*name, [0u64; 2]).expect("the name is nobody's"));
+    // A segment that the killed processes left is an orphan, so that a create finds the name free.
+    drop(Value::create(&*name, [0u64; 2]).expect("nobody holds the segment"));
     assert_eq!(left_behind(&name), Vec::<String>::new());
-    let rounds: u64 = (0..PROCESSES).map(|slot| board.get(rounds_of(slot))).sum();
+    let rounds: u64 = rounds(&board, PROCESSES).iter().sum();
     let (created, longest) = (creations(&board), longest(&board, PROCESSES));
     println!(
         "{KILLS} kills, {rounds} rounds, {created} segments, one at a time; longest call {longest:?}"

@@ -1,7 +1,6 @@
-//! Segments that are met from both sides: through mappings of the crate `shared_memory`, and by name.
+//! Segments that processes reach in two ways: through mappings of the crate `shared_memory`, and by name.
 
-use crate::board::poll;
-use crate::support::{Kid, Name, start};
+use crate::support::{Kid, Name, poll, start, until};
 use crate::{Stage, turn};
 use shmkit::memory::Memory;
 use shmkit::shared_memory::{Shmem, ShmemConf};
@@ -10,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const CAPACITY: usize = 64;
-/// No multiple of a page: enough for the queue and not a byte of it rounded.
+/// Enough for the queue, and no multiple of a page, so that rounding would show.
 const BYTES: usize = 5000;
 const ITEMS: u64 = 10_000;
 
@@ -28,11 +27,7 @@ fn opened(name: &str) -> Arc<dyn Memory> {
     held(ShmemConf::new().os_id(name).open().expect("open the shmem"))
 }
 
-fn exists(name: &str) -> bool {
-    std::fs::exists(format!("/dev/shm/{name}")).expect("look at /dev/shm")
-}
-
-/// Which side a process comes from.
+/// The way in which a process reaches a segment.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Name,
@@ -87,11 +82,8 @@ impl Way {
     }
 }
 
-/// Role: adds up what comes, until the queue is closed.
-pub(crate) fn add_up(args: &[&str]) {
-    let [way, jobs, sum] = args else {
-        panic!("wrong arguments")
-    };
+/// Role: adds up the jobs until the queue is closed.
+pub(crate) fn add_up(way: &str, jobs: &str, sum: &str) {
     let (jobs, sum) = (
         Way::parse(way).open_queue(jobs),
         Way::parse(way).open_value(sum),
@@ -137,26 +129,22 @@ fn what_one_side_creates_the_other_opens() {
         if let Way::Shmem = creator {
             assert_eq!(info.size, BYTES as u64, "the file's length to the byte");
         }
-        // The types are compared on both ways.
+        // Opening compares the types in both ways.
         assert!(matches!(
             Value::<f64>::open_in(opened(&sum_name)),
             Err(Error::Mismatch { what: "type", .. })
         ));
         drop((jobs, sum));
-        assert!(!exists(&jobs_name) && !exists(&sum_name));
+        assert!(!jobs_name.exists() && !sum_name.exists());
     }
 }
 
-/// Role: inside `update` until it is killed.
-pub(crate) fn hold_update(args: &[&str]) {
-    let [way, name, stage] = args else {
-        panic!("wrong arguments")
-    };
+/// Role: stays inside `update` until it is killed.
+pub(crate) fn hold_update(way: &str, name: &str, stage: &str) {
     let stage = Stage::open(stage);
     Way::parse(way).open_value(name).update(|n| {
         *n = 1000;
-        stage.reach(1);
-        stage.wait(2);
+        stage.stay();
     });
 }
 
@@ -165,10 +153,9 @@ fn a_holder_killed_in_update_stops_no_survivor_of_either_side() {
     let _turn = turn("shmem, a killed updater");
     for victim in Way::ALL {
         for survivor in Way::ALL {
-            let (name, stage) = (Name::new("updater"), Name::new("stage"));
-            let at = Stage::create(&stage);
+            let (name, at) = (Name::new("updater"), Stage::new());
             let value = Way::Shmem.create_value(&name);
-            let updater = start("hold-update", &[victim.word(), &name, &stage]);
+            let updater = start("hold-update", &[victim.word(), &name, at.name()]);
             at.wait(1);
             let other = survivor.open_value(&name);
             assert_eq!(other.try_update(|_| ()), None, "the updater lives");
@@ -184,20 +171,15 @@ fn a_holder_killed_in_update_stops_no_survivor_of_either_side() {
 }
 
 /// Role: lays a value out, and holds it until it is killed.
-pub(crate) fn lay_out(args: &[&str]) {
-    let [name, stage] = args else {
-        panic!("wrong arguments")
-    };
+pub(crate) fn lay_out(name: &str, stage: &str) {
     let value = Way::Shmem.create_value(name);
     value.set(5);
-    let stage = Stage::open(stage);
-    stage.reach(1);
-    stage.wait(2);
+    Stage::open(stage).stay();
 }
 
-fn start_holder(name: &str, stage: &str) -> Kid {
-    let at = Stage::create(stage);
-    let holder = start("lay-out", &[name, stage]);
+fn start_holder(name: &str) -> Kid {
+    let at = Stage::new();
+    let holder = start("lay-out", &[name, at.name()]);
     at.wait(1);
     holder
 }
@@ -205,15 +187,11 @@ fn start_holder(name: &str, stage: &str) -> Kid {
 #[test]
 fn a_segment_that_a_shmem_alone_holds_is_no_orphan_until_it_dies() {
     let _turn = turn("shmem, a hold");
-    let (name, stage) = (Name::new("held"), Name::new("stage"));
-    let holder = start_holder(&name, &stage);
-    assert!(
-        sweep()
-            .expect("sweep")
-            .iter()
-            .all(|info| info.name != *name)
-    );
-    assert_eq!(inspect(&*name).expect("inspect").holders, 1);
+    let name = Name::new("held");
+    let holder = start_holder(&name);
+    let swept = sweep().expect("sweep");
+    assert!(swept.iter().all(|info| info.name != *name));
+    assert_eq!(name.holders(), 1);
     let taken = Value::create(&*name, 0u64).expect_err("it is in use");
     assert!(matches!(
         taken,
@@ -222,30 +200,30 @@ fn a_segment_that_a_shmem_alone_holds_is_no_orphan_until_it_dies() {
             ..
         }
     ));
-    // One that leaves is not the last one out.
+    // This handle is not the last one out.
     assert_eq!(Value::<u64>::open(&*name).expect("open").get(), 5);
-    assert!(exists(&name));
+    assert!(name.exists());
     holder.kill_and_reap();
 
     assert!(inspect(&*name).map_or(true, |info| info.is_orphan()));
-    // Its `Shmem` never removed the name: that is left to the next open of it (or to somebody's sweep).
+    // The dead process's `Shmem` did not remove the name. The next open of the name does, or a sweep.
     let gone = Value::<u64>::open(&*name).expect_err("everybody is dead");
     assert!(matches!(gone, Error::NotFound { .. }), "{gone}");
-    assert!(!exists(&name));
+    assert!(!name.exists());
 }
 
 #[test]
 fn the_last_one_out_removes_the_name_where_no_owner_lives() {
     let _turn = turn("shmem, the last one out");
-    let (name, stage) = (Name::new("last"), Name::new("stage"));
-    let holder = start_holder(&name, &stage);
+    let name = Name::new("last");
+    let holder = start_holder(&name);
     let (one, other) = (Way::Shmem.open_value(&name), Way::Shmem.open_value(&name));
     holder.kill_and_reap();
     drop(one);
-    assert!(exists(&name), "another has it open");
+    assert!(name.exists(), "another has it open");
     assert_eq!(other.get(), 5);
     drop(other);
-    assert!(!exists(&name));
+    assert!(!name.exists());
 }
 
 #[test]
@@ -255,40 +233,36 @@ fn an_owner_takes_its_name_with_it_and_users_go_on() {
     let owner = Way::Shmem.create_value(&name);
     let user = Way::Name.open_value(&name);
     drop(owner);
-    assert!(!exists(&name));
+    assert!(!name.exists());
     user.set(6);
-    // Under the name there may be a successor by now, which is not theirs to remove.
+    // A successor may have the name by now: neither owner nor user may remove it.
     let owner = Way::Shmem.create_value(&name);
     shmkit::unlink(&*name).expect("unlink");
     let successor = Way::Name.create_value(&name);
     drop((owner, user));
-    assert!(exists(&name));
+    assert!(name.exists());
     assert_eq!(Way::Shmem.open_value(&name).get(), successor.get());
 }
 
-/// How many memories the racers meet in, one after the other.
+/// The racers meet in so many memories, one after another.
 const MEETINGS: usize = 200;
 
 fn meeting(name: &str, i: usize) -> String {
     format!("{name}-{i}")
 }
 
-/// Role: tries to be the one who lays a value out in each of the memories. When both have come to a
-/// memory, they start.
-pub(crate) fn race(args: &[&str]) {
-    let [me, name, arrived, won] = args else {
-        panic!("wrong arguments")
-    };
+/// Role: tries to be the first to lay a value out in each memory, as soon as both racers have come there.
+pub(crate) fn race(me: &str, name: &str, arrived: &str, won: &str) {
     let me: u64 = me.parse().expect("a number");
-    let (arrived, won) = (Value::<u64>::open(*arrived), Value::<u64>::open(*won));
+    let (arrived, won) = (Value::<u64>::open(arrived), Value::<u64>::open(won));
     let (arrived, won) = (arrived.expect("open"), won.expect("open"));
     for i in 0..MEETINGS {
         let memory = opened(&meeting(name, i));
         arrived.update(|n| *n += 1);
-        let met = || (arrived.get() >= 2 * (i as u64 + 1)).then_some(());
-        // Without a nap first, so that both start at the same moment.
-        if !(0..10_000).any(|_| met().is_some()) {
-            poll("the other racer", met);
+        let met = || arrived.get() >= 2 * (i as u64 + 1);
+        // Mostly, both come without a nap, and so start at the same moment.
+        if !(0..10_000).any(|_| met()) {
+            until("the other racer", met);
         }
         let value =
             match Value::create_in(memory.clone(), me) {

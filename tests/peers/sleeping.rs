@@ -1,9 +1,7 @@
-//! Sleepers in other processes: woken by a close, woken in spite of a sleeper's death, and by the
-//! clock.
+//! Sleepers in other processes: a close wakes them, a put wakes one in spite of another's death, and the
+//! clock wakes them.
 
-use crate::board::{Rng, poll};
-use crate::stopping::thread_states;
-use crate::support::{Kid, Name, start};
+use crate::support::{Kid, Name, Rng, start, threads_are, until};
 use crate::{Stage, turn};
 use shmkit::{GetError, PutError, Queue};
 use std::time::{Duration, Instant};
@@ -11,17 +9,14 @@ use std::time::{Duration, Instant};
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// Role: gets from a queue, or puts into it, once or until it is closed; perhaps on one CPU.
-pub(crate) fn sleep(args: &[&str]) {
-    let [what, name, stage, cpu] = args else {
-        panic!("wrong arguments")
-    };
+pub(crate) fn sleep(what: &str, name: &str, stage: &str, cpu: &str) {
     if let Ok(cpu) = cpu.parse() {
         stay_on(cpu);
     }
-    let queue = Queue::<u64>::open(*name).expect("open the queue");
+    let queue = Queue::<u64>::open(name).expect("open the queue");
     let stage = Stage::open(stage);
     stage.add();
-    match *what {
+    match what {
         "get until closed" => {
             while queue.get().is_ok() {}
             stage.add();
@@ -49,18 +44,19 @@ pub(crate) fn sleep(args: &[&str]) {
     stage.add();
 }
 
-/// Waits until a process that is on its way into a call sleeps in it.
+/// Waits until a process that is about to sleep in a call sleeps there.
 pub(crate) fn await_sleep(kid: &Kid) {
-    poll("a process that falls asleep", || {
-        let states = thread_states(kid.id());
-        states.iter().all(|state| *state == 'S').then_some(())
-    });
+    until("a process that falls asleep", || threads_are('S', kid.id()));
+}
+
+fn start_sleeper(what: &str, queue: &str, stage: &Stage) -> Kid {
+    start("sleep", &[what, queue, stage.name(), "any CPU"])
 }
 
 fn stay_on(cpu: usize) {
-    // SAFETY: a set of CPUs is bits; none set is valid.
+    // SAFETY: a set of CPUs is bits, and an empty set is valid.
     let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: a number the kernel gave us, so inside the set.
+    // SAFETY: the number comes from the kernel, so it is inside the set.
     unsafe { libc::CPU_SET(cpu, &mut cpus) };
     // SAFETY: the set is as long as we say.
     let failed = unsafe { libc::sched_setaffinity(0, size_of_val(&cpus), &raw const cpus) };
@@ -79,17 +75,16 @@ fn a_close_wakes_sleepers_in_other_processes() {
     let _turn = turn("close wakes");
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
-        let (empty, full, stage) = (Name::new("empty"), Name::new("full"), Name::new("stage"));
+        let (empty, full, at) = (Name::new("empty"), Name::new("full"), Stage::new());
         let (to_get, to_put) = (
             Queue::<u64>::create(&*empty, 1).expect("create a queue"),
             Queue::<u64>::create(&*full, 1).expect("create a queue"),
         );
         to_put.put(1).expect("put");
-        let at = Stage::create(&stage);
         let mut kids = Vec::new();
         for _ in 0..2 {
-            kids.push(start("sleep", &["get closed", &empty, &stage, "any CPU"]));
-            kids.push(start("sleep", &["put closed", &full, &stage, "any CPU"]));
+            kids.push(start_sleeper("get closed", &empty, &at));
+            kids.push(start_sleeper("put closed", &full, &at));
         }
         at.wait(4);
         kids.iter().for_each(await_sleep);
@@ -98,15 +93,13 @@ fn a_close_wakes_sleepers_in_other_processes() {
         to_put.close();
         at.wait(8);
         times.push(began.elapsed());
-        for kid in kids {
-            kid.finish();
-        }
-        assert_eq!(to_put.get(), Ok(1), "what was put stays to be taken");
+        kids.into_iter().for_each(Kid::finish);
+        assert_eq!(to_put.get(), Ok(1), "the item stays");
         assert_eq!(to_put.get(), Err(GetError::Closed));
     }
     times.sort();
     println!("4 sleepers woken by close within {times:?}");
-    // Nobody had to wait for the end of a nap of 100 ms, which began a moment before the close.
+    // No sleeper waited for the end of its nap of 100 ms, which began a moment before the close.
     assert!(times[ROUNDS / 2] < Duration::from_millis(50), "{times:?}");
 }
 
@@ -115,20 +108,20 @@ fn a_killed_sleeper_keeps_no_wake_up_from_the_others() {
     const ROUNDS: usize = 25;
     let _turn = turn("a killed sleeper");
     let mut rng = Rng::new();
-    // The first sleeper runs where this thread does: woken by the put, it has to wait until this
-    // thread pauses, and is dead by then. So it dies with a wake-up that it was given.
+    // The first sleeper may run on this thread's CPU only. The put wakes it, but it can't run before this
+    // thread pauses, and is dead by then. So it dies with its wake-up unused.
     let cpu = this_cpu();
     stay_on(cpu);
     let cpu = cpu.to_string();
     let (mut longest, mut eaten) = (Duration::ZERO, 0);
     for _ in 0..ROUNDS {
-        let (name, stage) = (Name::new("sleepers"), Name::new("stage"));
+        let (name, at) = (Name::new("sleepers"), Stage::new());
         let queue = Queue::<u64>::create(&*name, 4).expect("create the queue");
-        let at = Stage::create(&stage);
-        let mut first = start("sleep", &["get until closed", &name, &stage, &cpu]);
+        let args = ["get until closed", &name, at.name(), &cpu];
+        let mut first = start("sleep", &args);
         at.wait(1);
         await_sleep(&first);
-        let second = start("sleep", &["get until closed", &name, &stage, "any CPU"]);
+        let second = start_sleeper("get until closed", &name, &at);
         at.wait(2);
         await_sleep(&second);
 
@@ -141,12 +134,12 @@ fn a_killed_sleeper_keeps_no_wake_up_from_the_others() {
         if !put_first {
             queue.put(1).expect("put");
         }
-        poll("a taker", || queue.is_empty().then_some(()));
+        until("a taker", || queue.is_empty());
         let took = began.elapsed();
         longest = longest.max(took);
         eaten += usize::from(took > Duration::from_millis(20));
 
-        // The other one is well.
+        // The second sleeper goes on.
         first.kill_and_reap();
         queue.put(2).expect("put");
         queue.close();
@@ -167,26 +160,25 @@ fn a_killed_owner_that_sleeps_frees_its_side() {
     let _turn = turn("a sleeping owner");
     let mut longest = Duration::ZERO;
     for _ in 0..ROUNDS {
-        let (name, stage) = (Name::new("owned"), Name::new("stage"));
+        let (name, at) = (Name::new("owned"), Stage::new());
         let queue = Queue::<u64>::create(&*name, 1).expect("create the queue");
-        let at = Stage::create(&stage);
-        let getter = start("sleep", &["own and get", &name, &stage, "any CPU"]);
+        let getter = start_sleeper("own and get", &name, &at);
         at.wait(2);
         await_sleep(&getter);
         assert_eq!(queue.try_get(), Err(GetError::Busy), "the owner lives");
         getter.kill_and_reap();
         queue.put(1).expect("put");
 
-        let putter = start("sleep", &["own and put", &name, &stage, "any CPU"]);
+        let putter = start_sleeper("own and put", &name, &at);
         at.wait(4);
         await_sleep(&putter);
-        let next = start("sleep", &["own next", &name, &stage, "any CPU"]);
+        let next = start_sleeper("own next", &name, &at);
         at.wait(5);
         await_sleep(&next);
         assert_eq!(queue.try_put(3), Err(PutError::Busy), "the owner lives");
         let began = Instant::now();
         putter.kill_and_reap();
-        assert_eq!(queue.get(), Ok(1), "what was put before");
+        assert_eq!(queue.get(), Ok(1), "the item from before");
         at.wait(6);
         longest = longest.max(began.elapsed());
         next.finish();

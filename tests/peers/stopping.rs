@@ -1,38 +1,30 @@
-//! A process inside a closure that runs under a lock: killed there, or stopped there.
+//! A process is killed, or stopped, inside a closure that runs under a lock.
 
-use crate::board::poll;
-use crate::support::{Kid, Name, start};
+use crate::support::{Kid, Name, start, threads_are, until};
 use crate::{Stage, turn};
 use shmkit::{GetError, Queue, Value};
 use std::time::{Duration, Instant};
 
-/// Far beyond the longest nap, so that whoever may come in would have come.
+/// Far more than the longest nap, so that a process that may come in would have come.
 const A_WHILE: Duration = Duration::from_millis(300);
-/// Far beyond the promise of 100 ms plus scheduling.
+/// Far more than the promised 100 ms plus scheduling.
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// Role: stays inside `update`, or `get_with`, until the stage is 2.
-pub(crate) fn hold(args: &[&str]) {
-    let [what, name, stage] = args else {
-        panic!("wrong arguments")
-    };
+pub(crate) fn hold(what: &str, name: &str, stage: &str) {
     let stage = Stage::open(stage);
-    let stay = || {
-        stage.reach(1);
-        stage.wait(2);
-    };
-    match *what {
+    match what {
         "update" => {
-            let value = Value::<u64>::open(*name).expect("open the value");
+            let value = Value::<u64>::open(name).expect("open the value");
             value.update(|n| {
                 *n = 10;
-                stay();
+                stage.stay();
             });
         }
         "get_with" => {
-            let queue = Queue::<u64>::open(*name).expect("open the queue");
+            let queue = Queue::<u64>::open(name).expect("open the queue");
             let taken = queue.get_with(|item| {
-                stay();
+                stage.stay();
                 *item
             });
             assert_eq!(taken, Ok(7));
@@ -43,11 +35,8 @@ pub(crate) fn hold(args: &[&str]) {
 }
 
 /// Role: adds one to a value, and says so.
-pub(crate) fn set(args: &[&str]) {
-    let [name, stage] = args else {
-        panic!("wrong arguments")
-    };
-    let value = Value::<u64>::open(*name).expect("open the value");
+pub(crate) fn set(name: &str, stage: &str) {
+    let value = Value::<u64>::open(name).expect("open the value");
     let stage = Stage::open(stage);
     stage.reach(1);
     value.update(|n| *n += 1);
@@ -56,49 +45,34 @@ pub(crate) fn set(args: &[&str]) {
 
 fn signal(kid: &Kid, signal: i32) {
     let pid = i32::try_from(kid.id()).expect("a pid");
-    // SAFETY: a signal to a child of our own, which is not reaped yet.
+    // SAFETY: it takes numbers, and the pid is a child's that is not reaped yet.
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }
 
 /// Stops a process, and waits until all its threads are.
 fn stop(kid: &Kid) {
     signal(kid, libc::SIGSTOP);
-    poll("a process that stops", || {
-        let states = thread_states(kid.id());
-        states.iter().all(|state| *state == 'T').then_some(())
-    });
-}
-
-/// The state of every thread of a process: R runs, S sleeps, T is stopped.
-pub(crate) fn thread_states(pid: u32) -> Vec<char> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("list the threads");
-    tasks
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
-        .map(|stat| {
-            let after_name = stat.rsplit(") ").next().expect("a state");
-            after_name.chars().next().expect("a state")
-        })
-        .collect()
+    until("a process that stops", || threads_are('T', kid.id()));
 }
 
 #[test]
 fn a_taker_killed_in_its_closure_leaves_the_item_for_the_next() {
     let _turn = turn("a killed taker");
-    let (name, stage) = (Name::new("taker"), Name::new("stage"));
+    let name = Name::new("taker");
     let queue = Queue::<u64>::create(&*name, 4).expect("create the queue");
     queue.put(7).expect("put");
     queue.put(8).expect("put");
     let mut longest = Duration::ZERO;
     for _ in 0..5 {
-        let at = Stage::create(&stage);
-        let taker = start("hold", &["get_with", &name, &stage]);
+        let at = Stage::new();
+        let taker = start("hold", &["get_with", &name, at.name()]);
         at.wait(1);
         assert_eq!(queue.try_get(), Err(GetError::Busy), "the taker lives");
         taker.kill_and_reap();
         let began = Instant::now();
         assert_eq!(queue.get_with(|item| *item), Ok(7));
         longest = longest.max(began.elapsed());
-        // To the front again, for the next taker.
+        // 7 comes to the front again, for the next taker.
         assert_eq!(queue.get(), Ok(8));
         queue.put_all(&[7, 8]).expect("put");
     }
@@ -109,11 +83,11 @@ fn a_taker_killed_in_its_closure_leaves_the_item_for_the_next() {
 #[test]
 fn an_updater_killed_in_its_closure_leaves_the_old_value() {
     let _turn = turn("a killed updater");
-    let (name, stage) = (Name::new("updater"), Name::new("stage"));
+    let name = Name::new("updater");
     let value = Value::create(&*name, 0u64).expect("create the value");
     for round in 0..5 {
-        let at = Stage::create(&stage);
-        let updater = start("hold", &["update", &name, &stage]);
+        let at = Stage::new();
+        let updater = start("hold", &["update", &name, at.name()]);
         at.wait(1);
         assert_eq!(value.try_update(|_| ()), None, "the updater lives");
         updater.kill_and_reap();
@@ -126,13 +100,12 @@ fn an_updater_killed_in_its_closure_leaves_the_old_value() {
 #[test]
 fn a_process_stopped_in_update_blocks_writers_but_no_reader() {
     let _turn = turn("a stopped updater");
-    let (name, stage, setting) = (Name::new("halt"), Name::new("stage"), Name::new("setting"));
+    let (name, at, set) = (Name::new("halt"), Stage::new(), Stage::new());
     let value = Value::create(&*name, 0u64).expect("create the value");
-    let (at, set) = (Stage::create(&stage), Stage::create(&setting));
-    let updater = start("hold", &["update", &name, &stage]);
+    let updater = start("hold", &["update", &name, at.name()]);
     at.wait(1);
     stop(&updater);
-    let setter = start("set", &[&name, &setting]);
+    let setter = start("set", &[&name, set.name()]);
     set.wait(1);
 
     assert!(set.stays_below(2, A_WHILE), "a writer went past a live one");
@@ -164,11 +137,10 @@ fn a_process_stopped_in_update_blocks_writers_but_no_reader() {
 #[test]
 fn a_process_stopped_in_get_with_blocks_takers_within_their_timeouts() {
     let _turn = turn("a stopped taker");
-    let (name, stage) = (Name::new("halt"), Name::new("stage"));
+    let (name, at) = (Name::new("halt"), Stage::new());
     let queue = Queue::<u64>::create(&*name, 4).expect("create the queue");
     queue.put(7).expect("put");
-    let at = Stage::create(&stage);
-    let taker = start("hold", &["get_with", &name, &stage]);
+    let taker = start("hold", &["get_with", &name, at.name()]);
     at.wait(1);
     stop(&taker);
 

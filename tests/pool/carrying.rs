@@ -1,7 +1,7 @@
-//! What is carried, and what can't be.
+//! Arguments and results that a pool carries, and those that it can't carry.
 
-use crate::double;
-use crate::fork::{descriptors, panic_of};
+use crate::fork::{descriptors, limit_descriptors, panic_of};
+use crate::tasks::{double, pid_of, pool};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use shmkit::{Pool, TaskError};
@@ -9,11 +9,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
-fn pool() -> Pool {
-    Pool::with_workers(2).expect("a pool")
-}
-
-/// Words that tell where they stand.
+/// Words that depend on their places.
 fn pattern(len: usize) -> Vec<u64> {
     (0..len as u64)
         .map(|at| at.wrapping_mul(0x9e37_79b9_7f4a_7c15))
@@ -24,7 +20,7 @@ fn invert(all: Vec<u64>) -> Vec<u64> {
     all.into_iter().map(|word| !word).collect()
 }
 
-/// Many bytes that serde moves as one.
+/// Many bytes, which serde moves as one piece.
 struct Lump(Vec<u8>);
 
 impl Serialize for Lump {
@@ -59,23 +55,20 @@ fn flip_ends(mut lump: Lump) -> Lump {
 }
 
 pub(crate) fn large_arguments_and_results_are_whole() {
-    let pool = pool();
+    let pool = pool(2);
     let open = descriptors();
-    // Around the border between the queue and a segment, and far beyond.
+    // The lengths are around the limit beyond which an argument travels out of line, and far beyond.
     for len in [0, 1, 6_000, 7_000, 8_190, 8_192, 8_200, 393_216] {
         let all = pattern(len);
         let found = pool.apply(invert, all.clone()).expect("apply");
         assert!(found.into_iter().map(|word| !word).eq(all), "{len} words");
     }
-    // Many at once, in order.
+    // Many arguments at once keep their order.
     let found = pool
         .map(invert, (0..40).map(|_| pattern(30_000)))
         .expect("map");
-    assert!(
-        found
-            .iter()
-            .all(|all| all.iter().map(|word| !word).eq(pattern(30_000)))
-    );
+    let inverse = invert(pattern(30_000));
+    assert!(found.iter().all(|all| *all == inverse));
     for mib in [3usize, 200] {
         let began = Instant::now();
         let mut all = vec![0u8; mib << 20];
@@ -92,72 +85,53 @@ pub(crate) fn large_arguments_and_results_are_whole() {
             made - began
         );
     }
-    // No segment is kept once its task has ended.
+    // No segment outlives its task.
     assert_eq!(descriptors(), open);
     pool.join().expect("join");
-}
-
-/// Descriptors that this process may have open.
-fn limit_descriptors(most: u64) {
-    let limit = libc::rlimit {
-        rlim_cur: most,
-        rlim_max: 4096,
-    };
-    // SAFETY: the limit is alive.
-    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!(set, 0);
 }
 
 fn big(len: usize) -> Vec<u8> {
     vec![3; len]
 }
 
-fn limited(most: u64) -> usize {
-    limit_descriptors(most);
-    0
-}
-
 pub(crate) fn a_large_result_without_descriptors_is_that_tasks_error() {
     const LEN: usize = 1 << 20;
-    let pool = Pool::with_workers(1).expect("a pool");
+    let pool = pool(1);
     assert_eq!(pool.apply(big, LEN).expect("within the limit").len(), LEN);
-    limit_descriptors(0);
-    // An argument needs none.
+    let before = limit_descriptors(0);
+    // An argument needs no descriptor in the caller.
     let sent = pool.apply(|all: Vec<u8>| all.len(), vec![1; LEN]);
     assert_eq!(sent, Ok(LEN));
-    let received = pool.apply(big, LEN);
-    assert!(
-        matches!(received, Err(TaskError::Decode(_))),
-        "{received:?}"
-    );
+    let got = pool.apply(big, LEN);
+    assert!(matches!(got, Err(TaskError::Decode(_))), "{got:?}");
     assert_eq!(pool.apply(double, 4), Ok(8));
-    limit_descriptors(1024);
+    limit_descriptors(before);
     assert_eq!(pool.apply(big, LEN).expect("again").len(), LEN);
 
-    // And in the worker.
-    assert_eq!(pool.apply(limited, 0), Ok(0));
+    // The same in the worker.
+    assert_eq!(pool.apply(limit_descriptors, 0), Ok(before));
     let received = pool.apply(|all: Vec<u8>| all.len(), vec![1; LEN]);
     assert_eq!(received, Ok(LEN));
     let sent = pool.apply(big, LEN);
     assert!(matches!(sent, Err(TaskError::Encode(_))), "{sent:?}");
-    assert_eq!(pool.apply(limited, 1024), Ok(0));
+    assert_eq!(pool.apply(limit_descriptors, before), Ok(0));
     assert_eq!(pool.apply(big, LEN).expect("again").len(), LEN);
     pool.join().expect("join");
 }
 
-/// A daemon that has dropped its privileges, as they do: nobody without them may look into it, not its
-/// own children either.
+/// A process that has dropped its privileges, as daemons do. No unprivileged process may look into it, not
+/// even its own children.
 pub(crate) fn a_process_that_dropped_its_privileges_carries_large_ones_too() {
     const NOBODY: u32 = 65_534;
-    // Where this fails there are none to drop.
+    // These two calls fail only if there are no privileges to drop.
     // SAFETY: it takes a number.
     unsafe { libc::setgid(NOBODY) };
     // SAFETY: it takes a number.
     unsafe { libc::setuid(NOBODY) };
-    // As the kernel has done, if that changed something.
+    // The kernel has done the same, if there were privileges.
     // SAFETY: this option takes a number.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) }, 0);
-    let pool = pool();
+    let pool = pool(2);
     for len in [100, 1 << 20] {
         assert_eq!(pool.apply(big, len).map(|all| all.len()), Ok(len));
         let sent = pool.apply(|all: Vec<u8>| all.len(), vec![1; len]);
@@ -166,7 +140,7 @@ pub(crate) fn a_process_that_dropped_its_privileges_carries_large_ones_too() {
     pool.join().expect("join");
 }
 
-/// Can't be encoded; and what is can't be decoded.
+/// `Odd(true)` can't be encoded, and the encoding of `Odd(false)` can't be decoded.
 #[derive(Debug, PartialEq)]
 struct Odd(bool);
 
@@ -181,11 +155,11 @@ impl Serialize for Odd {
 
 impl<'de> Deserialize<'de> for Odd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        bool::deserialize(deserializer).map(Odd) // of which 7 is none
+        bool::deserialize(deserializer).map(Odd) // and 7 is no `bool`
     }
 }
 
-/// Panics where it is encoded, or decoded; long, so that it would be carried beside the queue.
+/// A type that panics when it is encoded, or decoded. Its encoding is so long that it travels out of line.
 struct Bad {
     encoded: bool,
     decoded: bool,
@@ -209,13 +183,13 @@ impl<'de> Deserialize<'de> for Bad {
     }
 }
 
-/// A panic in the task's types is the caller's where it is the caller that encodes or decodes, and else
-/// the task's; either way it leaves nothing behind.
+/// A panic in the types of a task is the caller's if the caller encodes or decodes, and otherwise the task's
+/// error. It leaves nothing behind in either case.
 pub(crate) fn a_panic_in_a_tasks_types_leaves_nothing() {
     let make = |(encoded, decoded): (bool, bool)| Bad { encoded, decoded };
     let eat = |_: Bad| 1;
-    let pool = Pool::with_workers(1).expect("a pool");
-    let worker = pool.apply(crate::pid_of, ());
+    let pool = pool(1);
+    let worker = pool.apply(pid_of, ());
     let open = descriptors();
     for _ in 0..3 {
         let task = |text: &str| Some(TaskError::Panicked(text.into()));
@@ -227,33 +201,37 @@ pub(crate) fn a_panic_in_a_tasks_types_leaves_nothing() {
         let here = panic_of(|| pool.apply(make, (false, true)).is_ok());
         assert_eq!(here, "decoded");
     }
-    assert_eq!(pool.apply(crate::pid_of, ()), worker);
+    assert_eq!(pool.apply(pid_of, ()), worker);
     assert_eq!(descriptors(), open);
     pool.join().expect("join");
 }
 
 pub(crate) fn what_cannot_be_encoded_or_decoded_is_that_tasks_error() {
-    let pool = pool();
+    let pool = pool(2);
     let sent = pool.apply(|_: Odd| (), Odd(true));
     assert!(matches!(sent, Err(TaskError::Encode(_))), "{sent:?}");
     let sent = pool.apply(|_: Odd| (), Odd(false));
     assert!(matches!(sent, Err(TaskError::Decode(_))), "{sent:?}");
-    let received = pool.apply(|()| Odd(true), ());
-    assert!(
-        matches!(received, Err(TaskError::Encode(_))),
-        "{received:?}"
-    );
-    let received = pool.apply(|()| Odd(false), ());
-    assert!(
-        matches!(received, Err(TaskError::Decode(_))),
-        "{received:?}"
-    );
+    let got = pool.apply(|()| Odd(true), ());
+    assert!(matches!(got, Err(TaskError::Encode(_))), "{got:?}");
+    let got = pool.apply(|()| Odd(false), ());
+    assert!(matches!(got, Err(TaskError::Decode(_))), "{got:?}");
     assert_eq!(pool.apply(double, 4), Ok(8));
     pool.join().expect("join");
 }
 
-fn is_in_no_code(pool: &Pool, page: *mut libc::c_void) {
-    // SAFETY: it is not called by anybody, which is what this is about.
+/// Maps a page of executable memory, anonymous or of a file.
+fn map_code(flags: i32, file: i32) -> *mut libc::c_void {
+    let rights = libc::PROT_READ | libc::PROT_EXEC;
+    // SAFETY: a new mapping, wherever there is room.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), 4096, rights, flags, file, 0) };
+    assert_ne!(page, libc::MAP_FAILED);
+    page
+}
+
+/// Asserts that the pool refuses a function in that page, and unmaps the page.
+fn is_no_task(pool: Pool, page: *mut libc::c_void) {
+    // SAFETY: nobody calls the function, as this test shows.
     let function = unsafe { std::mem::transmute::<*mut libc::c_void, fn(u64) -> u64>(page) };
     let outcome = pool.apply(function, 1);
     let Err(TaskError::Decode(text)) = outcome else {
@@ -264,46 +242,19 @@ fn is_in_no_code(pool: &Pool, page: *mut libc::c_void) {
     );
     assert_eq!(text, expected);
     assert_eq!(pool.apply(double, 4), Ok(8));
-}
-
-/// What a program makes for itself may be other code in the caller by then.
-pub(crate) fn code_that_a_program_made_for_itself_is_that_tasks_error() {
-    // SAFETY: a new mapping, wherever there is room.
-    let page = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            4096,
-            libc::PROT_READ | libc::PROT_EXEC,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    assert_ne!(page, libc::MAP_FAILED);
-    let pool = pool();
-    is_in_no_code(&pool, page);
-    // SAFETY: this function's own.
+    // SAFETY: nobody else knows the page.
     assert_eq!(unsafe { libc::munmap(page, 4096) }, 0);
     pool.join().expect("join");
+}
+
+/// Code that is in no file: the caller may have changed it by the time of the task.
+pub(crate) fn code_that_a_program_made_for_itself_is_that_tasks_error() {
+    let page = map_code(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1);
+    is_no_task(pool(2), page);
 }
 
 pub(crate) fn code_that_came_later_is_that_tasks_error() {
-    let pool = pool();
+    let pool = pool(2);
     let program = File::open("/proc/self/exe").expect("open");
-    // SAFETY: a new mapping, wherever there is room.
-    let page = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            4096,
-            libc::PROT_READ | libc::PROT_EXEC,
-            libc::MAP_PRIVATE,
-            program.as_raw_fd(),
-            0,
-        )
-    };
-    assert_ne!(page, libc::MAP_FAILED);
-    is_in_no_code(&pool, page);
-    // SAFETY: this function's own.
-    assert_eq!(unsafe { libc::munmap(page, 4096) }, 0);
-    pool.join().expect("join");
+    is_no_task(pool, map_code(libc::MAP_PRIVATE, program.as_raw_fd()));
 }

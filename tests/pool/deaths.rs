@@ -1,30 +1,12 @@
-//! Deaths of workers, of the supervisor, of the caller, at points that are chosen.
+//! Deaths of workers at chosen points, and the ends of pools with work pending.
 
-use crate::crew::{children_of, kill_child, kill_me, supervisor, until};
-use crate::{double, pid_of};
+use crate::crew::{children_of, crew_of, kill_child, new_crew_of, supervisor};
+use crate::fork::{Name, kill_me, soon};
+use crate::tasks::{await_turn, be_busy, die, killed, nap, pid_of, pool, works};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use shmkit::{Pool, Queue, TaskError, Value};
+use shmkit::{Queue, TaskError, Value};
 use std::time::Duration;
-
-pub(crate) fn pool(workers: usize) -> Pool {
-    Pool::with_workers(workers).expect("a pool")
-}
-
-/// How a task ended: killed by `SIGKILL`; the pid.
-pub(crate) fn killed<R: std::fmt::Debug>(outcome: Result<R, TaskError>) -> u32 {
-    match outcome {
-        Err(TaskError::WorkerDied { pid, exit_code: -9 }) => pid,
-        other => panic!("{other:?}"),
-    }
-}
-
-pub(crate) fn works(pool: &Pool) {
-    assert_eq!(
-        pool.map(double, 0..100).expect("map"),
-        (0..100).map(|n| 2 * n).collect::<Vec<_>>()
-    );
-}
 
 pub(crate) fn a_worker_killed_while_idle_is_nobodys_loss() {
     let pool = pool(2);
@@ -35,48 +17,34 @@ pub(crate) fn a_worker_killed_while_idle_is_nobodys_loss() {
         for worker in &crew {
             kill_child(supervisor, *worker);
         }
-        // Tasks that are given at once, and later, when others have taken their places.
+        // The caller gives tasks at once, and again when others have taken the workers' places.
         works(&pool);
-        until("others take their places", || {
-            let now = children_of(supervisor);
-            now.len() == 2 && now.iter().all(|worker| !crew.contains(worker))
-        });
+        new_crew_of(supervisor, 2, &crew);
     }
     works(&pool);
     pool.join().expect("join");
 }
 
-pub(crate) fn die(_: ()) {
-    kill_me();
-}
-
-fn wait(name: String) -> u64 {
-    let turn = Queue::<u64>::open(name).expect("open");
-    turn.get().expect("get")
-}
-
 pub(crate) fn a_worker_killed_in_a_task_ends_that_one() {
-    let name = crate::fork::Name::new("turn");
+    let name = Name::new("turn");
     let turn = Queue::<u64>::create(&name.0, 8).expect("create");
     let pool = pool(2);
     let before = pool.apply(pid_of, ()).expect("apply");
     let supervisor = supervisor();
     assert!(children_of(supervisor).contains(&before));
 
-    let mut beside = pool.apply_async(wait, name.0.clone()).expect("apply");
+    let mut beside = pool.apply_async(await_turn, name.0.clone()).expect("apply");
     let dead = killed(pool.apply(die, ()));
     assert!(!children_of(supervisor).contains(&dead), "it was reaped");
     works(&pool);
     assert_eq!(beside.get_timeout(Duration::ZERO), Ok(None));
     turn.put(7).expect("put");
     assert_eq!(beside.get(), Ok(7));
-    until("another takes its place", || {
-        children_of(supervisor).len() == 2
-    });
+    crew_of(supervisor, 2);
     pool.join().expect("join");
 }
 
-/// Kills whoever decodes it in a process that is not the one it is of.
+/// An argument that kills a process that decodes it, except the process of that pid.
 #[derive(Debug)]
 struct Poison(u32);
 
@@ -107,7 +75,7 @@ pub(crate) fn a_worker_killed_decoding_a_task_ends_that_one() {
     pool.join().expect("join");
 }
 
-/// A result of so many bytes, of which that many can be encoded before it kills.
+/// A result of `len` bytes, which kills its worker after the first `deadly` of them are encoded.
 #[derive(Debug)]
 struct Fatal {
     len: usize,
@@ -163,17 +131,14 @@ fn large(len: usize) -> Vec<u8> {
     vec![7; len]
 }
 
-/// The result and its segment are on their way when their worker dies: nothing is lost.
+/// The worker dies when its result and the result's segment are on their way: both arrive.
 pub(crate) fn a_big_result_outlives_its_worker() {
     let pool = pool(1);
     let first = pool.apply(pid_of, ()).expect("apply");
     let big = pool.apply_async(large, BIG).expect("apply");
     let second = pool.apply_async(die, ()).expect("apply");
     let supervisor = supervisor();
-    until("another takes its place", || {
-        let crew = children_of(supervisor);
-        crew.len() == 1 && crew[0] != first
-    });
+    new_crew_of(supervisor, 1, &[first]);
     assert_eq!(big.get().map(|all| all == large(BIG)), Ok(true));
     assert_eq!(killed(second.get()), first);
     assert_eq!(pool.apply(large, BIG).map(|all| all.len()), Ok(BIG));
@@ -209,12 +174,8 @@ pub(crate) fn a_pool_whose_workers_all_die_goes_on() {
     pool.join().expect("join");
 }
 
-pub(crate) fn nap(ms: u64) {
-    std::thread::sleep(Duration::from_millis(ms));
-}
-
 pub(crate) fn a_shutdown_with_work_pending_ends() {
-    // Joined: all of it is done.
+    // A join waits for all tasks.
     let joined = pool(2);
     let tasks: Vec<_> = (0..50)
         .map(|_| joined.apply_async(nap, 1).expect("apply"))
@@ -224,15 +185,15 @@ pub(crate) fn a_shutdown_with_work_pending_ends() {
         assert!(task.is_ready());
         assert_eq!(task.get(), Ok(()));
     }
-    // Dropped: none of it is waited for.
-    let name = crate::fork::Name::new("shutdown");
+    // A drop waits for none.
+    let name = Name::new("shutdown");
     let busy = Value::create(&name.0, 0u64).expect("create");
     let dropped = pool(2);
     let tasks: Vec<_> = (0..50)
         .map(|_| dropped.apply_async(be_busy, busy.clone()).expect("apply"))
         .collect();
     busy.wait_until(|n| *n == 2);
-    crate::fork::soon("the drop of a busy pool", || drop(dropped));
+    soon("the drop of a busy pool", || drop(dropped));
     for task in tasks {
         assert!(task.is_ready());
         assert_eq!(task.get(), Err(TaskError::Closed));
@@ -242,30 +203,18 @@ pub(crate) fn a_shutdown_with_work_pending_ends() {
 pub(crate) fn a_shutdown_whose_workers_die_ends() {
     let pool = pool(2);
     let tasks: Vec<_> = (0..20)
-        .map(|n| {
-            let deadly = n % 2 == 0;
-            (
-                deadly,
-                if deadly {
-                    pool.apply_async(die, ())
-                } else {
-                    pool.apply_async(nap, 1)
-                },
-            )
+        .map(|n| match n % 2 {
+            0 => pool.apply_async(die, ()),
+            _ => pool.apply_async(nap, 1),
         })
         .collect();
     pool.join().expect("join");
-    for (deadly, task) in tasks {
+    for (n, task) in tasks.into_iter().enumerate() {
         let outcome = task.expect("apply").get();
-        if deadly {
+        if n % 2 == 0 {
             killed(outcome);
         } else {
             assert_eq!(outcome, Ok(()));
         }
     }
-}
-
-pub(crate) fn be_busy(busy: Value<u64>) {
-    busy.update(|n| *n += 1);
-    nap(60_000);
 }

@@ -1,9 +1,8 @@
 //! Deaths of the supervisor and of the caller, forked copies, and workers that can't start.
 
-use crate::crew::{children_of, kill_child, supervisor, until};
-use crate::deaths::{be_busy, die, killed, nap, pool, works};
-use crate::fork::{Child, Line, Witness};
-use crate::{double, pid_of};
+use crate::crew::{children_of, crew_of, kill_child, supervisor};
+use crate::fork::{Child, Line, Name, Witness, exit, state_of, until};
+use crate::tasks::{be_busy, die, double, killed, nap, pid_of, pool, works};
 use shmkit::{Pool, TaskError, Value};
 use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
@@ -17,19 +16,15 @@ pub(crate) fn supervisor_killed(stop: fn(Pool)) {
         .map(|_| pool.apply_async(nap, 60_000).expect("apply"))
         .collect();
     let supervisor = supervisor();
-    until("all are there", || children_of(supervisor).len() == 2);
-    let crew = children_of(supervisor);
+    let crew = crew_of(supervisor, 2);
     assert!(kill_child(std::process::id(), supervisor));
     for task in tasks {
         assert_eq!(killed(task.get()), supervisor);
     }
     assert_eq!(killed(pool.apply(double, 1)), supervisor);
-    until("the workers end", || {
-        crew.iter().all(|worker| {
-            let stat = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap_or_default();
-            stat.rsplit_once(')')
-                .is_none_or(|(_, rest)| rest.starts_with(" Z"))
-        })
+    until("the workers' end", || {
+        let mut states = crew.iter().map(|worker| state_of(*worker));
+        states.all(|state| state.is_none_or(|state| state == 'Z'))
     });
     stop(pool);
 }
@@ -39,8 +34,8 @@ pub(crate) fn a_killed_supervisor_ends_workers_and_tasks() {
     supervisor_killed(|pool| pool.join().expect("join"));
 }
 
-/// As the first process of a container is, or a service manager: the workers' next parent is this
-/// process, and `clean` looks for its zombies.
+/// This process becomes the next parent of the workers, like the first process of a container, or a service
+/// manager. `clean` looks for its zombies.
 pub(crate) fn a_killed_supervisor_leaves_a_subreaper_no_zombies() {
     // SAFETY: this option takes a number.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) }, 0);
@@ -51,14 +46,14 @@ pub(crate) fn a_stopped_supervisor_delays_the_end_only() {
     let pool = pool(2);
     works(&pool);
     let pid = supervisor();
-    // SAFETY: a child of ours that nobody has waited for.
+    // SAFETY: it takes numbers, and the pid is a child's that is not reaped yet.
     assert_eq!(unsafe { libc::kill(pid.cast_signed(), libc::SIGSTOP) }, 0);
-    works(&pool); // it is not needed for that
+    works(&pool); // tasks need no supervisor
     drop(pool);
 }
 
 pub(crate) fn a_killed_caller_leaves_nothing() {
-    let name = crate::fork::Name::new("busy");
+    let name = Name::new("busy");
     let busy = Value::create(&name.0, 0u64).expect("create");
     let ready = Line::new();
     let child = Child::fork(|| {
@@ -77,37 +72,35 @@ pub(crate) fn a_killed_caller_leaves_nothing() {
     });
     ready.hear();
     child.kill();
-    // That everybody has ended is what `clean` waits for; and nobody holds the segment but this
-    // process.
-    until("everybody lets go", || name.holders() == 1);
+    // `clean` waits for the ends of all processes. They let go of the segment, too.
+    until("this process as the only holder", || name.holders() == 1);
     drop(busy);
     assert!(!name.exists());
 }
 
-/// A caller that becomes another program, which knows nothing of a pool.
+/// A caller becomes another program, which knows nothing of a pool.
 pub(crate) fn a_caller_that_becomes_another_program_ends_its_pool() {
     let witness = Witness::new();
     let (end, go) = std::io::pipe().expect("a pipe");
-    let pid = crate::fork::raw_fork();
-    if pid == 0 {
-        let go = go; // not the program's: closed by the exec
+    let (child, (end, go)) = Child::fork_with((end, go), |(end, go)| {
         let pool = pool(2);
         works(&pool);
+        // The exec closes `go`, and the program gets `end`.
         let failed = Command::new("cat").stdin(end).stdout(Stdio::null()).exec();
         panic!("{failed} {go:?}");
-    }
+    });
     drop(end);
-    // The pool's processes end while the program is there.
+    // The pool's processes end before the program.
     assert_eq!(witness.outlive(), "");
     drop(go);
-    Child::of(pid).finish();
+    child.finish();
 }
 
-/// The pool's processes hold what the caller has let go of.
+/// The pool's processes hold a segment of which the caller has let go.
 pub(crate) fn a_pool_that_is_the_last_holder_removes_the_name() {
     let ends: [fn(Pool); 2] = [drop, |pool| pool.join().expect("join")];
     for end in ends {
-        let name = crate::fork::Name::new("held");
+        let name = Name::new("held");
         let value = Value::create(&name.0, 0u64).expect("create");
         let pool = pool(2);
         works(&pool);
@@ -122,18 +115,15 @@ pub(crate) fn a_forked_copy_terminates_nothing() {
     let pool = pool(2);
     let task = pool.apply_async(double, 21).expect("apply");
     let supervisor = supervisor();
-    until("all are there", || children_of(supervisor).len() == 2);
-    let crew = children_of(supervisor);
+    let crew = crew_of(supervisor, 2);
     let here = std::process::id();
-    // Each of the ways to end it.
+    // All ways to use or end a pool.
     let ways: [fn(Pool, shmkit::Task<u64>); 4] = [
         |pool, task| {
             assert_eq!(pool.apply(double, 1), Err(TaskError::Closed));
             assert_eq!(pool.map(double, [1]), Err(TaskError::Closed));
-            assert_eq!(
-                pool.imap(double, [1]).collect::<Vec<_>>(),
-                [Err(TaskError::Closed)]
-            );
+            let ordered: Vec<_> = pool.imap(double, [1]).collect();
+            assert_eq!(ordered, [Err(TaskError::Closed)]);
             let unordered: Vec<_> = pool.imap_unordered(double, [1]).collect();
             assert_eq!(unordered, [Err(TaskError::Closed)]);
             assert!(task.is_ready());
@@ -143,19 +133,13 @@ pub(crate) fn a_forked_copy_terminates_nothing() {
         |pool, _| pool.close(),
         |pool, _| assert!(pool.join().is_err()),
     ];
-    let mut mine = Some((pool, task));
+    let mut mine = (pool, task);
     for way in ways {
-        let pid = crate::fork::raw_fork();
-        if pid == 0 {
-            let (pool, task) = mine.take().expect("in each child");
-            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                way(pool, task);
-            }));
-            crate::fork::exit(i32::from(panicked.is_err()));
-        }
-        Child::of(pid).finish();
+        let child;
+        (child, mine) = Child::fork_with(mine, |(pool, task)| way(pool, task));
+        child.finish();
     }
-    let (pool, task) = mine.expect("in the parent");
+    let (pool, task) = mine;
     assert_eq!(std::process::id(), here);
     assert_eq!(children_of(supervisor), crew);
     assert_eq!(task.get(), Ok(42));
@@ -168,11 +152,11 @@ static CURSE: OnceLock<Value<u64>> = OnceLock::new();
 extern "C" fn die_if_cursed() {
     let curse = CURSE.get().expect("set before");
     if curse.get() == 1 {
-        crate::fork::exit(9);
+        exit(9);
     }
 }
 
-/// Has every fork die from here on, while the value says so.
+/// From here on, every forked child dies at once while the value is 1.
 fn prepare_curse() {
     CURSE.get_or_init(|| Value::new(0).expect("create"));
     // SAFETY: a function that lives as long as the program.
@@ -190,7 +174,7 @@ fn cursed_workers_are_given_up() {
     let pool = pool(2);
     works(&pool);
     let supervisor = supervisor();
-    // At work, not only there: the curse is on those who start.
+    // Both workers are at work: the curse hits those that start later.
     let mut at_work = BTreeSet::new();
     until("both are at work", || {
         at_work.extend(pool.map(pid_of, [(); 8]).expect("map"));

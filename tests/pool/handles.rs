@@ -1,8 +1,8 @@
 //! Handles as arguments.
 
-use crate::crew::until;
-use crate::fork::Name;
-use shmkit::{Array, ByteQueue, MessageQueue, Place, Pool, Queue, TaskError, Value};
+use crate::fork::{Name, until};
+use crate::tasks::pool;
+use shmkit::{Array, ByteQueue, MessageQueue, Place, Queue, TaskError, Value};
 
 type All = (
     Value<u64>,
@@ -30,7 +30,7 @@ fn bump(value: Value<u64>) -> u64 {
 
 pub(crate) fn handles_are_arguments() {
     let names = ["a", "b", "c", "d", "e", "f"].map(Name::new);
-    let pool = Pool::with_workers(2).expect("a pool"); // before them: nothing is inherited
+    let pool = pool(2); // before the segments, so that its workers inherit none
     let all: All = (
         Value::create(&names[0].0, 0).expect("create"),
         Array::create(&names[1].0, &[1, 2, 3]).expect("create"),
@@ -46,7 +46,7 @@ pub(crate) fn handles_are_arguments() {
     assert_eq!(all.4.try_get(), Ok("nine".to_owned()));
     drop(all);
 
-    // By a relative path, with a schema; and as a result.
+    // A handle of a relative path with a schema, as an argument and as a result.
     let folder = tempfile::tempdir().expect("a folder");
     std::env::set_current_dir(folder.path()).expect("go there");
     let place = Place::file("here").schema("counter/v2");
@@ -60,7 +60,7 @@ pub(crate) fn handles_are_arguments() {
     drop((back, value));
     std::env::set_current_dir("/").expect("leave");
 
-    // What a handle leads to is checked as ever: the name is another's by now.
+    // The worker checks the segment to which a handle leads, and here the name is gone.
     let value = Value::create(&names[5].0, 1u64).expect("create");
     shmkit::unlink(&names[5].0).expect("unlink");
     let error = pool.apply(bump, value).expect_err("no way to it");
@@ -77,9 +77,9 @@ fn holders(name: String) -> usize {
 
 pub(crate) fn handles_are_kept_open_while_busy_and_no_longer() {
     let name = Name::new("kept");
-    let pool = Pool::with_workers(1).expect("a pool");
+    let pool = pool(1);
     let value = Value::create(&name.0, 0u64).expect("create");
-    // In one go, so that the worker does not become idle: the second finds it open.
+    // The tasks come in one go, so that the worker does not become idle: the second finds the segment open.
     let first = pool.apply_async(bump, value.clone()).expect("apply");
     let between = pool.apply_async(holders, name.0.clone()).expect("apply");
     let second = pool.apply_async(bump, value.clone()).expect("apply");
@@ -87,28 +87,28 @@ pub(crate) fn handles_are_kept_open_while_busy_and_no_longer() {
     assert_eq!((first.get(), second.get()), (Ok(1), Ok(2)));
     assert_eq!(between.get().expect("open there"), 2);
     assert_eq!(after.get().expect("once"), 2);
-    until("an idle worker lets go", || name.holders() == 1);
+    until("an idle worker that lets go", || name.holders() == 1);
 
-    // A busy one lets go of what no task has had for long.
+    // A busy worker lets go of a segment that many tasks have not used.
     pool.apply(bump, value.clone()).expect("apply");
     let last = pool.map(holders, vec![name.0.clone(); 300]).expect("map");
     assert_eq!(last.last(), Some(&1));
 
-    // The name leads to another by the time of the next task.
+    // The name leads to another segment by the time of the next task.
     let task = pool.apply_async(bump, value.clone()).expect("apply");
     shmkit::unlink(&name.0).expect("unlink");
     let successor = Value::create(&name.0, 100u64).expect("create");
     let next = pool.apply_async(bump, successor.clone()).expect("apply");
-    drop(task); // which may have found either
+    drop(task); // which may have found either segment
     assert!(matches!(next.get(), Ok(101 | 102)));
     drop((value, successor));
 
-    // The last one out is a worker.
+    // A worker is the last one out.
     let name = Name::new("last");
     let value = Value::create(&name.0, 0u64).expect("create");
     pool.apply(bump, value.clone()).expect("apply");
     drop(value);
-    until("the worker removes the name", || !name.exists());
+    until("a worker that removes the name", || !name.exists());
     let value = Value::create(&name.0, 0u64).expect("create");
     pool.apply(bump, value.clone()).expect("apply");
     drop(value);
@@ -117,7 +117,7 @@ pub(crate) fn handles_are_kept_open_while_busy_and_no_longer() {
 }
 
 pub(crate) fn a_handle_without_a_name_cannot_be_sent() {
-    let pool = Pool::with_workers(1).expect("a pool");
+    let pool = pool(1);
     let value = Value::new(1u64).expect("create");
     let error = pool.apply(bump, value).expect_err("nameless");
     let expected = "a handle without a name can't be sent: it has none to be opened by";

@@ -1,4 +1,5 @@
-//! `Pool`: what a death at any point ends, and what it leaves; what is carried; who may use it from where.
+//! `Pool`: the consequences of a death at any point, the arguments and results that a pool carries, and the
+//! processes and threads that may use it.
 //!
 //! Without libtest's harness, because its threads would be in the way of the forks. Arguments are parts
 //! of the names of the tests to run.
@@ -15,12 +16,13 @@ mod handles;
 mod scarcity;
 mod signals;
 mod takes;
+mod tasks;
 mod torture;
 mod using;
 
 use fork::{Witness, descriptors, has_children};
 
-/// A test by its function's path, after which nothing is left.
+/// A test by its function's path. It fails if it leaves a process or a descriptor behind.
 macro_rules! clean {
     ($test:path) => {
         (stringify!($test), || clean($test))
@@ -93,15 +95,6 @@ fn clean(test: fn()) {
     let witness = Witness::new();
     test();
     assert!(!has_children(), "a child or a zombie is left");
-    // Every process that was forked has it.
-    assert_eq!(witness.outlive(), "", "somebody has something to say");
+    assert_eq!(witness.outlive(), "", "a process said something");
     assert_eq!(descriptors(), before);
-}
-
-fn pid_of(_: ()) -> u32 {
-    std::process::id()
-}
-
-fn double(n: u64) -> u64 {
-    2 * n
 }

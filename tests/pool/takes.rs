@@ -1,7 +1,6 @@
-//! A death at each step of a take: who has the task then.
+//! A death at each step of a take: either the task is in the queue, or the dead worker has a lease of it.
 
-use crate::crew::kill_me;
-use crate::fork::Child;
+use crate::fork::{Child, kill_me};
 use shmkit::ByteQueue;
 use shmkit::internals::{Words, leases_of, new_task, record_lease, take_task};
 
@@ -47,14 +46,14 @@ pub(crate) fn a_death_before_the_commit_leaves_the_task() {
     assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![]));
     take(&tasks, &words, NEXT, new_task(3, 1));
 
-    // Another takes it before anybody looks.
+    // Another worker takes the task before the leases are read.
     let (tasks, words) = pool_of_two_tasks();
     die(&tasks, &words);
     take(&tasks, &words, NEXT, new_task(3, 1));
     assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![]));
     assert_eq!(leases_of(&tasks, &words, NEXT), Ok(vec![(3, 1)]));
 
-    // It had one before.
+    // The dead worker had a task before.
     let (tasks, words) = pool_of_two_tasks();
     take(&tasks, &words, DEAD, new_task(3, 1));
     die(&tasks, &words);
@@ -69,7 +68,7 @@ pub(crate) fn a_death_after_the_commit_has_the_task() {
     });
     assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![(3, 1)]));
     assert_eq!(leases_of(&tasks, &words, NEXT), Ok(vec![]));
-    // Where it was the last one, there is no front.
+    // The last task is taken, and the queue has no front.
     take(&tasks, &words, DEAD, new_task(4, 1));
     assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![(3, 1), (4, 1)]));
     tasks.close();

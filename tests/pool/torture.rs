@@ -1,7 +1,9 @@
-//! Many tasks, and a killer.
+//! A killer among the workers of a pool that has many tasks.
 
 use crate::crew::{children_of, kill_child, supervisor};
-use shmkit::{Array, Pool, Process, TaskError, Value};
+use crate::fork::{Name, Rng};
+use crate::tasks::pool;
+use shmkit::{Array, Process, TaskError, Value};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -9,90 +11,70 @@ const TASKS: usize = 10_000;
 const WORKERS: usize = 4;
 const KILLS: u64 = 100;
 
-/// Counts the run of its number, and takes some time.
-fn task((number, runs): (u64, Array<u64>)) -> (u64, Vec<u8>) {
-    let at = usize::try_from(number).expect("small");
-    let before = runs.get(at).expect("one a task");
-    runs.set(at, before + 1).expect("one a task");
-    let mut sum = number;
+/// The length of a task's result: now and then the result needs a segment of its own.
+fn len_of(number: usize) -> usize {
+    match number % 50 {
+        0 => 100_000,
+        short => short,
+    }
+}
+
+/// Counts its run, and takes some time.
+fn task((number, runs): (usize, Array<u64>)) -> (usize, Vec<u8>) {
+    let before = runs.get(number).expect("one a task");
+    runs.set(number, before + 1).expect("one a task");
+    let mut sum = number as u64;
     for _ in 0..20_000 {
         sum = std::hint::black_box(sum.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
     }
-    // Now and then a result that needs a segment of its own.
-    let len = if number % 50 == 0 {
-        100_000
-    } else {
-        number % 50
-    };
-    (number, vec![1; usize::try_from(len).expect("small")])
+    (number, vec![1; len_of(number)])
 }
 
-/// Kills random workers until it has killed so many.
+/// Kills random workers, until it has killed `KILLS` of them.
 fn kill_workers(supervisor: u32, killed: &Value<u64>) {
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64 ^ u64::from(std::process::id());
-    let mut random = || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
+    let mut rng = Rng::new();
     while killed.get() < KILLS {
         let crew = children_of(supervisor);
-        if !crew.is_empty() {
-            let len = u64::try_from(crew.len()).expect("small");
-            let victim = crew[usize::try_from(random() % len).expect("small")];
-            if kill_child(supervisor, victim) {
-                killed.update(|n| *n += 1);
-            }
+        if !crew.is_empty() && kill_child(supervisor, crew[rng.index(crew.len())]) {
+            killed.update(|n| *n += 1);
         }
-        std::thread::sleep(Duration::from_micros(random() % 4000));
+        // This sleep draws the instant of the next kill.
+        std::thread::sleep(Duration::from_micros(rng.below(4000)));
     }
 }
 
 pub(crate) fn torture() {
-    let name = crate::fork::Name::new("runs");
+    let name = Name::new("runs");
     let runs = Array::create(&name.0, &[0u64; TASKS]).expect("create");
     let killed = Value::new(0u64).expect("create");
-    let pool = Pool::with_workers(WORKERS).expect("a pool");
+    let pool = pool(WORKERS);
     let supervisor = supervisor();
     let killer = Process::builder()
         .daemon(true)
         .spawn(|| kill_workers(supervisor, &killed))
         .expect("a killer");
-    // As long as there are kills to come there is work, a round of it at a time.
+    // The rounds of tasks go on until the killer is done, and for one round more.
     let (mut rounds, mut hits, mut twice) = (0, 0, 0);
     let mut dead = BTreeSet::new();
     let mut last = false;
     loop {
         rounds += 1;
-        let all: Vec<u64> = (0..TASKS as u64).collect();
-        let outcomes = pool.map_results(task, all.iter().map(|n| (*n, runs.clone())));
+        let outcomes = pool.map_results(task, (0..TASKS).map(|n| (n, runs.clone())));
         assert_eq!(outcomes.len(), TASKS);
-        for (number, outcome) in all.iter().zip(outcomes) {
-            let ran = runs
-                .get(usize::try_from(*number).expect("small"))
-                .expect("one a task");
+        for (number, outcome) in outcomes.into_iter().enumerate() {
+            let ran = runs.get(number).expect("one a task");
             match outcome {
                 Ok((found, bytes)) => {
-                    assert_eq!(found, *number);
-                    let len = if number % 50 == 0 {
-                        100_000
-                    } else {
-                        number % 50
-                    };
-                    assert_eq!(bytes.len() as u64, len);
-                    assert!(bytes.iter().all(|byte| *byte == 1));
-                    assert_eq!(
-                        ran, rounds,
-                        "task {number} ran more than once, or not at all"
-                    );
+                    assert_eq!(found, number);
+                    assert_eq!(bytes, vec![1; len_of(number)]);
+                    let wrong = "ran more than once, or not at all";
+                    assert_eq!(ran, rounds, "task {number} {wrong}");
                 }
                 Err(TaskError::WorkerDied { pid, exit_code: -9 }) => {
                     hits += 1;
                     dead.insert(pid);
                     twice += u64::from(ran > rounds);
-                    runs.set(usize::try_from(*number).expect("small"), rounds)
-                        .expect("one a task");
+                    runs.set(number, rounds).expect("one a task");
                 }
                 Err(error) => panic!("task {number}: {error}"),
             }

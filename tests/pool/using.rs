@@ -1,9 +1,8 @@
-//! Who may make a pool and use it, from which thread; and how many tasks there may be.
+//! Threads that make a pool or use it, full queues, many tasks, and the ends of tasks and pools.
 
-use crate::crew::{children_of, kill_child, supervisor, until};
-use crate::deaths::pool;
-use crate::double;
-use crate::fork::{Line, Name, soon};
+use crate::crew::{crew_of, kill_child, new_crew_of, supervisor};
+use crate::fork::{Line, Name, has_children, soon, state_of, until};
+use crate::tasks::{double, pool};
 use shmkit::{Error, Pool, Queue, TaskError};
 use std::thread;
 use std::time::Duration;
@@ -27,8 +26,8 @@ pub(crate) fn a_pool_with_threads_is_refused() {
             matches!(error, Error::MultiThreaded { threads: 2, .. }),
             "{error:?}"
         );
-        assert!(!crate::has_children());
-        // SAFETY: the other thread has nothing in its hands.
+        assert!(!has_children());
+        // SAFETY: the other thread waits, and has no lock.
         let pool = unsafe { Pool::with_workers_unchecked(2) }.expect("vouched for");
         assert_eq!(pool.map(double, 0..4), Ok(vec![0, 2, 4, 6]));
         pool.join().expect("join");
@@ -39,9 +38,9 @@ pub(crate) fn a_pool_with_threads_is_refused() {
     pool.join().expect("join");
 }
 
-/// Threads that were started after the pool was made; and workers are replaced nevertheless.
+/// Threads that started after the pool was made. The supervisor replaces workers nevertheless.
 pub(crate) fn threads_share_a_pool() {
-    let pool = Pool::with_workers(2).expect("a pool");
+    let pool = pool(2);
     let supervisor = supervisor();
     thread::scope(|scope| {
         for thread in 0..6u64 {
@@ -55,17 +54,17 @@ pub(crate) fn threads_share_a_pool() {
                 }
             });
         }
+        let mut crew = crew_of(supervisor, 2);
         for _ in 0..10 {
-            if let Some(worker) = children_of(supervisor).first() {
-                kill_child(supervisor, *worker);
-            }
-            thread::sleep(Duration::from_millis(2));
+            let dead = crew[0];
+            kill_child(supervisor, dead);
+            crew = new_crew_of(supervisor, 2, &[dead]);
         }
     });
     pool.join().expect("join");
 }
 
-/// What a killed worker's task would be otherwise.
+/// Repeats a task whose worker is killed.
 fn retried<R>(task: impl Fn() -> Result<R, TaskError>) -> R {
     loop {
         match task() {
@@ -78,7 +77,7 @@ fn retried<R>(task: impl Fn() -> Result<R, TaskError>) -> R {
 
 pub(crate) fn more_tasks_than_slots() {
     const MANY: u64 = 50_000; // of which 16,384 fit
-    let pool = Pool::with_workers(2).expect("a pool");
+    let pool = pool(2);
     let tasks: Vec<_> = (0..MANY)
         .map(|n| pool.apply_async(double, n).expect("apply"))
         .collect();
@@ -96,9 +95,9 @@ fn echo(all: Vec<u8>) -> Vec<u8> {
     all
 }
 
-/// Both queues fill up, again and again.
+/// The queues of tasks and of results fill up, again and again.
 pub(crate) fn a_full_queue_of_tasks_drains_results() {
-    let pool = Pool::with_workers(2).expect("a pool");
+    let pool = pool(2);
     let found = pool
         .map(echo, (0..600u32).map(|n| vec![(n % 251) as u8; 20_000]))
         .expect("map");
@@ -116,10 +115,10 @@ fn tell(name: String) {
 pub(crate) fn a_dropped_task_goes_on_and_is_forgotten() {
     let name = Name::new("told");
     let told = Queue::<u64>::create(&name.0, 8).expect("create");
-    let pool = Pool::with_workers(1).expect("a pool");
+    let pool = pool(1);
     let _ = pool.apply_async(tell, name.0.clone()).expect("apply");
     assert_eq!(told.get(), Ok(1));
-    // Many more than there are slots: each is free again.
+    // Many more tasks than slots: each slot is free again after its task.
     for n in 0..40_000 {
         drop(pool.apply_async(double, n).expect("apply"));
     }
@@ -133,7 +132,7 @@ pub(crate) fn a_dropped_task_goes_on_and_is_forgotten() {
 }
 
 pub(crate) fn a_closed_pool_finishes_and_takes_no_more() {
-    let pool = Pool::with_workers(2).expect("a pool");
+    let pool = pool(2);
     let tasks: Vec<_> = (0..1000)
         .map(|n| pool.apply_async(double, n).expect("apply"))
         .collect();
@@ -148,7 +147,8 @@ pub(crate) fn a_closed_pool_finishes_and_takes_no_more() {
     assert_eq!(big.get().map(|all| all.len()), Ok(1 << 20));
 }
 
-/// Nobody drains the results, and so the workers wait for room, and who reports deaths as well.
+/// The caller takes no results, and so the workers wait for room, and the supervisor, which reports deaths,
+/// does too.
 pub(crate) fn a_pool_that_nobody_drains_is_dropped_at_once() {
     let pool = pool(2);
     let supervisor = supervisor();
@@ -159,13 +159,13 @@ pub(crate) fn a_pool_that_nobody_drains_is_dropped_at_once() {
                 .expect("apply")
         })
         .collect();
-    until("two are there", || children_of(supervisor).len() == 2);
-    let crew = children_of(supervisor);
+    let crew = crew_of(supervisor, 2);
+    // No event tells of a full queue. Workers that wait for room sleep at each of many looks.
     let mut still = 0;
-    until("they wait for room", || {
-        let sleep = crew.iter().all(|worker| sleeps(*worker));
+    until("workers that wait for room", || {
+        let sleep = crew.iter().all(|worker| state_of(*worker) == Some('S'));
         still = if sleep { still + 1 } else { 0 };
-        still == 20
+        still == 100
     });
     for worker in crew {
         kill_child(supervisor, worker);
@@ -183,14 +183,8 @@ pub(crate) fn a_pool_that_nobody_drains_is_dropped_at_once() {
     assert!(closed > 0, "{done} done, and all of them ended");
 }
 
-fn sleeps(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-    let (_, rest) = stat.rsplit_once(") ").expect("a name in brackets");
-    rest.starts_with('S')
-}
-
-/// Threads that wait for a while, give up, and drop what they waited for: the one that drains hands that
-/// over, whatever becomes of it, and each gets its own results.
+/// Threads wait for a while, give up, and drop their tasks. The thread that drains the results hands the
+/// draining over whatever becomes of its own task, and each thread gets its own results.
 pub(crate) fn who_drains_hands_that_over_to_another() {
     let pool = pool(2);
     let long = |(n, len): (u64, usize)| (n + 1, vec![1u8; len]);
@@ -220,7 +214,7 @@ pub(crate) fn who_drains_hands_that_over_to_another() {
 }
 
 pub(crate) fn a_result_is_given_out_once() {
-    let pool = Pool::with_workers(1).expect("a pool");
+    let pool = pool(1);
     let mut task = pool.apply_async(double, 4).expect("apply");
     assert_eq!(task.get_timeout(Duration::MAX), Ok(Some(8)));
     assert!(task.is_ready());

@@ -1,15 +1,16 @@
-//! What is left of a process: nothing.
+//! A process leaves nothing behind.
 
 use crate::fork::{
-    Child, LIMIT, Line, Name, Witness, descriptors, end_after, exit, for_ever, has_children,
+    Child, Line, Name, Witness, await_end, descriptors, exit, for_ever, has_children, until,
 };
+use crate::{join, spawn};
 use shmkit::{Place, Process, Queue, Value};
 use std::io::Write;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-/// Whether there is a process of that pid, as a zombie or alive.
+/// Whether a process has that pid, alive or as a zombie.
 fn exists(pid: u32) -> bool {
     std::fs::exists(format!("/proc/{pid}")).expect("look at /proc")
 }
@@ -19,36 +20,30 @@ pub(crate) fn a_dropped_handle_neither_ends_nor_waits_and_the_next_start_reaps()
     let (go, witness) = (Line::new(), Witness::new());
     let mut pids = Vec::new();
     for _ in 0..5 {
-        let child = Process::spawn(|| {
-            end_after(LIMIT);
+        let child = spawn(|| {
             go.hear();
             witness.say("done ");
         });
-        pids.push(child.expect("spawn").pid());
+        pids.push(child.pid());
     }
     for _ in 0..5 {
-        go.tell(); // they were neither ended nor waited for
+        go.tell(); // the drops of the handles neither ended the children nor waited for them
     }
     assert_eq!(witness.outlive(), "done done done done done ");
-    // Their ends are near: the kernel closes what they have open first.
-    for pid in &pids {
-        // SAFETY: integers and pointers, for which zeros are valid.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let options = libc::WEXITED | libc::WNOWAIT;
-        // SAFETY: room for what it tells.
-        let failed = unsafe { libc::waitid(libc::P_PID, *pid, &raw mut info, options) };
-        assert_eq!(failed, 0, "it was reaped by nobody");
-    }
-    let next = Process::spawn(|| ()).expect("spawn");
+    // The kernel closes a process's files before the process ends.
+    pids.iter().for_each(|pid| await_end(*pid));
+    let next = spawn(|| ());
     assert!(!pids.iter().any(|pid| exists(*pid)), "zombies");
     next.join().expect("join");
     drop((next, go));
     assert!(!has_children());
     assert_eq!(descriptors(), before);
-    // One that has ended is reaped by the drop itself.
-    let child = Process::spawn(|| ()).expect("spawn");
+    // The drop of a handle reaps a child that has ended.
+    let child = spawn(|| ());
     let pid = child.pid();
-    while child.join_timeout(Duration::ZERO).expect("join").is_none() {}
+    until("the child's end", || {
+        child.join_timeout(Duration::ZERO).expect("join").is_some()
+    });
     drop(child);
     assert!(!exists(pid));
 }
@@ -79,9 +74,8 @@ pub(crate) fn a_hundred_processes_leave_nothing() {
             if number % 2 == 0 {
                 child.terminate().expect("terminate");
             }
-            child.join().expect("join");
             let code = if number % 2 == 0 { -15 } else { 0 };
-            assert_eq!(child.exit_code(), Some(code));
+            assert_eq!(join(child), Some(code));
         }
         assert_eq!(sum.get(), 99 * 100 / 2);
         assert_eq!(name.holders(), 1, "the parent");
@@ -92,19 +86,21 @@ pub(crate) fn a_hundred_processes_leave_nothing() {
     assert!(!name.exists());
 }
 
-/// Where the handler below is to wait for its parent's death; 0 for nowhere.
+/// The process whose children wait for its death at their start; 0 for none.
 static PARENT: AtomicI32 = AtomicI32::new(0);
 
 /// Runs in the child, inside `fork`.
 extern "C" fn until_the_parent_is_gone() {
     let parent = PARENT.load(Ordering::Relaxed);
+    // A child learns of its parent's death by asking alone.
     // SAFETY: it has no conditions.
     while parent != 0 && unsafe { libc::getppid() } == parent {
         std::thread::yield_now();
     }
 }
 
-/// The kernel's signal is missed by a child whose parent is dead before it asks for that.
+/// The kernel signals the parent's death to a daemon that has asked for the signal before. Here the parent
+/// dies first.
 pub(crate) fn a_daemon_whose_parent_died_at_once_never_runs() {
     for daemon in [false, true] {
         let witness = Witness::new();
@@ -128,17 +124,15 @@ pub(crate) fn a_child_outlives_its_parent_and_keeps_the_name() {
     let (go, done) = (Line::new(), Line::new());
     let parent = Child::fork(|| {
         let value = Value::create(&name.0, 1u64).expect("create");
-        let child = Process::spawn(|| {
-            end_after(LIMIT);
+        drop(spawn(|| {
             go.hear();
             value.update(|n| *n += 1);
             done.tell();
             go.hear();
-            let value = value; // its own copy of the handle
+            let value = value; // the child's own copy of the handle
             drop(value);
             done.tell();
-        });
-        drop(child.expect("spawn"));
+        }));
     });
     parent.finish();
     assert_eq!(name.holders(), 1, "the child");
@@ -150,7 +144,8 @@ pub(crate) fn a_child_outlives_its_parent_and_keeps_the_name() {
     assert!(!name.exists(), "the child was the last one out");
 }
 
-/// A child whose closure borrows the handle, or panics, or knows nothing of it: nobody drops its copy.
+/// A child's closure borrows the handle, or panics, or does not use the handle: the child's copy is not
+/// dropped.
 pub(crate) fn a_child_that_is_the_last_one_out_removes_the_name() {
     let ends: [fn(&Value<u64>); 3] = [
         |value| value.set(2),
@@ -167,21 +162,18 @@ pub(crate) fn a_child_that_is_the_last_one_out_removes_the_name() {
             let value = Value::create(&name.0, 1u64).expect("create");
             let persistent = Place::named(&kept.0).persistent(true);
             let _persistent = Value::create(persistent, 1u64).expect("create");
-            let children = [0; 3].map(|_| {
-                Process::spawn(|| {
-                    end_after(LIMIT);
+            let start = || {
+                spawn(|| {
                     go.hear();
                     end(&value);
                 })
-            });
-            for child in children {
-                child.expect("spawn");
-            }
+            };
+            drop([(); 3].map(|()| start()));
         });
         parent.finish();
         assert_eq!(name.holders(), 3);
         for _ in 0..3 {
-            go.tell(); // to all at once: they leave beside each other
+            go.tell(); // all of them leave at the same time
         }
         assert_eq!(witness.outlive(), "");
         assert!(!name.exists());
@@ -193,11 +185,11 @@ static REPORT: AtomicI32 = AtomicI32::new(-1);
 
 extern "C" fn at_exit() {
     let fd: RawFd = REPORT.load(Ordering::Relaxed);
-    // SAFETY: the byte is alive; the descriptor is the pipe's in every process of this test.
+    // SAFETY: the byte is alive; in every process of this test, the descriptor is the pipe's.
     unsafe { libc::write(fd, b"x".as_ptr().cast(), 1) };
 }
 
-/// What was registered in the parent is the parent's to run, once.
+/// The parent alone runs the handler that it registered, and once.
 pub(crate) fn a_child_runs_no_exit_handlers() {
     let (mut from, to) = std::io::pipe().expect("a pipe");
     REPORT.store(to.as_raw_fd(), Ordering::Relaxed);

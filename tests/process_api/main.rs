@@ -1,5 +1,5 @@
-//! `Process`: what is refused, who may wait for and signal whom, what a dropped handle and a gone parent
-//! leave, and that nothing is left at all.
+//! `Process`: refusals, waits and signals between relatives, dropped handles and gone parents, and the end,
+//! which leaves nothing.
 //!
 //! Without libtest's harness, because its threads would be in the way of the forks. Arguments are parts
 //! of the names of the tests to run.
@@ -10,6 +10,9 @@ mod fork;
 mod ending;
 mod starting;
 mod waiting;
+
+use shmkit::Process;
+use shmkit::process::Outcome;
 
 const TESTS: fork::Tests = fork::tests![
     starting::a_process_with_threads_is_refused,
@@ -39,4 +42,19 @@ const TESTS: fork::Tests = fork::tests![
 
 fn main() {
     fork::run(TESTS);
+}
+
+/// Starts a process that ends within a test's time in any case.
+fn spawn<R: Outcome>(f: impl FnOnce() -> R) -> Process {
+    let child = Process::spawn(|| {
+        fork::end_after(fork::LIMIT);
+        f()
+    });
+    child.expect("spawn")
+}
+
+/// Waits for a process's end. Returns its exit code.
+fn join(child: &Process) -> Option<i32> {
+    child.join().expect("join");
+    child.exit_code()
 }

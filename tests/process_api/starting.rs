@@ -1,15 +1,20 @@
-//! What a start is refused for.
+//! The reasons for which a start is refused.
 
-use crate::fork::{LIMIT, Line, Name, end_after, exit, has_children, raw_fork};
+use crate::fork::{
+    Child, LIMIT, Line, Name, end_after, exit, has_children, lead, limit_descriptors, panic_of,
+    root_becomes_nobody, set_limit,
+};
+use crate::{join, spawn};
 use shmkit::{Array, ByteQueue, Error, Process, Queue, Value};
 use std::cell::Cell;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Counts its drops in this process.
+/// Counts its drops, which happen in this process.
 struct Noted<'a>(&'a Cell<u32>);
 
 impl Drop for Noted<'_> {
@@ -44,14 +49,15 @@ pub(crate) fn a_process_with_threads_is_refused() {
     assert!(!has_children());
     let child = Process::spawn(|| ()).expect("the threads are gone");
     assert_eq!(child.name(), "Process-2");
-    child.join().expect("join");
+    assert_eq!(join(&child), Some(0));
 }
 
-/// What a thread drops at its very end, after its scope is left: that takes a moment.
+/// A thread drops this at its very end, when its scope no longer waits for it.
 struct Last;
 
 impl Drop for Last {
     fn drop(&mut self) {
+        // This sleep is the length of the thread's end: the start must wait for it, and nothing else does.
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -60,30 +66,26 @@ thread_local! {
     static LAST: Last = const { Last };
 }
 
-/// A thread whose end was waited for may be there for some moments more.
+/// A thread may exist for some moments after a join.
 pub(crate) fn a_process_whose_threads_have_finished_is_not() {
     for _ in 0..10 {
         thread::scope(|scope| {
             scope.spawn(|| LAST.with(|_| ()));
         });
-        let child = Process::spawn(|| ()).expect("spawn");
-        assert_eq!(child.join().expect("join").code(), Some(0));
+        assert_eq!(join(&spawn(|| ())), Some(0));
     }
     for _ in 0..100 {
         thread::spawn(|| ()).join().expect("join a thread");
-        let child = Process::spawn(|| ()).expect("spawn");
-        assert_eq!(child.join().expect("join").code(), Some(0));
+        assert_eq!(join(&spawn(|| ())), Some(0));
     }
 }
 
-/// What another thread has of standard output's buffer and of this crate's at the moment of a fork is
-/// not left to the child.
+/// At a fork, other threads may have standard output's lock and this crate's locks. The child inherits none
+/// of them locked.
 pub(crate) fn an_unchecked_start_beside_threads_that_print_never_hangs() {
     let stop = AtomicBool::new(false);
     let silence = std::fs::File::create("/dev/null").expect("open");
-    // SAFETY: both are open.
-    let led = unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&silence), 1) };
-    assert_eq!(led, 1, "lead the stream");
+    lead(1, silence.as_raw_fd());
     let value = Value::new(0u64).expect("create");
     thread::scope(|scope| {
         for _ in 0..3 {
@@ -96,7 +98,7 @@ pub(crate) fn an_unchecked_start_beside_threads_that_print_never_hangs() {
             });
         }
         for _ in 0..200 {
-            // SAFETY: the other thread has standard output and what is this crate's, no more.
+            // SAFETY: the other threads lock standard output and this crate's locks alone.
             let child = unsafe {
                 Process::spawn_unchecked(|| {
                     end_after(LIMIT);
@@ -104,9 +106,7 @@ pub(crate) fn an_unchecked_start_beside_threads_that_print_never_hangs() {
                     value.update(|n| *n += 1);
                 })
             };
-            let child = child.expect("spawn");
-            child.join().expect("join");
-            assert_eq!(child.exit_code(), Some(0));
+            assert_eq!(join(&child.expect("spawn")), Some(0));
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -150,33 +150,23 @@ pub(crate) fn a_start_inside_a_closure_under_a_lock_is_refused() {
     refused(2);
     drop((tail, head));
     assert!(!has_children());
-    // One that a panic ended is held no more.
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| ()));
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        value.update(|_| panic!("on purpose"));
-    }));
-    std::panic::set_hook(hook);
-    panicked.expect_err("on purpose");
+    // A panic lets go of its guard.
+    panic_of(|| value.update(|_| panic!("on purpose")));
     let child = Process::spawn(|| value.update(|n| *n += 1)).expect("none is held");
     child.join().expect("join");
     assert_eq!(value.get(), 2);
-    // What a fork copied is not the child's to be refused for.
+    // A child is not refused for its copy of the parent's guard.
     value.update(|_| {
-        if raw_fork() == 0 {
-            let child = Process::spawn(|| 7).expect("none is held here");
-            child.join().expect("join");
-            exit(child.exit_code().unwrap_or(1));
-        }
-        let mut status = 0;
-        // SAFETY: room for the status.
-        unsafe { libc::wait(&raw mut status) };
-        assert_eq!(libc::WEXITSTATUS(status), 7);
+        let child = Child::fork(|| {
+            let own = Process::spawn(|| 7).expect("none is held here");
+            exit(join(&own).unwrap_or(1));
+        });
+        assert_eq!(child.wait(), 7);
     });
 }
 
-/// A guard that was leaked speaks against a start as long as the handle it came from is there, and no
-/// longer: then its lock is anybody's to take over, the child's for one.
+/// A leaked guard counts as long as its handle exists. Afterwards any process may take over the lock, and here
+/// the started child does.
 pub(crate) fn a_leaked_guard_is_held_until_its_handle_goes() {
     let name = Name::new("leaked");
     let array = Array::create(&name.0, &[1u64, 2]).expect("create");
@@ -200,25 +190,8 @@ pub(crate) fn a_leaked_guard_is_held_until_its_handle_goes() {
         other.clear_poison();
     });
     let child = child.expect("the guard is gone with its handle");
-    child.join().expect("join");
-    assert_eq!(child.exit_code(), Some(0));
+    assert_eq!(join(&child), Some(0));
     assert_eq!(*other.lock().expect("cleared"), [10, 20]);
-}
-
-/// Sets the soft limit of a resource; what it was.
-fn set_limit(resource: libc::__rlimit_resource_t, most: libc::rlim_t) -> libc::rlim_t {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: room for the limit.
-    let failed = unsafe { libc::getrlimit(resource, &raw mut limit) };
-    assert_eq!(failed, 0, "read the limit");
-    let before = std::mem::replace(&mut limit.rlim_cur, most);
-    // SAFETY: a limit to read.
-    let failed = unsafe { libc::setrlimit(resource, &raw const limit) };
-    assert_eq!(failed, 0, "set the limit");
-    before
 }
 
 static RAN: OnceLock<Line> = OnceLock::new();
@@ -233,16 +206,16 @@ extern "C" fn until_it_ran() {
 pub(crate) fn a_start_without_descriptors_is_refused() {
     let drops = Cell::new(0);
     RAN.get_or_init(Line::new);
-    // If there were a child, it would have all the time it needs before anything else is looked at.
+    // If the start made a child, this would wait until the closure has run.
     // SAFETY: a plain function.
     unsafe { libc::pthread_atfork(None, Some(until_it_ran), None) };
-    let before = set_limit(libc::RLIMIT_NOFILE, 3);
+    let before = limit_descriptors(3);
     let noted = Noted(&drops);
     let result = Process::spawn(move || {
         let _moved_in = &noted;
         RAN.get_or_init(Line::new).tell();
     });
-    set_limit(libc::RLIMIT_NOFILE, before);
+    limit_descriptors(before);
     let error = result.expect_err("no descriptor is left");
     let Error::Os { place, op, source } = &error else {
         panic!("{error:?}");
@@ -256,24 +229,19 @@ pub(crate) fn a_start_without_descriptors_is_refused() {
 }
 
 pub(crate) fn a_start_that_fails_runs_nothing() {
-    // SAFETY: it has no conditions.
-    if unsafe { libc::geteuid() } == 0 {
-        // The limit does not hold for root: as nobody, which has more processes than none.
-        // SAFETY: it takes a number.
-        assert_eq!(unsafe { libc::setuid(65534) }, 0, "become nobody");
-    }
+    root_becomes_nobody();
     let drops = Cell::new(0);
-    let before = set_limit(libc::RLIMIT_NPROC, 0);
+    let before = set_limit(0, libc::RLIMIT_NPROC, 0);
     let noted = Noted(&drops);
     let result = Process::spawn(move || drop(noted));
-    set_limit(libc::RLIMIT_NPROC, before);
+    set_limit(0, libc::RLIMIT_NPROC, before);
     let error = result.expect_err("no process is left");
     assert!(
         matches!(&error, Error::Os { op: "fork", source, .. } if source.raw_os_error() == Some(libc::EAGAIN)),
         "{error:?}"
     );
     assert_eq!(drops.get(), 1);
-    // What was prepared for the child is undone.
+    // The start has undone its preparations for the child.
     assert_eq!(shmkit::process::current_name(), "main");
     let child = Process::spawn(|| ()).expect("spawn");
     assert_eq!(child.name(), "Process-2");
@@ -286,7 +254,7 @@ pub(crate) fn a_start_is_refused_where_children_are_forgotten() {
         assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
         assert!(error.to_string().contains("SIGCHLD"), "{error}");
     };
-    // SAFETY: an action of the system's own.
+    // SAFETY: one of the system's own actions.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     refused();
     // SAFETY: integers, a pointer and a function's address that may be 0.
@@ -297,7 +265,7 @@ pub(crate) fn a_start_is_refused_where_children_are_forgotten() {
     refused();
     // SAFETY: as above.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    Process::spawn(|| ()).expect("spawn").join().expect("join");
+    assert_eq!(join(&spawn(|| ())), Some(0));
 }
 
 pub(crate) fn a_daemon_is_refused_to_a_thread_that_may_end_before() {

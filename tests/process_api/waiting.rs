@@ -1,6 +1,10 @@
 //! Waiting and signalling.
 
-use crate::fork::{Child, LIMIT, Line, Witness, end_after, exit, for_ever, has_children, not_run};
+use crate::fork::{
+    Child, LIMIT, Line, Witness, await_any_end, await_end, end_after, exit, for_ever, has_children,
+    not_run, reap_by_handler, until,
+};
+use crate::{join, spawn};
 use shmkit::{Error, Process};
 use std::mem::{size_of, zeroed};
 use std::thread;
@@ -11,12 +15,10 @@ const LONG: Duration = Duration::from_secs(30);
 pub(crate) fn threads_that_join_at_once_agree() {
     for round in 0..50 {
         let go = Line::new();
-        let child = Process::spawn(|| {
-            end_after(LIMIT);
+        let child = spawn(|| {
             go.hear();
             7
         });
-        let child = child.expect("spawn");
         thread::scope(|scope| {
             let joins = [0; 3].map(|_| scope.spawn(|| child.join().expect("join")));
             let timed = scope.spawn(|| child.join_timeout(LONG).expect("join"));
@@ -38,28 +40,26 @@ pub(crate) fn threads_that_join_at_once_agree() {
 }
 
 pub(crate) fn a_status_is_kept() {
-    let child = Process::spawn(|| 3).expect("spawn");
+    let child = spawn(|| 3);
     for _ in 0..2 {
         assert_eq!(child.join().expect("join").code(), Some(3));
         let status = child.join_timeout(Duration::ZERO).expect("join");
         assert_eq!(status.and_then(|status| status.code()), Some(3));
         assert_eq!(child.exit_code(), Some(3));
         assert!(!child.is_alive());
-        // There is nothing left to signal, which is no error.
+        // No process is left to signal, and this is no error.
         child.terminate().expect("gone");
         child.kill().expect("gone");
     }
-    // One that has ended, and was not waited for.
+    // A child has ended, and nobody has waited for it.
     let child = Process::spawn(for_ever).expect("spawn");
     child.kill().expect("kill");
-    while child.is_alive() {
-        thread::yield_now();
-    }
+    until("the killed child's end", || !child.is_alive());
     child.terminate().expect("ended");
     assert_eq!(child.exit_code(), Some(-9));
 }
 
-/// How often this thread has gone to sleep by itself.
+/// This thread has gone to sleep so often.
 fn sleeps() -> i64 {
     // SAFETY: integers, for which zeros are valid.
     let mut usage: libc::rusage = unsafe { zeroed() };
@@ -87,11 +87,7 @@ pub(crate) fn a_wait_does_not_poll() {
 pub(crate) fn a_wait_ends_with_the_process() {
     for timeout in [LONG, Duration::MAX] {
         let go = Line::new();
-        let child = Process::spawn(|| {
-            end_after(LIMIT);
-            go.hear();
-        });
-        let child = child.expect("spawn");
+        let child = spawn(|| go.hear());
         let began = Instant::now();
         thread::scope(|scope| {
             let join = scope.spawn(|| child.join_timeout(timeout).expect("join"));
@@ -102,7 +98,7 @@ pub(crate) fn a_wait_ends_with_the_process() {
     }
 }
 
-/// A fork whose child gets that pid: it has to be free, and this process root in its namespace.
+/// Forks a child with that pid, which must be free. This process must be root in its namespace.
 fn fork_with_pid(pid: libc::pid_t) -> libc::c_long {
     let wanted = [pid];
     // SAFETY: integers, for which zeros are valid.
@@ -126,10 +122,10 @@ pub(crate) fn a_signal_never_hits_a_pid_that_is_used_again() {
         let error = std::io::Error::last_os_error();
         return not_run(&format!("a pid namespace of one's own: {error}"));
     }
-    // Its first process, which hands out the pids.
+    // The first process of the namespace, which may choose pids.
     Child::fork(|| {
         assert_eq!(std::process::id(), 1);
-        let ended = Process::spawn(|| 3).expect("spawn");
+        let ended = spawn(|| 3);
         ended.join().expect("join");
         let (pid, go) = (ended.pid().cast_signed(), Line::new());
         let other = fork_with_pid(pid);
@@ -146,7 +142,7 @@ pub(crate) fn a_signal_never_hits_a_pid_that_is_used_again() {
         assert_eq!(ended.join().expect("join").code(), Some(3));
         assert_eq!(ended.exit_code(), Some(3));
         go.tell();
-        assert_eq!(Child::of(pid).wait(), 42, "the other one was hit");
+        assert_eq!(Child::of(pid).wait(), 42, "the other process was hit");
     })
     .finish();
 }
@@ -157,70 +153,54 @@ fn is_no_child(error: &Error) -> bool {
     matches!(error, Error::Os { source, .. } if source.raw_os_error() == Some(libc::ECHILD))
 }
 
-/// What a forked child can do with the handles to its siblings.
+/// A forked child uses its handles to its siblings.
 fn look_at_siblings(alive: &Process, known: &Process, unknown: &Process) {
     assert!(alive.is_alive());
     assert_eq!(alive.exit_code(), None);
     assert!(is_no_child(&alive.join().expect_err("no child")));
     let error = alive.join_timeout(LONG).expect_err("no child");
     assert!(is_no_child(&error));
-    // What its parent knew before the fork, it knows as well.
+    // The child knows what its parent knew before the fork.
     assert!(!known.is_alive());
     assert_eq!(known.exit_code(), Some(5));
     assert_eq!(known.join().expect("known").code(), Some(5));
-    // What its parent did not, it can't know.
+    // The child can't learn what its parent did not know by then.
     assert!(!unknown.is_alive());
     assert_eq!(unknown.exit_code(), None);
     assert!(is_no_child(&unknown.join().expect_err("no child")));
     unknown.kill().expect("ended");
     alive.terminate().expect("terminate");
-    while alive.is_alive() {
-        thread::yield_now();
-    }
+    until("the sibling's end", || !alive.is_alive());
 }
 
 pub(crate) fn a_forked_child_is_no_parent_of_its_siblings() {
     for by_crate in [false, true] {
         let ended = Line::new();
         let alive = Process::spawn(for_ever).expect("spawn");
-        let known = Process::spawn(|| 5).expect("spawn");
-        let mut unknown = Some(Process::spawn(|| ended.tell()).expect("spawn"));
+        let known = spawn(|| 5);
+        let mut unknown = Some(spawn(|| ended.tell()));
         known.join().expect("join");
         ended.hear();
-        wait_without_reaping(unknown.as_ref().expect("a handle").pid());
+        await_end(unknown.as_ref().expect("a handle").pid());
         let mut look = || {
             let handle = unknown.take().expect("inherited");
             look_at_siblings(&alive, &known, &handle);
-            drop(handle); // takes nothing from its parent
-            let own = Process::spawn(|| 9).expect("spawn");
-            own.join().expect("join");
-            assert_eq!(own.exit_code(), Some(9));
+            drop(handle); // takes nothing from the parent
+            assert_eq!(join(&spawn(|| 9)), Some(9));
         };
         if by_crate {
-            let child = Process::spawn(&mut look).expect("spawn");
-            child.join().expect("join");
-            assert_eq!(child.exit_code(), Some(0));
+            assert_eq!(join(&spawn(&mut look)), Some(0));
         } else {
             Child::fork(&mut look).finish();
         }
-        alive.join().expect("join");
-        assert_eq!(alive.exit_code(), Some(-15));
+        assert_eq!(join(&alive), Some(-15));
         let unknown = unknown.expect("the child took its own copy");
         assert_eq!(unknown.exit_code(), Some(0));
     }
 }
 
-fn wait_without_reaping(pid: libc::id_t) {
-    // SAFETY: integers and pointers, for which zeros are valid.
-    let mut info: libc::siginfo_t = unsafe { zeroed() };
-    let options = libc::WEXITED | libc::WNOWAIT;
-    // SAFETY: room for what it tells.
-    let failed = unsafe { libc::waitid(libc::P_PID, pid, &raw mut info, options) };
-    assert_eq!(failed, 0, "wait for a child");
-}
-
 pub(crate) fn a_status_that_somebody_else_took_is_an_error() {
-    let child = Process::spawn(|| 4).expect("spawn");
+    let child = spawn(|| 4);
     let mut status = 0;
     // SAFETY: room for the status.
     let taken = unsafe { libc::waitpid(-1, &raw mut status, 0) };
@@ -232,42 +212,25 @@ pub(crate) fn a_status_that_somebody_else_took_is_an_error() {
     assert!(is_no_child(&error));
     child.kill().expect("gone");
     drop(child);
-    Process::spawn(|| ()).expect("spawn").join().expect("join");
+    assert_eq!(join(&spawn(|| ())), Some(0));
 }
 
-/// Waits for whoever of the children has ended, as many daemons' handlers do.
-extern "C" fn reap(_: i32) {
-    // SAFETY: it takes numbers, and no room for a status; handlers may call it.
-    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
-}
-
-/// Runs in the parent, inside `fork`: until the child has ended, or the handler has reaped it.
+/// Runs in the parent, inside `fork`: the child ends, and perhaps the handler reaps it.
 extern "C" fn until_it_has_ended() {
-    // SAFETY: integers and pointers, for which zeros are valid.
-    let mut info: libc::siginfo_t = unsafe { zeroed() };
-    let options = libc::WEXITED | libc::WNOWAIT;
-    loop {
-        // SAFETY: room for what it tells.
-        let failed = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
-        let error = std::io::Error::last_os_error();
-        if failed == 0 || error.kind() != std::io::ErrorKind::Interrupted {
-            return;
-        }
-    }
+    await_any_end();
 }
 
 fn is_sigchld_blocked() -> bool {
     // SAFETY: integers, for which zeros are valid.
     let mut set: libc::sigset_t = unsafe { zeroed() };
-    // SAFETY: no new set, and room for the one there is.
+    // SAFETY: no new set, and room for the present one.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut set) };
     // SAFETY: a set that is alive.
     unsafe { libc::sigismember(&raw const set, libc::SIGCHLD) == 1 }
 }
 
 pub(crate) fn a_child_whose_status_a_handler_takes_at_once_is_started() {
-    // SAFETY: a function that lives as long as the program.
-    unsafe { libc::signal(libc::SIGCHLD, reap as *const () as usize) };
+    reap_by_handler();
     // SAFETY: a plain function.
     unsafe { libc::pthread_atfork(None, Some(until_it_has_ended), None) };
     for _ in 0..10 {
@@ -279,7 +242,7 @@ pub(crate) fn a_child_whose_status_a_handler_takes_at_once_is_started() {
         let child = child.expect("it ran");
         assert!(!is_sigchld_blocked());
         assert_eq!(witness.outlive(), "ran");
-        // The handler has its status.
+        // The handler has taken the status.
         assert!(!has_children() && !child.is_alive());
         assert!(child.join().is_err());
         child.kill().expect("nothing to do");

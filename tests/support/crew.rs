@@ -1,28 +1,20 @@
-//! What the tests of pools share: finding a pool's processes, and killing them.
+//! For tests of pools: finding a pool's processes, and killing them.
 #![allow(dead_code)] // each test binary uses its own part
 
-use std::time::{Duration, Instant};
+use crate::fork::{parent_of, until};
 
-/// Processes whose parent that is, as zombies or alive.
+/// The children of a process, zombies included.
 pub(crate) fn children_of(parent: u32) -> Vec<u32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").expect("list /proc") {
-        let name = entry.expect("list /proc").file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        if parent_of(pid) == Some(parent) {
-            found.push(pid);
-        }
-    }
+    let processes = std::fs::read_dir("/proc").expect("list /proc");
+    let mut found: Vec<u32> = processes
+        .filter_map(|entry| {
+            let name = entry.expect("list /proc").file_name();
+            name.to_str()?.parse().ok()
+        })
+        .filter(|pid| parent_of(*pid) == Some(parent))
+        .collect();
     found.sort_unstable();
     found
-}
-
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The only child of this process.
@@ -32,7 +24,22 @@ pub(crate) fn supervisor() -> u32 {
     children[0]
 }
 
-/// Kills a process, if it is still that one's child: a pid that is used again is not hit.
+/// Waits until a supervisor has so many workers. Returns their pids.
+pub(crate) fn crew_of(supervisor: u32, workers: usize) -> Vec<u32> {
+    new_crew_of(supervisor, workers, &[])
+}
+
+/// Waits until a supervisor has so many workers and none of those before. Returns their pids.
+pub(crate) fn new_crew_of(supervisor: u32, workers: usize, before: &[u32]) -> Vec<u32> {
+    let mut crew = Vec::new();
+    until("a whole crew", || {
+        crew = children_of(supervisor);
+        crew.len() == workers && !crew.iter().any(|pid| before.contains(pid))
+    });
+    crew
+}
+
+/// Kills a process unless it is no longer a child of `parent`: a pid may be used again.
 pub(crate) fn kill_child(parent: u32, pid: u32) -> bool {
     // SAFETY: it takes numbers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
@@ -47,19 +54,4 @@ pub(crate) fn kill_child(parent: u32, pid: u32) -> bool {
     // SAFETY: this function's own descriptor.
     unsafe { libc::close(fd.try_into().expect("a descriptor")) };
     sent
-}
-
-pub(crate) fn kill_me() -> ! {
-    // SAFETY: it takes a number.
-    unsafe { libc::raise(libc::SIGKILL) };
-    unreachable!("killed")
-}
-
-/// Waits for something that no event tells.
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(30), "{what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }

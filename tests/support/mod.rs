@@ -1,40 +1,18 @@
-//! What the tests that use several processes share: unique names, children that play a role in this
-//! same test binary, and a watchdog.
+//! For tests whose processes are programs: children that play a role in this same test binary, and a
+//! watchdog.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its own part
 
+mod common;
+
+#[allow(unused_imports)]
+pub(crate) use common::*;
 use std::io::Write;
 use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-/// A segment's name that no other test, and no other run, uses. The name is unlinked when this is
-/// dropped, whoever holds the segment.
-pub struct Name(String);
-
-impl Name {
-    pub fn new(what: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self(format!("test-{what}-{}-{count}", std::process::id()))
-    }
-}
-
-impl Deref for Name {
-    type Target = str;
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Drop for Name {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(format!("/dev/shm/{}", self.0));
-    }
-}
-
-/// Ends the whole process with a message if it is not dropped in time: a test that hangs fails.
+/// Aborts the whole process with a message unless the test drops this in time: a test that hangs fails.
 pub struct Watchdog(#[allow(dead_code)] Sender<()>);
 
 impl Watchdog {
@@ -56,12 +34,21 @@ impl Watchdog {
 
 const ROLE: &str = "SHMKIT_TEST_ROLE";
 
-/// The role this process was started for with [`start`], and its arguments; `None` in the test
-/// itself. A test binary has one `#[test] fn role()` that asks this, plays it and exits.
+/// The role for which [`start`] started this process, and its arguments; `None` in the test run itself.
 pub fn my_role() -> Option<(String, Vec<String>)> {
     let words = std::env::var(ROLE).ok()?;
     let mut words = words.split('\u{1f}').map(str::to_owned);
     Some((words.next()?, words.collect()))
+}
+
+/// Plays the role for which [`start`] started this process, and exits. A test binary has one
+/// `#[test] fn role()` that calls this, which does nothing in the test run itself.
+pub fn play(roles: impl FnOnce(&str, &[&str])) {
+    if let Some((role, args)) = my_role() {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        roles(&role, &args);
+        std::process::exit(0);
+    }
 }
 
 /// A command that runs this test binary again, in a role: its `#[test] fn role()` alone.
@@ -75,8 +62,8 @@ pub fn command(role: &str, args: &[&str]) -> Command {
     command
 }
 
-/// Starts a child in a role. Its standard output is thrown away; what it has to say goes through
-/// segments, its exit status, or standard error.
+/// Starts a child in a role. The child's standard output is thrown away: a role reports through segments,
+/// its exit status, or standard error.
 pub fn start(role: &str, args: &[&str]) -> Kid {
     Kid(command(role, args).spawn().expect("start a child"))
 }
@@ -85,13 +72,13 @@ pub fn start(role: &str, args: &[&str]) -> Kid {
 pub struct Kid(pub Child);
 
 impl Kid {
-    /// Waits for it, and fails unless it ended well.
+    /// Waits for the child's end, and fails unless the child ended well.
     pub fn finish(mut self) {
         let status = self.0.wait().expect("wait for a child");
         assert!(status.success(), "a child failed: {status}");
     }
 
-    /// SIGKILL, and the wait until the kernel is done with it.
+    /// Kills the child, and waits until the kernel has closed its files.
     pub fn kill_and_reap(mut self) -> ExitStatus {
         let _ = self.0.kill();
         self.0.wait().expect("wait for a child")

@@ -1,0 +1,52 @@
+//! Pools, the tasks of these tests, and what comes of them.
+
+use crate::fork::kill_me;
+use shmkit::{Pool, Queue, TaskError, Value};
+use std::time::Duration;
+
+pub(crate) fn pool(workers: usize) -> Pool {
+    Pool::with_workers(workers).expect("a pool")
+}
+
+pub(crate) fn double(n: u64) -> u64 {
+    2 * n
+}
+
+pub(crate) fn pid_of(_: ()) -> u32 {
+    std::process::id()
+}
+
+pub(crate) fn die(_: ()) {
+    kill_me();
+}
+
+/// A task that takes so long: its time is the work.
+pub(crate) fn nap(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+/// A task that tells that it runs, and does not end within a test's time.
+pub(crate) fn be_busy(busy: Value<u64>) {
+    busy.update(|n| *n += 1);
+    nap(60_000);
+}
+
+/// A task that ends when the test puts an item into the queue of that name.
+pub(crate) fn await_turn(name: String) -> u64 {
+    let turn = Queue::<u64>::open(name).expect("open");
+    turn.get().expect("get")
+}
+
+/// Asserts that a task's process was killed by `SIGKILL`. Returns the pid.
+pub(crate) fn killed<R: std::fmt::Debug>(outcome: Result<R, TaskError>) -> u32 {
+    match outcome {
+        Err(TaskError::WorkerDied { pid, exit_code: -9 }) => pid,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Asserts that a pool does tasks.
+pub(crate) fn works(pool: &Pool) {
+    let doubled = pool.map(double, 0..100).expect("map");
+    assert!(doubled.into_iter().eq((0..100).map(|n| 2 * n)));
+}
