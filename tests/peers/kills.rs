@@ -29,7 +29,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// An owner of a side handles so many items before it lets others have the side.
 const BURST: u64 = 20;
 
-/// How a member of a fleet uses its side.
+/// The way in which a member of a fleet uses its side.
 #[derive(Clone, Copy, PartialEq)]
 enum Sides {
     /// Each call locks the side for itself.

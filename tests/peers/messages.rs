@@ -42,7 +42,7 @@ fn write(message: &mut [u8], pool: &[u8], producer: u32, number: u32) {
     }
 }
 
-/// Asserts that a message is whole. Returns what is written down of it.
+/// Asserts that a message is whole. Returns its record.
 fn read(message: &[u8], pool: &[u8]) -> u64 {
     let Some((head, rest)) = message.split_first_chunk::<NUMBERED>() else {
         return short_id(message);
@@ -77,8 +77,7 @@ pub(crate) fn send(queue: &str, gate: &str, who: &str) {
     }
 }
 
-/// Role: takes messages until the queue is closed, every second one in place, and writes down which they
-/// were.
+/// Role: takes messages until the queue is closed, every second one in place, and writes their records down.
 pub(crate) fn receive(queue: &str, gate: &str, file: &str) {
     let queue = ByteQueue::open(queue).expect("open the queue");
     let (pool, mut buffer) = (pool(), Vec::new());
@@ -98,7 +97,7 @@ pub(crate) fn receive(queue: &str, gate: &str, file: &str) {
     write_down(file, ids);
 }
 
-/// What is written down of a short message: its length, as if by producer 100 + its first byte.
+/// The record of a short message: its length, as if from producer 100 + its first byte.
 fn short_id(message: &[u8]) -> u64 {
     let first = message.first().copied().unwrap_or(0);
     assert!(

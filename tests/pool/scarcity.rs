@@ -101,8 +101,7 @@ pub(crate) fn workers_that_cannot_use_the_queues_are_given_up() {
     drop(users);
 }
 
-/// For a while the supervisor can't fork, but one worker works. The while is longer than the supervisor's
-/// patience with an empty crew.
+/// The supervisor can't fork for longer than its patience with an empty crew, but one worker still works.
 pub(crate) fn forks_that_fail_for_a_moment_end_no_pool_that_works() {
     let name = Name::new("moment");
     let turn = Queue::<u64>::create(&name.0, 8).expect("create");

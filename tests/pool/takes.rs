@@ -75,7 +75,7 @@ pub(crate) fn a_death_after_the_commit_has_the_task() {
     assert_eq!(leases_of(&tasks, &words, DEAD), Ok(vec![(3, 1), (4, 1)]));
 }
 
-/// The slot's next task is in the queue, and the note of the last one is still there.
+/// The slot's next task is in the queue, and the note of the slot's last task is still there.
 pub(crate) fn a_note_is_of_one_generation() {
     let (tasks, words) = pool_of_two_tasks();
     take(&tasks, &words, DEAD, new_task(3, 1));

@@ -1,4 +1,4 @@
-//! Pools, the tasks of these tests, and what comes of them.
+//! Pools, and the tasks of these tests with their outcomes.
 
 use crate::fork::kill_me;
 use shmkit::{Pool, Queue, TaskError, Value};

@@ -165,8 +165,8 @@ pub(crate) fn a_start_inside_a_closure_under_a_lock_is_refused() {
     });
 }
 
-/// A leaked guard counts as long as its handle exists. Afterwards any process may take over the lock, and here
-/// the started child does.
+/// A leaked guard counts as long as its handle exists. Afterwards any process may take over the lock, as the
+/// started child does here.
 pub(crate) fn a_leaked_guard_is_held_until_its_handle_goes() {
     let name = Name::new("leaked");
     let array = Array::create(&name.0, &[1u64, 2]).expect("create");

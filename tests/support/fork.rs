@@ -1,5 +1,5 @@
 //! For tests whose processes are forks: a runner without libtest's threads, children, pipes between
-//! processes, limits, and what panics say.
+//! processes, limits, and the texts of panics.
 #![allow(dead_code)] // each test binary uses its own part
 
 #[path = "common.rs"]
@@ -7,7 +7,6 @@ mod common;
 
 #[allow(unused_imports)]
 pub(crate) use common::*;
-use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -291,27 +290,21 @@ impl Witness {
     }
 }
 
-/// A pipe between the processes of a fork tree: one byte for each thing that one of them tells.
-pub(crate) struct Line {
-    from: File,
-    to: File,
-}
+/// A pipe between the processes of a fork tree: one byte for each event that one of them tells another.
+pub(crate) struct Line(PipeReader, PipeWriter);
 
 impl Line {
     pub(crate) fn new() -> Self {
         let (from, to) = pipe().expect("a pipe");
-        Self {
-            from: OwnedFd::from(from).into(),
-            to: OwnedFd::from(to).into(),
-        }
+        Self(from, to)
     }
 
     pub(crate) fn tell(&self) {
-        (&self.to).write_all(b".").expect("tell");
+        (&self.1).write_all(b".").expect("tell");
     }
 
     pub(crate) fn hear(&self) {
-        (&self.from).read_exact(&mut [0]).expect("hear");
+        (&self.0).read_exact(&mut [0]).expect("hear");
     }
 }
 
@@ -332,12 +325,8 @@ pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     let result = catch_unwind(AssertUnwindSafe(f));
     std::panic::set_hook(hook);
     result.map_err(|payload| {
-        let text = payload.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| {
-            payload
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-        });
+        let fixed = payload.downcast_ref::<&str>().map(ToString::to_string);
+        let text = fixed.or_else(|| payload.downcast_ref::<String>().cloned());
         text.expect("a panic says something")
     })
 }
