@@ -1,13 +1,16 @@
 //! Files: opening, looking at, reading and writing, mapping.
 
-use super::base::{AsRawFd, BorrowedFd, File, MmapRaw, OwnedFd, RawFd, check};
-use memmap2::MmapOptions;
-use std::ffi::CString;
-use std::io;
+use super::base::{AsFd, AsRawFd, BorrowedFd, File, MmapRaw, RawFd, check};
+use super::descriptor::StandardTaken;
+use super::space::to_off;
+use memmap2::{Advice, MmapOptions};
+use std::ffi::{CStr, OsStr};
+use std::io::{self, Write};
+use std::mem::zeroed;
 use std::os::fd::FromRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Identifies a file for as long as somebody has it open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +47,20 @@ impl FileStatus {
     }
 
     /// Returns the status of an open file.
-    pub(crate) fn of(file: &File) -> io::Result<Self> {
-        Ok(Self::new(&file.metadata()?))
+    pub(crate) fn of(file: &impl AsFd) -> io::Result<Self> {
+        // SAFETY: the fields are numbers, for which zeros are valid.
+        let mut status: libc::stat = unsafe { zeroed() };
+        // SAFETY: `status` is alive and writable.
+        check(unsafe { libc::fstat(file.as_fd().as_raw_fd(), &raw mut status) })?;
+        Ok(Self {
+            id: FileId {
+                device: status.st_dev,
+                inode: status.st_ino,
+            },
+            len: status.st_size.try_into().unwrap_or(0),
+            regular: status.st_mode & libc::S_IFMT == libc::S_IFREG,
+            links: status.st_nlink,
+        })
     }
 
     /// Returns the status of the file that a path leads to. A symbolic link at the path's end is not
@@ -55,12 +70,46 @@ impl FileStatus {
     }
 }
 
-pub(super) fn c_path(path: &Path) -> io::Result<CString> {
-    Ok(CString::new(path.as_os_str().as_bytes())?)
+/// A path as a C string. It does not allocate, because a fork handler needs paths.
+pub(super) struct CPath([u8; CPath::LEN]);
+
+impl CPath {
+    /// The longest path that the kernel takes, and its NUL.
+    const LEN: usize = libc::PATH_MAX as usize;
+
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
+        let path = path.as_os_str().as_bytes();
+        if path.contains(&0) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut text = [0; Self::LEN];
+        let too_long = || io::Error::from_raw_os_error(libc::ENAMETOOLONG);
+        text[..Self::LEN - 1]
+            .get_mut(..path.len())
+            .ok_or_else(too_long)?
+            .copy_from_slice(path);
+        Ok(Self(text))
+    }
+
+    /// Returns the path by which /proc leads to the file behind a descriptor of this process.
+    pub(super) fn of_descriptor(fd: RawFd) -> Self {
+        let mut text = [0; Self::LEN];
+        write!(&mut text[..], "/proc/self/fd/{fd}").expect("it is short");
+        Self(text)
+    }
+
+    pub(super) fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).expect("it ends in NUL")
+    }
+
+    pub(super) fn as_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(self.as_c_str().to_bytes()))
+    }
 }
 
-fn open_with(path: &Path, flags: libc::c_int) -> io::Result<File> {
-    let path = c_path(path)?;
+fn open_with(path: &CPath, flags: libc::c_int) -> io::Result<File> {
+    let _taken = StandardTaken::new()?;
+    let path = path.as_c_str();
     // SAFETY: `path` is a live C string; the mode is given for the flags that want one.
     let fd = check(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, 0o600) })?;
     // SAFETY: `fd` was just opened, and nobody else has it.
@@ -72,7 +121,10 @@ fn open_with(path: &Path, flags: libc::c_int) -> io::Result<File> {
 /// user's file.
 pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
     let access = if write { libc::O_RDWR } else { libc::O_RDONLY };
-    open_with(path, access | libc::O_NOFOLLOW | libc::O_NONBLOCK)
+    open_with(
+        &CPath::new(path)?,
+        access | libc::O_NOFOLLOW | libc::O_NONBLOCK,
+    )
 }
 
 /// Returns whether an error of [`open`] says that the path ends in a symbolic link.
@@ -88,24 +140,29 @@ pub(crate) fn is_device_refusal(error: &io::Error) -> bool {
 
 /// Opens a new file that has no name, in the filesystem of the folder `dir`.
 pub(crate) fn open_unnamed(dir: &Path) -> io::Result<File> {
-    open_with(dir, libc::O_RDWR | libc::O_TMPFILE)
+    open_with(&CPath::new(dir)?, libc::O_RDWR | libc::O_TMPFILE)
 }
 
-/// Returns whether an error of [`open_unnamed`] says that the filesystem has no unnamed files.
+/// Returns whether an error of [`open_unnamed`] says that the filesystem has no unnamed files, or that a
+/// rule of the system may forbid them. Such rules (AppArmor, seccomp) often allow files with names.
 pub(crate) fn is_unnamed_refusal(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)
+        Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL | libc::EACCES | libc::EPERM)
     )
 }
 
 /// Creates a file, which must not exist yet.
 pub(crate) fn create_exclusive(path: &Path) -> io::Result<File> {
-    open_with(path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL)
+    open_with(
+        &CPath::new(path)?,
+        libc::O_RDWR | libc::O_CREAT | libc::O_EXCL,
+    )
 }
 
 /// Creates a file in memory, to which no path leads and whose size can be sealed.
 pub(crate) fn create_in_memory() -> io::Result<File> {
+    let _taken = StandardTaken::new()?;
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is a C string literal; it is only a label in /proc.
     let fd = check(unsafe { libc::memfd_create(c"shmkit".as_ptr(), flags) })?;
@@ -120,24 +177,15 @@ pub(crate) fn seal_size(file: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) }).map(drop)
 }
 
-pub(super) fn proc_path(fd: RawFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{fd}"))
-}
-
 /// Opens the file behind a descriptor again. The result is an open file description of its own, which
 /// shares no locks with `fd`. If /proc is missing, this opens `path` instead, and the caller checks that
 /// the path led to the same file.
 pub(crate) fn reopen(fd: BorrowedFd<'_>, path: Option<&Path>) -> io::Result<File> {
-    let reopened = open_with(&proc_path(fd.as_raw_fd()), libc::O_RDWR);
+    let reopened = open_with(&CPath::of_descriptor(fd.as_raw_fd()), libc::O_RDWR);
     match (reopened, path) {
         (Err(error), Some(path)) if error.kind() == io::ErrorKind::NotFound => open(path, true),
         (reopened, _) => reopened,
     }
-}
-
-/// Copies a descriptor. The copy shares the open file description, and so its locks.
-pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
-    fd.try_clone_to_owned().map(File::from)
 }
 
 /// Sets the permission bits exactly, whatever the umask.
@@ -148,14 +196,22 @@ pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
 
 /// Reads from `offset` on into the front of `bytes`, and returns how many bytes there were: fewer than
 /// asked for only at the end of the file.
-pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(crate) fn read_at(fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+        let rest = &mut bytes[filled..];
+        let at = to_off(offset + filled as u64)?;
+        // SAFETY: `rest` is alive and writable, and its length is passed.
+        let read = unsafe { libc::pread(fd.as_raw_fd(), rest.as_mut_ptr().cast(), rest.len(), at) };
+        match usize::try_from(read) {
             Ok(0) => break,
             Ok(more) => filled += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
         }
     }
     Ok(filled)
@@ -166,16 +222,10 @@ pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()>
     file.write_all_at(bytes, offset)
 }
 
-/// Maps the first `len` bytes of a file, shared, readable and writable.
+/// Maps the first `len` bytes of a file, shared, readable and writable. No core dump contains the mapping:
+/// a dead process keeps its locks until its dump is written.
 pub(crate) fn map(file: &File, len: usize) -> io::Result<MmapRaw> {
-    MmapOptions::new().len(len).map_raw(file)
-}
-
-/// Takes ownership of a raw descriptor.
-///
-/// # Safety
-/// `fd` is open, and the caller gives up the only claim to it.
-pub(crate) unsafe fn adopt(fd: RawFd) -> OwnedFd {
-    // SAFETY: the caller's contract is this call's.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    let map = MmapOptions::new().len(len).map_raw(file)?;
+    map.advise(Advice::DontDump)?;
+    Ok(map)
 }

@@ -1,4 +1,4 @@
-//! Fork handlers.
+//! Handlers of forks and of the exit.
 
 use std::io;
 
@@ -17,5 +17,14 @@ pub(crate) fn on_fork(
     match failed {
         0 => Ok(()),
         errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// Registers `handler` to be called when the process exits normally. Other threads may still run then.
+pub(crate) fn on_exit(handler: extern "C" fn()) -> io::Result<()> {
+    // SAFETY: the handler is a plain function, which lives as long as the program's code.
+    match unsafe { libc::atexit(handler) } {
+        0 => Ok(()),
+        _ => Err(io::ErrorKind::OutOfMemory.into()),
     }
 }

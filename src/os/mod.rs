@@ -3,8 +3,12 @@
 //! `base` has the types and the check of errors on which the other files stand. Only this wing uses `libc`, `memmap2`, `std::fs` and `std::os`; a test enforces that. The types say what
 //! a call may assume of its arguments: descriptors are borrowed, pointers come as atomics.
 
+#[cfg(not(loom))]
+mod anchor;
 mod base;
 mod clock;
+#[cfg(not(loom))]
+mod descriptor;
 #[cfg(not(loom))]
 mod file;
 #[cfg(all(feature = "serde", not(loom)))]
@@ -25,8 +29,12 @@ mod socket;
 #[cfg(not(loom))]
 mod space;
 
+#[cfg(not(loom))]
+pub(crate) use anchor::*;
 pub(crate) use base::*;
 pub(crate) use clock::*;
+#[cfg(not(loom))]
+pub(crate) use descriptor::*;
 #[cfg(not(loom))]
 pub(crate) use file::*;
 #[cfg(all(feature = "serde", not(loom)))]

@@ -1,7 +1,7 @@
 //! Names: what a path leads to, what a folder contains, giving a file a name and removing it.
 
-use super::base::{AsRawFd, BorrowedFd, File, check};
-use super::file::{FileStatus, c_path, proc_path};
+use super::base::{AsFd, AsRawFd, BorrowedFd, check};
+use super::file::{CPath, FileStatus};
 use std::ffi::OsString;
 use std::io;
 #[cfg(feature = "serde")]
@@ -10,7 +10,7 @@ use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
 /// Returns whether a path leads to this very file.
-pub(crate) fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
+pub(crate) fn leads_to(path: &Path, file: &impl AsFd) -> io::Result<bool> {
     let id = FileStatus::of(file)?.id;
     match FileStatus::at(path) {
         Ok(there) => Ok(there.id == id),
@@ -24,18 +24,18 @@ pub(crate) fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
 ///
 /// /proc knows that folder. But /proc knows the name only if the file had it when it was opened, and the
 /// file behind a creator's descriptor never had one then. So this looks through the folder.
-pub(crate) fn find_name(file: &File) -> io::Result<Option<PathBuf>> {
-    let status = FileStatus::of(file)?;
+pub(crate) fn find_name(file: BorrowedFd<'_>) -> io::Result<Option<PathBuf>> {
+    let status = FileStatus::of(&file)?;
     if status.links == 0 {
         return Ok(None); // a file in memory, or one whose name is gone
     }
-    let opened_as = std::fs::read_link(proc_path(file.as_raw_fd()))?;
+    let opened_as = std::fs::read_link(CPath::of_descriptor(file.as_raw_fd()).as_path())?;
     let Some(folder) = opened_as.parent() else {
         return Ok(None);
     };
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.ino() == status.id.inode && leads_to(&entry.path(), file)? {
+        if entry.ino() == status.id.inode && leads_to(&entry.path(), &file)? {
             return Ok(Some(entry.path()));
         }
     }
@@ -78,16 +78,31 @@ pub(crate) fn can_link_unnamed() -> bool {
 
 /// Gives an unnamed file its name, in one step; `AlreadyExists` if the name is taken.
 pub(crate) fn link_unnamed(file: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    link_with(&proc_path(file.as_raw_fd()), path, libc::AT_SYMLINK_FOLLOW)
+    let from = CPath::of_descriptor(file.as_raw_fd());
+    link_with(&from, path, libc::AT_SYMLINK_FOLLOW)
 }
 
-/// Gives a file a second name; `AlreadyExists` if that name is taken.
-pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
-    link_with(from, to, 0)
+/// Gives a file another name instead of `from`, in one step; `AlreadyExists` if that name is taken.
+/// Filesystems that can't do that give the file a second name.
+pub(crate) fn rename_or_link(from: &Path, to: &Path) -> io::Result<()> {
+    let (old, new) = (CPath::new(from)?, CPath::new(to)?);
+    let (old, new) = (old.as_c_str().as_ptr(), new.as_c_str().as_ptr());
+    let (here, call) = (libc::AT_FDCWD, libc::SYS_renameat2);
+    // SAFETY: both are live C strings. Not every C library has a function for the call.
+    let renamed = unsafe { libc::syscall(call, here, old, here, new, libc::RENAME_NOREPLACE) };
+    if renamed == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) {
+        return Err(error);
+    }
+    link_with(&CPath::new(from)?, to, 0)
 }
 
-fn link_with(from: &Path, to: &Path, flags: libc::c_int) -> io::Result<()> {
-    let (from, to) = (c_path(from)?, c_path(to)?);
+fn link_with(from: &CPath, to: &Path, flags: libc::c_int) -> io::Result<()> {
+    let to = CPath::new(to)?;
+    let (from, to) = (from.as_c_str(), to.as_c_str());
     let here = libc::AT_FDCWD;
     // SAFETY: both are live C strings.
     check(unsafe { libc::linkat(here, from.as_ptr(), here, to.as_ptr(), flags) }).map(drop)

@@ -40,14 +40,14 @@ pub(crate) fn unlock_byte(fd: BorrowedFd<'_>, at: u64) -> io::Result<()> {
 }
 
 /// Returns some range of bytes, among the `len` bytes from `start` on (0 means all the rest), that another
-/// open file description has locked; not always the first such range. This asks without taking, and works
-/// through a read-only descriptor too.
+/// open file description has write-locked; not always the first such range. This asks without taking, and
+/// works through a read-only descriptor too. Read locks don't count: whoever may only read a file can have them.
 pub(crate) fn find_locked(
     fd: BorrowedFd<'_>,
     start: u64,
     len: u64,
 ) -> io::Result<Option<Range<u64>>> {
-    let mut range = byte_range(libc::F_WRLCK, start, len)?;
+    let mut range = byte_range(libc::F_RDLCK, start, len)?;
     fcntl_range(fd.as_raw_fd(), libc::F_OFD_GETLK, &mut range)?;
     if libc::c_int::from(range.l_type) == libc::F_UNLCK {
         return Ok(None);

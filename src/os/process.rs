@@ -2,6 +2,7 @@
 //! never comes to mean another process.
 
 use super::base::{AsRawFd, BorrowedFd, OwnedFd, check};
+use super::descriptor::StandardTaken;
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::FromRawFd;
@@ -40,24 +41,41 @@ pub(crate) unsafe fn fork() -> io::Result<Option<u32>> {
     Ok((pid != 0).then_some(pid.cast_unsigned()))
 }
 
-/// Blocks `SIGCHLD` for the calling thread until this is dropped, on both sides of a fork.
-pub(crate) struct ChildrenKept(libc::sigset_t);
+/// Keeps signals from the calling thread until this is dropped, on both sides of a fork.
+pub(crate) struct SignalsBlocked(libc::sigset_t);
 
-impl ChildrenKept {
-    pub(crate) fn new() -> Self {
-        // SAFETY: the sets are integers, for which zeros are valid.
-        let (mut kept, mut before): (libc::sigset_t, _) = unsafe { zeroed() };
+impl SignalsBlocked {
+    /// Blocks `SIGCHLD`, whose handler might reap a child.
+    pub(crate) fn of_children() -> Self {
+        // SAFETY: the set is of integers, for which zeros are valid.
+        let mut blocked: libc::sigset_t = unsafe { zeroed() };
         // SAFETY: the set is alive.
-        unsafe { libc::sigemptyset(&raw mut kept) };
+        unsafe { libc::sigemptyset(&raw mut blocked) };
         // SAFETY: the set is alive, and the signal exists.
-        unsafe { libc::sigaddset(&raw mut kept, libc::SIGCHLD) };
+        unsafe { libc::sigaddset(&raw mut blocked, libc::SIGCHLD) };
+        Self::of(&blocked)
+    }
+
+    /// Blocks every signal that can be blocked.
+    pub(crate) fn all() -> Self {
+        // SAFETY: the set is of integers, for which zeros are valid.
+        let mut blocked: libc::sigset_t = unsafe { zeroed() };
+        // SAFETY: the set is alive.
+        unsafe { libc::sigfillset(&raw mut blocked) };
+        Self::of(&blocked)
+    }
+
+    fn of(blocked: &libc::sigset_t) -> Self {
+        // SAFETY: as above.
+        let mut before: libc::sigset_t = unsafe { zeroed() };
+        let blocked = std::ptr::from_ref(blocked);
         // SAFETY: both sets are alive; the call fails only for other arguments.
-        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const kept, &raw mut before) };
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, blocked, &raw mut before) };
         Self(before)
     }
 }
 
-impl Drop for ChildrenKept {
+impl Drop for SignalsBlocked {
     fn drop(&mut self) {
         let none = std::ptr::null_mut();
         // SAFETY: the set is the one that was replaced; the current set is not asked for.
@@ -109,22 +127,9 @@ pub(crate) fn forgets_children() -> io::Result<bool> {
     Ok(action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0)
 }
 
-/// Fails if this process has reached its limit of open descriptors.
-pub(crate) fn can_open_descriptor() -> io::Result<()> {
-    let some = libc::STDERR_FILENO;
-    // SAFETY: the call takes numbers.
-    match check(unsafe { libc::fcntl(some, libc::F_DUPFD_CLOEXEC, 0) }) {
-        // SAFETY: it was just opened, and nobody else has it.
-        Ok(fd) => drop(unsafe { OwnedFd::from_raw_fd(fd) }),
-        // Standard error is closed, so another descriptor can be opened.
-        Err(error) if error.raw_os_error() == Some(libc::EBADF) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(())
-}
-
 /// Opens a descriptor for the process that has this pid now.
 pub(crate) fn open_process(pid: u32) -> io::Result<OwnedFd> {
+    let _taken = StandardTaken::new()?;
     // SAFETY: the call takes numbers. The kernel closes the descriptor on exec.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let fd = check(i32::try_from(fd).map_err(io::Error::other)?)?;

@@ -3,6 +3,7 @@
 //! sockets.
 
 use super::base::{AsRawFd, BorrowedFd, OwnedFd, PipeReader, PipeWriter, RawFd, check};
+use super::descriptor::StandardTaken;
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::FromRawFd;
@@ -10,6 +11,7 @@ use std::ptr;
 
 /// Makes a pipe.
 pub(crate) fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let _taken = StandardTaken::new()?;
     io::pipe()
 }
 
@@ -33,6 +35,7 @@ const _: () = assert!(size_of::<RawFd>() == Control::FD_LEN as usize);
 
 /// Makes a pair of sockets for whole messages.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let _taken = StandardTaken::new()?;
     let mut pair = [0; 2];
     let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
     // SAFETY: `pair` has space for two descriptors.
@@ -104,6 +107,7 @@ pub(crate) fn send_fd(socket: BorrowedFd<'_>, mut key: Key, fd: BorrowedFd<'_>) 
 /// Receives a key and a descriptor, if a message is there. The descriptor is missing if this process may
 /// not open one more.
 pub(crate) fn try_receive_fd(socket: BorrowedFd<'_>) -> io::Result<Option<(Key, Option<OwnedFd>)>> {
+    let _taken = StandardTaken::new()?;
     let mut key = Key::default();
     let received: io::Result<_> = with_message(&mut key, |message| {
         let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;

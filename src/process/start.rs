@@ -208,7 +208,7 @@ impl ProcessBuilder {
         let locks = (other_threads == OtherThreads::VouchedFor).then_some((stdout, family));
         let parent = os::pid();
         // Until the child has a descriptor, no handler of SIGCHLD in this thread may reap it.
-        let sigchld_blocked = os::ChildrenKept::new();
+        let sigchld_blocked = os::SignalsBlocked::of_children();
         // SAFETY: no other thread exists, or `spawn_unchecked`'s caller vouches for it; by invariant 2, no
         // other thread has the locks of the family and of standard output.
         let forked = unsafe { os::fork() };

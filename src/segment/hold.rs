@@ -8,18 +8,25 @@
 //! |---|---|---|
 //! | [`GATE`] | the process that decides about the segment's *name* | the decision |
 //! | `GATE + n` | holder n, a process that has the segment open | as long as the process has it open |
+//! | `DEPARTING + n` | holder n, whose process is in its exit handlers | until that process has ended |
 //!
 //! Invariants:
 //! 1. *A number is drawn once.* The counter in the header only grows, and a draw is one CAS.
-//! 2. *Holder n is alive exactly while byte n is locked*: from `Hold::take` until [`Leaving`] is
-//!    dropped, or until the kernel closes a dead process's descriptors.
+//! 2. *Holder n is alive exactly while one of its bytes is locked*: from `Hold::take` until the hold ends,
+//!    or until the kernel has closed a dead process's descriptors and undone its mappings. A departing
+//!    holder locks its second byte before it unlocks its first, and [`Hold::holder_state`] asks for the
+//!    first before the second.
 //! 3. *One open file description, one holder.* A forked child shares its parent's descriptions. So the
 //!    fork handler opens each segment again beforehand, and the child keeps only the new description: a
 //!    dead parent never looks alive through its child, and a child is a holder from its first instruction.
 //!    The child also inherits the parent's mapping, which keeps the description through which it was
 //!    made; therefore that is never the hold's description.
 //! 4. *No fork falls into a gate section or a half-made hold*: both run under [`Exclusive`], which the
-//!    fork handler takes.
+//!    fork handler takes. Nobody waits under it: whoever finds a gate shut gives up everything, and
+//!    tries again ([`in_turns`]).
+//! 5. *A program that closes descriptors ends no hold*: an [`os::Anchor`], a mapping that no child inherits,
+//!    keeps the description open. The descriptor is only a way to ask. Each use asks first whether the number
+//!    still leads to the file; if it does not, the number belongs to somebody else, and is left alone.
 //!
 //! If a process dies anywhere here, the kernel closes its descriptors: the gate opens, and the hold
 //! ends. A number that was drawn and not locked yet belongs to nobody, and counts as dead.
@@ -30,40 +37,43 @@ mod gate;
 mod last;
 
 pub(crate) use counter::FIRST_COUNTER;
-use counter::{draw, next_number};
+use counter::{NUMBERS, draw, next_number};
 pub(crate) use fork::{Exclusive, exclusive, guards_alive};
 use gate::GATE;
-pub(crate) use gate::{GATE_TIMEOUT, Gate};
+pub(crate) use gate::{GATE_TIMEOUT, Gate, in_turns};
 pub(crate) use last::{UnlinkOnLast, leave_all};
 
 use crate::error::Error;
-use crate::os::{self, AsFd, BorrowedFd, File, FileId, IntoRawFd, RawFd};
+use crate::os::{
+    self, Anchor, AsFd, AsRawFd, BorrowedFd, File, FileId, FileStatus, IntoRawFd, RawFd,
+};
 use crate::sync::{HolderState, new_identity};
+use fork::Entry;
 use std::io;
 use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+/// The bytes of departing holders lie behind those of all others.
+const DEPARTING: u64 = GATE + NUMBERS;
+
 const NO_FD: RawFd = -1;
 
 /// This process's hold on one open segment.
 #[derive(Debug)]
 pub(crate) struct Hold {
-    /// The hold's own open file description; [`NO_FD`] in a child that could not get one, and after
-    /// leaving. It changes only under [`Exclusive`], while no other thread exists or uses it.
+    /// The descriptor of the hold's open file description, or of another one after the program closed that;
+    /// [`NO_FD`] in a child that could not get one, and after the hold has ended.
     fd: AtomicI32,
-    /// The holder number; 0 if `fd` is `NO_FD`.
+    /// The holder number; 0 if there is none. It changes only under [`Exclusive`].
     number: AtomicU64,
-    /// The next child's description and number: set by `open_for_child`, cleared on both sides of the fork.
-    heir_fd: AtomicI32,
-    heir_number: AtomicU64,
     /// The counter in the segment's header, mapped until `leave`.
     counter: NonNull<AtomicU64>,
     id: FileId,
     /// Tells the file from all others while this process has it open; an inode's number may come again.
     identity: (u64, u64),
-    /// The file's path, for systems without /proc.
+    /// The file's path, for systems without /proc, and for a program that closed the descriptor.
     path: Option<PathBuf>,
     /// The name that the last holder removes; unset if no name goes with the holders.
     unlink_on_last: OnceLock<UnlinkOnLast>,
@@ -78,7 +88,8 @@ unsafe impl Sync for Hold {}
 impl Hold {
     /// Becomes a holder: draws a number, and locks its byte through `file`.
     ///
-    /// An error of the kind `InvalidData` says that the counter is damaged.
+    /// An error of the kind `InvalidData` says that the counter is damaged, one of the kind `WouldBlock` that
+    /// a process which may only read the file keeps the byte from being locked.
     ///
     /// # Safety
     /// `counter` leads to the counter in the mapped segment of `file`, and stays mapped until
@@ -89,36 +100,62 @@ impl Hold {
         counter: NonNull<AtomicU64>,
         path: Option<PathBuf>,
     ) -> io::Result<Arc<Self>> {
-        let id = os::FileStatus::of(&file)?.id;
+        let id = FileStatus::of(&file)?.id;
+        let anchor = Anchor::new(file.as_fd())?;
+        anchor.keep_from_children()?;
         // SAFETY: mapped, by the contract above; an atomic may be shared with other processes.
         let number = lock_new_number(file.as_fd(), unsafe { counter.as_ref() })?;
-        let same = exclusive.0.iter().find(|hold| hold.id == id);
-        let identity = same.map_or_else(new_identity, |hold| hold.identity);
+        let same = exclusive.entries().find(|entry| entry.hold.id == id);
+        let identity = same.map_or_else(new_identity, |entry| entry.hold.identity);
         let hold = Arc::new(Self {
             fd: AtomicI32::new(file.into_raw_fd()),
             number: AtomicU64::new(number),
-            heir_fd: AtomicI32::new(NO_FD),
-            heir_number: AtomicU64::new(0),
             counter,
             id,
             identity,
             path,
             unlink_on_last: OnceLock::new(),
         });
-        exclusive.0.push(Arc::clone(&hold));
+        exclusive.register(Entry::new(Arc::clone(&hold), anchor));
         Ok(hold)
     }
 
-    /// Stops forks from renewing this hold, and returns the rest of it: dropping the result ends the hold.
-    /// Returns `None` in a child that never got a hold.
-    pub(crate) fn leave(&self, exclusive: &mut Exclusive) -> Option<Leaving> {
-        exclusive.0.retain(|other| !std::ptr::eq(&**other, self));
+    /// Ends the hold, and returns its descriptor. The unlocking is explicit: while another thread starts a
+    /// program, a child that is not one of our forks has copies of all descriptors, which would keep the
+    /// bytes locked.
+    fn end(&self, exclusive: &mut Exclusive) -> Option<File> {
+        let file = take_fd(&self.fd, self.id);
         let number = self.number.swap(0, Ordering::Relaxed);
-        take_fd(&self.fd).map(|file| Leaving { file, number })
+        let anchor = exclusive.deregister(self);
+        if let Some(file) = &file {
+            for byte in [GATE, DEPARTING].map(|first| first + number) {
+                let left = os::unlock_byte(file.as_fd(), byte);
+                debug_assert!(left.is_ok(), "holder {number}: {left:?}");
+            }
+        }
+        drop(anchor);
+        file
     }
 
-    /// Returns the hold's own open file description.
+    /// Returns a descriptor of the segment's file. Returns `None` in a child that never got a hold, after
+    /// the hold has ended, and if the program closed the descriptor and nothing else leads to the file.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        let fd = borrow_fd(&self.fd)?;
+        if leads_to(&fd, self.id) {
+            return Some(fd);
+        }
+        let file = os::open(self.path.as_ref()?, true).ok()?;
+        if !leads_to(&file, self.id) {
+            return None;
+        }
+        // The old number is not ours, so nobody closes it. If another thread was faster, its file is used.
+        let (old, new) = (fd.as_raw_fd(), file.as_raw_fd());
+        let changed = self
+            .fd
+            .compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed);
+        if changed.is_ok() {
+            let _ = file.into_raw_fd();
+        }
         borrow_fd(&self.fd)
     }
 
@@ -133,6 +170,10 @@ impl Hold {
     }
 
     /// Returns what is known about the holder with this number.
+    ///
+    /// # Panics
+    /// If the program closed the segment's descriptor, and nothing else leads to the file: nobody can be
+    /// asked then, and a guess would let two in or keep all out.
     pub(crate) fn holder_state(&self, number: u64) -> HolderState {
         if number == self.number.load(Ordering::Relaxed) {
             return HolderState::Alive;
@@ -144,43 +185,73 @@ impl Hold {
             return HolderState::NeverDrawn;
         }
         let Some(fd) = self.fd() else {
+            let lost = self.fd.load(Ordering::Relaxed);
+            assert_eq!(
+                lost, NO_FD,
+                "can't ask whether holder {number} of a segment is alive: the program closed \
+                 the segment's descriptor {lost}, and no path leads to the file"
+            );
             return HolderState::Alive;
         };
-        match os::find_locked(fd, GATE + number, 1) {
-            Ok(None) => HolderState::Dead,
-            // If the kernel can't answer, the holder counts as alive: a waiter asks again after a nap.
-            Ok(Some(_)) | Err(_) => HolderState::Alive,
+        let is_free = |byte| os::find_locked(fd, byte, 1).is_ok_and(|locked| locked.is_none());
+        // If the kernel can't answer, the holder counts as alive: a waiter asks again after a nap.
+        if is_free(GATE + number) && is_free(DEPARTING + number) {
+            HolderState::Dead
+        } else {
+            HolderState::Alive
         }
     }
 
-    fn open_for_child(&self) {
-        let opened = self.fd().ok_or(io::Error::from(io::ErrorKind::NotFound));
-        let opened = opened.and_then(|fd| {
-            let file = os::reopen(fd, self.path.as_deref())?;
-            if os::FileStatus::of(&file)?.id != self.id {
-                return Err(io::ErrorKind::NotFound.into());
+    /// Returns whether anybody but holder `number`, who is this one, holds the segment. Departing holders don't
+    /// count.
+    fn is_held_by_others(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<bool> {
+        // After the program closed our descriptor, `fd` is of another description, and would find our lock.
+        let (below, above) = (1..number, number + 1..NUMBERS);
+        for numbers in [below, above] {
+            let count = numbers.end - numbers.start;
+            if count > 0 && os::find_locked(fd, GATE + numbers.start, count)?.is_some() {
+                return Ok(true);
             }
-            // SAFETY: the counter is mapped while we are registered, and we are on the list.
-            let number = lock_new_number(file.as_fd(), unsafe { self.counter.as_ref() })?;
-            Ok((file.into_raw_fd(), number))
+        }
+        Ok(false)
+    }
+
+    /// Makes a hold for the next child.
+    fn open_for_child(&self) -> io::Result<Heir> {
+        let fd = self.fd().ok_or(io::Error::from(io::ErrorKind::NotFound))?;
+        let file = os::reopen(fd, self.path.as_deref())?;
+        if !leads_to(&file, self.id) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let anchor = Anchor::new(file.as_fd())?;
+        // SAFETY: the counter is mapped while we are registered, and we are on the list.
+        let number = lock_new_number(file.as_fd(), unsafe { self.counter.as_ref() })?;
+        Ok(Heir {
+            file,
+            number,
+            anchor,
+        })
+    }
+
+    /// Replaces the parent's hold by the child's; returns the anchor of the latter.
+    fn become_heir(&self, heir: Option<Heir>) -> Option<Anchor> {
+        drop(take_fd(&self.fd, self.id));
+        // Without an heir, the child is told at its first use.
+        let (number, anchor) = heir.map_or((0, None), |heir| {
+            self.fd.store(heir.file.into_raw_fd(), Ordering::Relaxed);
+            (heir.number, Some(heir.anchor))
         });
-        // If this failed, the child is told at its first use.
-        let (fd, number) = opened.unwrap_or((NO_FD, 0));
-        self.heir_fd.store(fd, Ordering::Relaxed);
-        self.heir_number.store(number, Ordering::Relaxed);
-    }
-
-    fn drop_heir(&self) {
-        drop(take_fd(&self.heir_fd));
-    }
-
-    fn become_heir(&self) {
-        drop(take_fd(&self.fd));
-        let heir = self.heir_fd.swap(NO_FD, Ordering::Relaxed);
-        self.fd.store(heir, Ordering::Relaxed);
-        let number = self.heir_number.load(Ordering::Relaxed);
         self.number.store(number, Ordering::Relaxed);
+        anchor
     }
+}
+
+/// The hold of a child that is about to be forked.
+#[derive(Debug)]
+struct Heir {
+    file: File,
+    number: u64,
+    anchor: Anchor,
 }
 
 /// Translates an error of [`Hold::take`] into the crate's.
@@ -192,45 +263,24 @@ pub(crate) fn refusal(label: &str, error: io::Error) -> Error {
             expected: "a number never drawn before, and its check".into(),
             found: "another word".into(),
         },
+        io::ErrorKind::WouldBlock => {
+            let op = "become a holder: a reader of the file has locked the bytes of holders";
+            Error::from_os(label, op, error)
+        }
         _ => Error::from_os(label, "become a holder", error),
-    }
-}
-
-/// A hold that nothing in this process uses any more. Dropping it ends the hold.
-#[derive(Debug)]
-pub(crate) struct Leaving {
-    file: File,
-    number: u64,
-}
-
-impl Leaving {
-    pub(crate) fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Ends the hold while the file is still open, for a caller in the file's gate.
-    pub(crate) fn end(&self) {
-        // Closing is not enough. While another thread starts a program, a child that is not one of our
-        // forks has copies of all descriptors, which would keep the byte locked.
-        let left = os::unlock_byte(self.file.as_fd(), GATE + self.number);
-        debug_assert!(left.is_ok(), "holder {}: {left:?}", self.number);
-    }
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 
 fn lock_new_number(fd: BorrowedFd<'_>, counter: &AtomicU64) -> io::Result<u64> {
     let number = draw(counter)?;
     if os::try_lock_byte(fd, GATE + number)? {
-        Ok(number)
-    } else {
-        // By invariant 1 nobody else can have the number: somebody set the counter back.
-        Err(io::ErrorKind::InvalidData.into())
+        return Ok(number);
     }
+    // By invariant 1 nobody else can have the number. If a writer has its byte, somebody set the counter back.
+    Err(match os::find_locked(fd, GATE + number, 1)? {
+        Some(_) => io::ErrorKind::InvalidData.into(),
+        None => io::ErrorKind::WouldBlock.into(),
+    })
 }
 
 /// Locks the byte of the number that the first holder of a file will draw, before the file has a counter.
@@ -244,21 +294,29 @@ pub(crate) fn unlock_first_number(fd: BorrowedFd<'_>) -> io::Result<()> {
     os::unlock_byte(fd, GATE + 1)
 }
 
-fn take_fd(cell: &AtomicI32) -> Option<File> {
+/// Takes the descriptor out of a cell, if it still leads to the file `id`.
+fn take_fd(cell: &AtomicI32, id: FileId) -> Option<File> {
+    let is_ours = borrow_fd(cell).is_some_and(|fd| leads_to(&fd, id));
     let fd = cell.swap(NO_FD, Ordering::Relaxed);
-    // SAFETY: a descriptor in a hold's cell is open and the hold's own; since the swap the cell does not own it.
-    (fd != NO_FD).then(|| unsafe { os::adopt(fd) }.into())
+    // SAFETY: nobody else closes a descriptor of our file; since the swap the cell does not own it.
+    is_ours.then(|| unsafe { os::adopt(fd) }.into())
 }
 
 fn borrow_fd(cell: &AtomicI32) -> Option<BorrowedFd<'_>> {
     let fd = cell.load(Ordering::Relaxed);
-    // SAFETY: the descriptor is open as long as the hold is; only a forked child and `leave` replace it.
+    // SAFETY: the descriptor is open as long as the hold is, unless the program closed it; then the number
+    // is only compared, because whoever uses it asks first where it leads.
     (fd != NO_FD).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// Returns whether anybody but the open file description behind `fd` holds the segment.
+fn leads_to(fd: &impl AsFd, id: FileId) -> bool {
+    FileStatus::of(fd).is_ok_and(|status| status.id == id)
+}
+
+/// Returns whether anybody but the open file description behind `fd` holds the segment. Departing holders
+/// don't count.
 pub(crate) fn is_held_by_others(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(os::find_locked(fd, GATE + 1, 0)?.is_some())
+    Ok(os::find_locked(fd, GATE + 1, NUMBERS - 1)?.is_some())
 }
 
 /// Counts the holders of the segment, without the open file description behind `fd`.
@@ -266,7 +324,7 @@ pub(crate) fn is_held_by_others(fd: BorrowedFd<'_>) -> io::Result<bool> {
 /// The kernel names some lock of a range, not the first one, so this asks again on either side of it. A
 /// hold is one byte long; a longer lock is somebody else's, and is not counted.
 pub(crate) fn count_holders(fd: BorrowedFd<'_>) -> io::Result<usize> {
-    let mut ranges = vec![(GATE + 1, i64::MAX as u64)];
+    let mut ranges = vec![(GATE + 1, DEPARTING)];
     let mut count = 0;
     while let Some((start, end)) = ranges.pop() {
         if start >= end {
@@ -316,7 +374,7 @@ mod tests {
 
     impl Drop for TestHolder {
         fn drop(&mut self) {
-            drop(self.hold.leave(&mut exclusive()));
+            self.hold.leave();
         }
     }
 

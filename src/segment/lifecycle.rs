@@ -6,39 +6,44 @@
 //! | build | a file without a name is reserved, mapped and held; its header and contents are written | nothing |
 //! | publish | `link` to the name, which fails if the name is taken | nothing, or a whole segment: an orphan |
 //! | use | others open the segment, and hold it too | an orphan, once nobody holds it |
-//! | leave | unmap; in the gate: nobody else holds it → the name is removed (`hold/last.rs`) | an orphan, or nothing |
+//! | leave | in the gate: end the hold; nobody else holds → remove the name (`hold/last.rs`); unmap | an orphan, or nothing |
 //!
 //! An *orphan* is a segment that is not persistent, has a name, and is held by nobody. The next
 //! create or open of that name removes it, and so does `sweep`.
 //!
 //! Invariants:
-//! 1. *A name leads to a complete segment or to none*: `link` comes after everything is written.
-//! 2. *A published segment that is not an orphan is held*: the creator's hold is older than the
-//!    name. An opener takes its hold inside the gate, after it has seen that the name still leads there;
-//!    and the name is removed inside the gate, after a look that nobody holds the segment.
-//! 3. *Nobody removes another's name*: every removal of a segment's name happens inside the gate of the
-//!    very file to which the name leads, after a look that it does. To put a successor there, somebody
-//!    would have to remove the name first, and so be in that same gate. (A creator removes its own hidden
-//!    name outside the gate, while it holds the file: see `draft`. A refused `Shmem` of the crate
-//!    `shared_memory` removes its name outside the gate too, which can hit a successor: see `shmem`.)
+//! 1. *A name leads to a complete segment or to none*: `link` comes after everything is written. (A hidden
+//!    name leads to an unfinished one: see `draft`.)
+//! 2. *A name goes as an orphan's, or with its last holder, only while nobody holds the segment*: the
+//!    creator's hold is older than the name. An opener takes its hold inside the gate, after it has seen
+//!    that the name still leads there; and the name is removed inside the gate, after a look that nobody
+//!    holds the segment. Only [`unlink`] removes the name of a segment that is held.
+//! 3. *No removal hits a successor*: every removal of a segment's name happens inside the gate of the very
+//!    file to which the name leads, after a look that it does. To put a successor there, somebody would have
+//!    to remove the name first, and so be in that same gate. (A creator removes its own hidden name outside
+//!    the gate, while it holds the file: see `draft`.)
 //! 4. *A file whose first bytes are not a sound header of a known layout is never written to, mapped, or
-//!    removed.*
+//!    removed.* (The exception is an empty or unfinished file with a hidden name: see `draft`.)
 
 mod draft;
 mod name;
 
 pub(crate) use draft::sweep_hidden;
-pub(crate) use name::{behind_descriptor, enter_gate, open_existing, read_header};
+pub(crate) use name::{behind_descriptor, in_turns, open_existing, read_header, try_gate};
 
 use crate::error::{Error, Result};
-use crate::os::{self, AsFd, BorrowedFd, File, FileStatus, MmapRaw};
-use crate::segment::hold::{self, Exclusive, GATE_TIMEOUT, Hold, UnlinkOnLast};
+use crate::os::{self, AsFd, BorrowedFd, File, FileStatus, MmapRaw, OwnedFd};
+use crate::segment::hold::{self, Exclusive, Hold, UnlinkOnLast};
 use crate::segment::layout::{BODY, Header, HeaderError, NEXT_HOLDER, Shape};
 use crate::segment::memory::Memory;
 use crate::segment::place::{Place, ResolvedPlace, Target};
-use crate::sync::{Deadline, HolderState, Liveness};
+use crate::sync::{HolderState, Liveness};
 use draft::Draft;
-use name::{NameStatus, clear_name, name_status, remove, stalled};
+#[cfg(feature = "shared_memory")]
+pub(crate) use name::remove;
+#[cfg(not(feature = "shared_memory"))]
+use name::remove;
+use name::{NameStatus, name_status, try_clear_name};
 use std::io;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -68,7 +73,6 @@ pub(crate) struct Blueprint<'a> {
 impl Segment {
     /// Builds a segment and publishes it under the place's name, if the place has one.
     pub(crate) fn create(place: &ResolvedPlace<'_>, blueprint: &Blueprint<'_>) -> Result<Self> {
-        let mut exclusive = hold::exclusive();
         let label = &place.label;
         match &place.target {
             Target::Fd(_) => Err(Error::Unsupported {
@@ -76,73 +80,84 @@ impl Segment {
                 what: "a descriptor leads to a segment that exists; open it",
             }),
             Target::Anonymous => {
+                let mut exclusive = hold::exclusive();
                 let file = os::create_in_memory()
                     .map_err(|error| Error::from_os(label, "create a file in memory", error))?;
-                let segment = Self::build(&mut exclusive, place, file, None, blueprint)?;
-                match segment.with_file(os::seal_size) {
-                    Ok(()) => Ok(segment),
-                    Err(error) => {
-                        segment.discard(exclusive);
-                        Err(Error::from_os(label, "seal the size", error))
-                    }
-                }
-            }
-            Target::Path(path) => {
-                let deadline = Deadline::after(GATE_TIMEOUT);
-                // Cleared before the work of building, and again whenever publishing fails.
-                clear_name(&exclusive, label, path, deadline)?;
-                let draft = Draft::new(&exclusive, label, path, deadline)?;
-                let file = draft.open_file(label)?;
-                let mut segment = Self::build(&mut exclusive, place, file, Some(path), blueprint)?;
-                // The deadline is a new one, because building may have taken longer than anybody waits at a gate.
-                let deadline = Deadline::after(GATE_TIMEOUT);
-                let published = segment.publish(&exclusive, &draft, label, path, deadline);
-                drop(draft); // the hidden name is ours only as long as we hold the file
-                if let Err(error) = published {
-                    segment.discard(exclusive);
-                    return Err(error);
-                }
-                segment.has_name = true;
-                if !place.persistent {
-                    segment.hold.unlink_on_last(UnlinkOnLast::At(path.clone()));
-                }
+                let segment = Self::build_in(&mut exclusive, place, file, None, None, blueprint)?;
+                drop(exclusive); // an error drops the segment, which takes that lock
+                let sealed = segment.with_file(os::seal_size);
+                sealed.map_err(|error| Error::from_os(label, "seal the size", error))?;
                 Ok(segment)
             }
+            Target::Path(path) => in_turns(label, |exclusive| {
+                Self::try_create(exclusive, place, path, blueprint)
+            }),
         }
     }
 
-    /// Gives a complete segment its name, if the name is free or leads to the leftover of a crash.
-    fn publish(
-        &self,
-        exclusive: &Exclusive,
-        draft: &Draft,
-        label: &str,
+    /// Builds a segment and gives it its name, if the name is free or leads to the leftover of a crash. Returns
+    /// `None` if that has to be tried again.
+    fn try_create(
+        exclusive: &mut Exclusive,
+        place: &ResolvedPlace<'_>,
         path: &Path,
-        deadline: Deadline,
-    ) -> Result<()> {
-        while let Err(error) = self.with_file(|file| draft.publish(file, path)) {
-            if error.kind() != io::ErrorKind::AlreadyExists {
-                return Err(Error::from_os(label, "publish the segment", error));
+        blueprint: &Blueprint<'_>,
+    ) -> Result<Option<Self>> {
+        let label = &place.label;
+        let Some(()) = try_clear_name(exclusive, label, path)? else {
+            return Ok(None);
+        };
+        let Some(draft) = Draft::try_new(exclusive, label, path)? else {
+            return Ok(None);
+        };
+        let mut segment = Self::build(exclusive, place, &draft, path, blueprint)?;
+        let published = segment.with_file(|file| draft.publish(file, path));
+        drop(draft); // the hidden name is ours only as long as we hold the file
+        match published {
+            Ok(()) => {
+                segment.has_name = true;
+                if !place.persistent {
+                    segment
+                        .hold
+                        .unlink_on_last(UnlinkOnLast::At(path.to_owned()));
+                }
+                Ok(Some(segment))
             }
-            if deadline.left().is_none() {
-                return Err(stalled(label));
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                segment.discard(exclusive);
+                Ok(None)
             }
-            clear_name(exclusive, label, path, deadline)?;
+            Err(error) => {
+                segment.discard(exclusive);
+                Err(Error::from_os(label, "publish the segment", error))
+            }
         }
-        Ok(())
     }
 
-    /// Drops a segment while the process-wide lock is held: the segment's drop takes that lock itself.
-    fn discard(self, exclusive: Exclusive) {
-        drop(exclusive);
-        drop(self);
+    /// Drops an unpublished segment in an attempt, which has the lock that a drop takes.
+    fn discard(mut self, exclusive: &mut Exclusive) {
+        self.hold.discard(exclusive);
+        self.map = None;
     }
 
-    /// Does everything for a new segment except giving it a name.
+    /// Does everything for a new segment with a path, except giving it its name.
     fn build(
         exclusive: &mut Exclusive,
         place: &ResolvedPlace<'_>,
+        draft: &Draft,
+        path: &Path,
+        blueprint: &Blueprint<'_>,
+    ) -> Result<Self> {
+        let file = draft.open_file(&place.label)?;
+        Self::build_in(exclusive, place, file, draft.path(), Some(path), blueprint)
+    }
+
+    /// Writes a new segment into `file`, to which the path `now` leads, if there is one, and later `path`.
+    fn build_in(
+        exclusive: &mut Exclusive,
+        place: &ResolvedPlace<'_>,
         file: File,
+        now: Option<&Path>,
         path: Option<&Path>,
         blueprint: &Blueprint<'_>,
     ) -> Result<Self> {
@@ -151,16 +166,16 @@ impl Segment {
         let len = blueprint.total_len as u64;
         // The file is opened again while the mode still allows that, whatever the final mode is.
         os::set_mode(&file, OWNERS).map_err(failed("set the mode"))?;
-        let apart = open_apart(&file, None).map_err(failed("open the segment again"))?;
+        let apart = open_apart(&file, now).map_err(failed("open the segment again"))?;
         os::set_mode(&file, place.mode).map_err(failed("set the mode"))?;
         reserve(&file, len, label)?;
-        let now = os::wall_clock().as_nanos();
+        let created = os::wall_clock().as_nanos();
         let header = Header::new(
             &blueprint.shape,
             len,
             place.persistent && path.is_some(),
             os::pid(),
-            now.try_into().unwrap_or(u64::MAX),
+            created.try_into().unwrap_or(u64::MAX),
         );
         // Written through the descriptor, before the mapping exists: no other process knows the file.
         let (offset, contents) = blueprint.contents;
@@ -195,7 +210,7 @@ impl Segment {
             .map_err(|error| Error::from_os(&label, "map the segment", error))?;
         let counter = counter_of(&map);
         let path = path.map(Path::to_owned);
-        // SAFETY: `counter` lies in the mapping of this file, which `drop` unmaps after `leave`.
+        // SAFETY: `counter` lies in the mapping of this file, which is undone after the hold.
         let held = unsafe { Hold::take(exclusive, file, counter, path) };
         let hold = held.map_err(|error| hold::refusal(&label, error))?;
         Ok(Self {
@@ -206,76 +221,97 @@ impl Segment {
         })
     }
 
-    /// Opens the segment to which the place leads, if `accept` accepts its header. Nothing of the segment is
-    /// touched before that.
+    /// Opens the segment to which the place leads, if `accept` accepts its header. Nothing is mapped or held
+    /// before that; an orphan's name goes all the same.
     pub(crate) fn open(
         place: &ResolvedPlace<'_>,
         accept: impl Fn(&Header) -> Result<(), HeaderError>,
     ) -> Result<(Self, Header)> {
-        let mut exclusive = hold::exclusive();
-        let label = place.label.clone();
-        let deadline = Deadline::after(GATE_TIMEOUT);
+        let label = &place.label;
         match &place.target {
             Target::Anonymous => Err(Error::Unsupported {
-                place: label,
+                place: label.clone(),
                 what: "an anonymous segment has no name to open it by; pass on its descriptor",
             }),
-            Target::Fd(fd) => {
-                let failed = |error| Error::from_os(&label, "reopen the descriptor", error);
-                let given = behind_descriptor(fd, &label)?;
-                let file = os::reopen(given.as_fd(), None).map_err(failed)?;
-                drop(given); // others may share its description, and its locks
-                let header = read_header(&file, &label)?;
-                accept(&header).map_err(|error| error.at(&label))?;
-                let len = mappable(&header, &label)?;
-                let apart = open_apart(&file, None).map_err(failed)?;
-                // It does not matter whether a name leads to the file, as long as nobody is removing one.
-                let gate = match FileStatus::of(&file).map_err(failed)?.links {
-                    0 => None,
-                    _ => {
-                        let copy = os::duplicate(file.as_fd()).map_err(failed)?;
-                        Some(enter_gate(&exclusive, copy, &label, deadline)?)
-                    }
-                };
-                let segment = Self::attach(&mut exclusive, label, file, &apart, None, len)?;
-                drop(gate);
-                if !header.is_persistent() {
-                    segment.hold.unlink_on_last(UnlinkOnLast::Wherever);
-                }
-                Ok((segment, header))
-            }
-            Target::Path(path) => loop {
-                let file = open_existing(path, &label, true)?;
-                let header = read_header(&file, &label)?;
-                // The hold takes the file while the gate is still closed behind this copy.
-                let copy = os::duplicate(file.as_fd())
-                    .map_err(|error| Error::from_os(&label, "copy a descriptor", error))?;
-                let gate = enter_gate(&exclusive, copy, &label, deadline)?;
-                match name_status(&file, path, &label, &header)? {
-                    NameStatus::LeadsElsewhere if deadline.left().is_none() => {
-                        return Err(stalled(&label));
-                    }
-                    NameStatus::LeadsElsewhere => continue,
-                    NameStatus::Orphan => {
-                        remove(path, &label)?;
-                        return Err(Error::NotFound { place: label });
-                    }
-                    NameStatus::InUse => {}
-                }
-                accept(&header).map_err(|error| error.at(&label))?;
-                let len = mappable(&header, &label)?;
-                let apart = open_apart(&file, Some(path))
-                    .map_err(|error| Error::from_os(&label, "open the segment again", error))?;
-                let mut segment =
-                    Self::attach(&mut exclusive, label, file, &apart, Some(path), len)?;
-                drop(gate);
-                segment.has_name = true;
-                if !header.is_persistent() {
-                    segment.hold.unlink_on_last(UnlinkOnLast::At(path.clone()));
-                }
-                return Ok((segment, header));
-            },
+            Target::Fd(fd) => in_turns(label, |exclusive| {
+                Self::try_open_fd(exclusive, label, fd, &accept)
+            }),
+            Target::Path(path) => in_turns(label, |exclusive| {
+                Self::try_open_path(exclusive, label, path, &accept)
+            }),
         }
+    }
+
+    fn try_open_fd(
+        exclusive: &mut Exclusive,
+        label: &str,
+        fd: &OwnedFd,
+        accept: impl Fn(&Header) -> Result<(), HeaderError>,
+    ) -> Result<Option<(Self, Header)>> {
+        let failed = |error| Error::from_os(label, "reopen the descriptor", error);
+        let given = behind_descriptor(fd, label)?;
+        let file = os::reopen(given.as_fd(), None).map_err(failed)?;
+        drop(given); // others may share its description, and its locks
+        let header = read_header(&file, label)?;
+        accept(&header).map_err(|error| error.at(label))?;
+        let len = mappable(&header, label)?;
+        let apart = open_apart(&file, None).map_err(failed)?;
+        // It does not matter whether a name leads to the file, as long as nobody is removing one.
+        let gate = if FileStatus::of(&file).map_err(failed)?.links == 0 {
+            None
+        } else {
+            // The file moves into the hold, and the copy keeps the gate until then.
+            let copy = os::duplicate(file.as_fd()).map_err(failed)?;
+            match try_gate(exclusive, copy, label)? {
+                None => return Ok(None),
+                gate => gate,
+            }
+        };
+        let segment = Self::attach(exclusive, label.to_owned(), file, &apart, None, len)?;
+        drop(gate);
+        if !header.is_persistent() {
+            segment.hold.unlink_on_last(UnlinkOnLast::Wherever);
+        }
+        Ok(Some((segment, header)))
+    }
+
+    fn try_open_path(
+        exclusive: &mut Exclusive,
+        label: &str,
+        path: &Path,
+        accept: impl Fn(&Header) -> Result<(), HeaderError>,
+    ) -> Result<Option<(Self, Header)>> {
+        let file = open_existing(path, label, true)?;
+        let header = read_header(&file, label)?;
+        // The file moves into the hold, and the copy keeps the gate until then.
+        let copy = os::duplicate(file.as_fd())
+            .map_err(|error| Error::from_os(label, "copy a descriptor", error))?;
+        let Some(gate) = try_gate(exclusive, copy, label)? else {
+            return Ok(None);
+        };
+        match name_status(&file, path, label, &header)? {
+            NameStatus::LeadsElsewhere => return Ok(None),
+            NameStatus::Orphan => {
+                remove(path, label)?;
+                return Err(Error::NotFound {
+                    place: label.to_owned(),
+                });
+            }
+            NameStatus::InUse => {}
+        }
+        accept(&header).map_err(|error| error.at(label))?;
+        let len = mappable(&header, label)?;
+        let apart = open_apart(&file, Some(path))
+            .map_err(|error| Error::from_os(label, "open the segment again", error))?;
+        let mut segment = Self::attach(exclusive, label.to_owned(), file, &apart, Some(path), len)?;
+        drop(gate);
+        segment.has_name = true;
+        if !header.is_persistent() {
+            segment
+                .hold
+                .unlink_on_last(UnlinkOnLast::At(path.to_owned()));
+        }
+        Ok(Some((segment, header)))
     }
 
     fn with_file<R>(&self, f: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
@@ -290,7 +326,8 @@ const OWNERS: u32 = 0o600;
 ///
 /// Every mapping keeps its open file description, and the locks on it, and a forked child inherits the
 /// mappings. If the hold's own description were mapped, a dead parent would look alive through its child.
-/// If there is no way to the file (no /proc), forks can't renew holds either, and the description is shared.
+/// If nothing leads to the file (no /proc, and no path), forks can't renew holds either, and the
+/// description is shared.
 fn open_apart(file: &File, path: Option<&Path>) -> io::Result<File> {
     match os::reopen(file.as_fd(), path) {
         Ok(apart) if FileStatus::of(&apart)?.id == FileStatus::of(file)?.id => Ok(apart),
@@ -316,11 +353,9 @@ fn mappable(header: &Header, label: &str) -> Result<usize> {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        let mut exclusive = hold::exclusive();
-        let leaving = self.hold.leave(&mut exclusive);
-        self.map = None;
-        if let Some(leaving) = leaving {
-            self.hold.finish(&exclusive, &leaving);
+        if self.map.is_some() {
+            self.hold.leave();
+            self.map = None;
         }
     }
 }
@@ -383,14 +418,20 @@ fn reserve(file: &File, len: u64, label: &str) -> Result<()> {
 
 /// Removes the name at `path` if it leads to a segment that nobody holds, and returns the segment's header.
 pub(crate) fn remove_orphan(path: &Path, label: &str) -> Result<Option<Header>> {
-    let exclusive = hold::exclusive();
-    let file = open_existing(path, label, true)?;
-    let header = read_header(&file, label)?;
-    let _gate = enter_gate(&exclusive, &file, label, Deadline::after(GATE_TIMEOUT))?;
-    match name_status(&file, path, label, &header)? {
-        NameStatus::Orphan => remove(path, label).map(|()| Some(header)),
-        NameStatus::InUse | NameStatus::LeadsElsewhere => Ok(None),
-    }
+    in_turns(label, |exclusive| {
+        let file = open_existing(path, label, true)?;
+        let header = read_header(&file, label)?;
+        let Some(_gate) = try_gate(exclusive, &file, label)? else {
+            return Ok(None);
+        };
+        Ok(Some(match name_status(&file, path, label, &header)? {
+            NameStatus::Orphan => {
+                remove(path, label)?;
+                Some(header)
+            }
+            NameStatus::InUse | NameStatus::LeadsElsewhere => None,
+        }))
+    })
 }
 
 /// Removes a segment's name at once, whoever holds the segment. Holders go on with what they have, and the
@@ -424,16 +465,15 @@ pub fn unlink(place: impl Into<Place>) -> Result<()> {
             what: "it has no name to remove",
         });
     };
-    let exclusive = hold::exclusive();
-    let deadline = Deadline::after(GATE_TIMEOUT);
-    loop {
+    in_turns(&label, |exclusive| {
         let file = open_existing(&path, &label, true)?;
         let header = read_header(&file, &label)?;
-        let _gate = enter_gate(&exclusive, &file, &label, deadline)?;
+        let Some(_gate) = try_gate(exclusive, &file, &label)? else {
+            return Ok(None);
+        };
         match name_status(&file, &path, &label, &header)? {
-            NameStatus::InUse | NameStatus::Orphan => return remove(&path, &label),
-            NameStatus::LeadsElsewhere if deadline.left().is_none() => return Err(stalled(&label)),
-            NameStatus::LeadsElsewhere => {}
+            NameStatus::InUse | NameStatus::Orphan => remove(&path, &label).map(Some),
+            NameStatus::LeadsElsewhere => Ok(None),
         }
-    }
+    })
 }

@@ -9,6 +9,12 @@ use std::sync::Arc;
 /// The folder of named segments, in which every C library's `shm_open` looks.
 pub(crate) const SHM_DIR: &str = "/dev/shm";
 
+/// The end of the hidden names of segments that are being created.
+pub(crate) const HIDDEN: &str = ".shmkit~";
+
+/// Why no name of a user's may end like that.
+const IS_HIDDEN: &str = "a name does not end in .shmkit~, as those of unfinished segments do";
+
 /// The longest name in bytes.
 const MAX_NAME: usize = 200;
 
@@ -90,8 +96,8 @@ impl Place {
     /// Returns the place called `name`: a file in /dev/shm, so that `shm_open("/name")` in any language
     /// finds the segment.
     ///
-    /// A name is 1 to 200 bytes, without `/` or NUL, and does not begin with `.`; any other name is
-    /// [`Error::InvalidName`] when the place is used.
+    /// A name is 1 to 200 bytes, without `/` or NUL, does not begin with `.`, and does not end in `.shmkit~`;
+    /// any other name is [`Error::InvalidName`] when the place is used.
     ///
     /// ```
     /// use shmkit::{Error, Place, Value};
@@ -163,11 +169,13 @@ impl Place {
         Self::at(Site::Fd(Arc::new(fd.into())))
     }
 
-    /// Sets the permission bits of a new segment, exactly, whatever the umask. The default is `0o600`:
-    /// only this user's processes.
+    /// Sets the permission bits of a new segment: give even the bit for reading only to users whom you trust
+    /// not to stall you. Whoever may read the file can lock bytes of it, and so keep others from opening, creating
+    /// and removing the segment ([`Error::Stalled`]); holders who have it open go on.
     ///
-    /// To open a segment, a user must be able to read *and* write it, so bits for reading alone are of use
-    /// only to [`inspect`](crate::inspect). Bits outside `0o777` are cleared.
+    /// The bits are set exactly, whatever the umask. The default is `0o600`: only this user's processes. To
+    /// open a segment, a user must be able to read *and* write it, so bits for reading alone are of use only to
+    /// [`inspect`](crate::inspect). Bits outside `0o777` are cleared.
     ///
     /// ```
     /// use shmkit::{Place, Value};
@@ -283,6 +291,7 @@ fn shm_path(name: &str) -> Result<PathBuf> {
         [b'.', ..] => "a name does not begin with a dot",
         bytes if bytes.contains(&b'/') => "a name has no slash",
         bytes if bytes.contains(&0) => "a name has no NUL",
+        bytes if bytes.ends_with(HIDDEN.as_bytes()) => IS_HIDDEN,
         _ => return Ok(Path::new(SHM_DIR).join(name)),
     };
     Err(Error::InvalidName {
@@ -297,6 +306,8 @@ fn absolute(path: &Path, label: &str) -> Result<PathBuf> {
     let bytes = path.as_os_str().as_encoded_bytes();
     let reason = if path.file_name().is_none() {
         "a path ends in a file's name"
+    } else if bytes.ends_with(HIDDEN.as_bytes()) {
+        IS_HIDDEN
     } else if bytes.contains(&0) {
         "a path has no NUL"
     } else {

@@ -19,15 +19,15 @@
 
 use crate::error::{Error, Result};
 use crate::os::{self, AsFd, BorrowedFd, File, FileStatus};
-use crate::segment::hold::{self, FIRST_COUNTER, GATE_TIMEOUT, Gate, Hold};
+use crate::segment::hold::{self, Exclusive, FIRST_COUNTER, Hold, UnlinkOnLast};
 use crate::segment::layout::{BODY, COMPLETE, Header, INITIALIZING, NEXT_HOLDER};
-use crate::segment::lifecycle::{enter_gate, open_existing, read_header};
+use crate::segment::lifecycle::{in_turns, open_existing, remove, try_gate};
 use crate::segment::memory::Memory;
 use crate::segment::place::{Place, SHM_DIR, Target};
-use crate::sync::{Deadline, HolderState, Liveness};
+use crate::sync::{HolderState, Liveness};
 use shared_memory::Shmem;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,19 +73,16 @@ pub struct ShmemMemory {
     base: NonNull<u8>,
     len: usize,
     hold: Arc<Hold>,
-    /// The holder number at the beginning. A forked child has another number.
-    first_number: u64,
     label: String,
-    path: PathBuf,
-    /// `None` only while being dropped.
-    shmem: Option<OwnShmem>,
+    /// The mapping.
+    _shmem: OwnShmem,
 }
 
-/// The mapping and, for its owner, the right to the name. Nothing uses it by reference.
-struct OwnShmem(Shmem);
+/// A mapping whose drop removes no name. Nothing uses it by reference.
+struct OwnShmem(#[expect(dead_code, reason = "it is there to be dropped")] Shmem);
 
 // SAFETY: a `Shmem` is an address, a descriptor and texts; any thread may do what its drop does (unmap,
-// unlink, close).
+// close).
 unsafe impl Send for OwnShmem {}
 // SAFETY: nothing uses the value by reference.
 unsafe impl Sync for OwnShmem {}
@@ -99,9 +96,10 @@ impl ShmemMemory {
     /// Becomes a holder of the memory, by opening its `os_id` again, and reserves all of it, which
     /// `shared_memory` does not.
     ///
-    /// On an error the `Shmem` is dropped. If it is the owner, its name goes too, but only if the name still
-    /// leads to the mapped file: another's file under that name stays. This look and the removal are two
-    /// steps, without the gate: a file that takes the name over between them loses it.
+    /// On an error the `Shmem` is dropped. If it is the owner, its name goes too, as if it had been dropped, but
+    /// only if the name still leads to the mapped file: another's file under that name stays. The name stays
+    /// as well if this process can't open one more descriptor, or if another process keeps the file's gate
+    /// shut for a second.
     ///
     /// # Safety
     /// The bytes are zero, or a segment of this crate. As long as anybody uses that segment, in any
@@ -116,31 +114,35 @@ impl ShmemMemory {
     /// `os_id` that can't be the name of a segment ([`Place::named`]); [`Error::PermissionDenied`],
     /// [`Error::Stalled`], [`Error::Os`].
     pub unsafe fn new(mut shmem: Shmem) -> Result<Self> {
-        // Disarmed first: whatever fails below, the `Shmem`'s drop must not remove another's name.
+        // From here on the removal of the name is this crate's, in the file's gate.
         let is_owner = shmem.is_owner();
         shmem.set_owner(false);
         let base = NonNull::new(shmem.as_ptr()).expect("no mapping begins at address 0");
         let len = shmem.len();
         // The C library strips the slash too.
         let name = shmem.get_os_id().trim_start_matches('/').to_owned();
-        let held = Self::hold(&name, base, len);
-        // After a refusal, this look and the removal in the drop are not in the gate: see the doc.
-        shmem.set_owner(is_owner && (held.is_ok() || is_mapped(&name, base)));
-        let (label, path, hold) = held?;
+        let held = Self::hold(&name, base, len, is_owner);
+        if held.is_err() && is_owner {
+            remove_mapped(&name, base);
+        }
+        let (label, hold) = held?;
         Ok(Self {
             base,
             len,
-            first_number: hold.number().load(Ordering::Relaxed),
             hold,
             label,
-            path,
-            shmem: Some(OwnShmem(shmem)),
+            _shmem: OwnShmem(shmem),
         })
     }
 
     /// Becomes a holder of the file called `name`, which must be the one that is mapped at `base`. Returns
-    /// the label, the path and the hold.
-    fn hold(name: &str, base: NonNull<u8>, len: usize) -> Result<(String, PathBuf, Arc<Hold>)> {
+    /// the label and the hold.
+    fn hold(
+        name: &str,
+        base: NonNull<u8>,
+        len: usize,
+        is_owner: bool,
+    ) -> Result<(String, Arc<Hold>)> {
         let place = Place::named(name);
         let label = place.label();
         let Target::Path(path) = place.target()? else {
@@ -153,39 +155,73 @@ impl ShmemMemory {
                 available: Some(len as u64),
             });
         }
+        let hold = in_turns(&label, |exclusive| {
+            Self::try_hold(exclusive, &label, &path, base, len)
+        })?;
+        let owner = if is_owner {
+            hold.number().load(Ordering::Relaxed)
+        } else {
+            0
+        };
+        hold.unlink_on_last(UnlinkOnLast::Mapped { path, owner });
+        Ok((label, hold))
+    }
+
+    fn try_hold(
+        exclusive: &mut Exclusive,
+        label: &str,
+        path: &Path,
+        base: NonNull<u8>,
+        len: usize,
+    ) -> Result<Option<Arc<Hold>>> {
         let leads_elsewhere = || Error::Foreign {
-            place: label.clone(),
+            place: label.to_owned(),
             found: "another file than the one that is mapped".into(),
         };
-        let mut exclusive = hold::exclusive();
-        let file = open_existing(&path, &label, true)?;
+        let file = open_existing(path, label, true)?;
         let is_mapped = os::mapped_file(base).and_then(|id| Ok(id == FileStatus::of(&file)?.id));
-        if !is_mapped.map_err(|error| Error::from_os(&label, "see what is mapped", error))? {
+        if !is_mapped.map_err(|error| Error::from_os(label, "see what is mapped", error))? {
             return Err(leads_elsewhere());
         }
-        let counter = begin(&file, base, len, &label)?;
-        // The hold takes the file while the gate is still closed behind this copy.
+        let counter = begin(&file, base, len, label)?;
+        // The file moves into the hold, and the copy keeps the gate until then.
         let copy = os::duplicate(file.as_fd())
-            .map_err(|error| Error::from_os(&label, "copy a descriptor", error))?;
-        let gate = enter_gate(&exclusive, copy, &label, Deadline::after(GATE_TIMEOUT))?;
-        let is_there = os::leads_to(&path, &file);
-        if !is_there.map_err(|error| Error::from_os(&label, "look at the name", error))? {
+            .map_err(|error| Error::from_os(label, "copy a descriptor", error))?;
+        let Some(gate) = try_gate(exclusive, copy, label)? else {
+            return Ok(None);
+        };
+        let is_there = os::leads_to(path, &file);
+        if !is_there.map_err(|error| Error::from_os(label, "look at the name", error))? {
             return Err(leads_elsewhere());
         }
         // SAFETY: by invariant 1 `counter` lies in the mapping of this file; by invariant 2 `drop` unmaps
         // it after `leave`. If an error drops the `Shmem`, no hold was taken.
-        let held = unsafe { Hold::take(&mut exclusive, file, counter, Some(path.clone())) };
-        let hold = held.map_err(|error| hold::refusal(&label, error))?;
+        let held = unsafe { Hold::take(exclusive, file, counter, Some(path.to_owned())) };
+        let hold = held.map_err(|error| hold::refusal(label, error))?;
         drop(gate);
-        Ok((label, path, hold))
+        Ok(Some(hold))
     }
 }
 
-/// Returns whether the name in /dev/shm leads to the file that is mapped at `base`.
-fn is_mapped(name: &str, base: NonNull<u8>) -> bool {
-    let there = FileStatus::at(&Path::new(SHM_DIR).join(name));
-    let mapped = os::mapped_file(base);
-    matches!((there, mapped), (Ok(there), Ok(mapped)) if there.id == mapped)
+/// Removes a name in /dev/shm if it leads to the file that is mapped at `base`, as the drop of an owner would.
+/// If that can't be decided, the name stays.
+fn remove_mapped(name: &str, base: NonNull<u8>) {
+    let path = Path::new(SHM_DIR).join(name);
+    let attempt = |exclusive: &mut Exclusive| -> Result<Option<()>> {
+        let file = open_existing(&path, name, true)?;
+        let is_mapped = os::mapped_file(base).and_then(|id| Ok(id == FileStatus::of(&file)?.id));
+        if !is_mapped.is_ok_and(|is_mapped| is_mapped) {
+            return Ok(Some(()));
+        }
+        let Some(_gate) = try_gate(exclusive, &file, name)? else {
+            return Ok(None);
+        };
+        if os::leads_to(&path, &file).is_ok_and(|leads| leads) {
+            remove(&path, name)?;
+        }
+        Ok(Some(()))
+    };
+    let _ = in_turns(name, attempt);
 }
 
 /// Checks that the bytes are a segment, or may become one, and reserves them. Begins the counter of holders,
@@ -235,44 +271,9 @@ fn reserve(file: &File, len: u64, label: &str) -> Result<()> {
     })
 }
 
-impl ShmemMemory {
-    /// Returns whether the name has to go now. The caller is in the gate of its file.
-    fn is_last_use(&self, file: &File, is_owner: bool) -> bool {
-        let is_orphan = || {
-            let header = read_header(file, &self.label);
-            let others = hold::is_held_by_others(file.as_fd());
-            header.is_ok_and(|header| !header.is_persistent()) && others.is_ok_and(|held| !held)
-        };
-        os::leads_to(&self.path, file).is_ok_and(|leads| leads) && (is_owner || is_orphan())
-    }
-}
-
 impl Drop for ShmemMemory {
     fn drop(&mut self) {
-        let mut exclusive = hold::exclusive();
-        let is_fork = self.hold.number().load(Ordering::Relaxed) != self.first_number;
-        let leaving = self.hold.leave(&mut exclusive);
-        let Some(OwnShmem(mut shmem)) = self.shmem.take() else {
-            return;
-        };
-        let is_owner = shmem.is_owner() && !is_fork;
-        // If this can't be decided now, the name is an orphan, for the next create, open or sweep.
-        let deadline = Deadline::after(GATE_TIMEOUT);
-        let gate = leaving.as_ref().and_then(|leaving| {
-            let gate = Gate::enter(&exclusive, leaving.file(), deadline);
-            gate.ok().flatten()
-        });
-        let removes = gate.is_some()
-            && leaving
-                .as_ref()
-                .is_some_and(|leaving| self.is_last_use(leaving.file(), is_owner));
-        shmem.set_owner(removes);
-        drop(shmem); // unmaps and, for an owner, removes the name
-        // Inside the gate, as a segment's drop does.
-        if let Some(leaving) = &leaving {
-            leaving.end();
-        }
-        drop(gate);
+        self.hold.leave(); // and then the field's drop unmaps
     }
 }
 

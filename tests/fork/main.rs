@@ -7,6 +7,8 @@
 #[path = "../support/fork.rs"]
 mod fork;
 
+mod descriptors;
+mod exits;
 mod holding;
 mod locking;
 #[cfg(feature = "shared_memory")]
@@ -15,6 +17,18 @@ mod threads;
 mod waking;
 
 const TESTS: fork::Tests = fork::tests![
+    descriptors::no_descriptor_of_ours_is_a_standard_stream,
+    descriptors::a_descriptor_that_was_a_standard_stream_is_opened_above,
+    descriptors::a_closed_descriptor_ends_no_hold,
+    descriptors::a_drop_closes_no_strangers_file,
+    descriptors::a_lost_descriptor_is_told_to_who_must_ask,
+    descriptors::a_core_dump_contains_no_segment,
+    exits::a_fork_in_an_exit_handler_or_a_destructor_works,
+    exits::a_fork_in_a_signal_handler_does_not_hang,
+    exits::a_normal_exit_leaves_no_name,
+    exits::an_exit_leaves_the_names_of_others,
+    exits::a_departing_holder_is_alive_for_locks,
+    exits::of_several_that_exit_at_once_one_takes_the_name,
     holding::a_child_keeps_the_name_when_its_parent_exits,
     holding::a_child_keeps_the_name_when_its_parent_is_killed,
     holding::a_child_that_drops_first_takes_nothing_away,

@@ -55,6 +55,7 @@ fn role() {
         "drop-without-descriptors" => leaving::drop_without_descriptors(&args),
         "drop-elsewhere" => leaving::drop_elsewhere(&args),
         "stalled" => gate::stalled(&args),
+        "hold-and-lock" => gate::hold_and_lock(&args),
         "hidden-drafts" => hidden::hidden_drafts(&args),
         "create-hidden" => hidden::create_hidden(&args),
         "leave-together" => leaving::leave_together(&args),

@@ -1,5 +1,6 @@
 //! Mappings of the crate `shared_memory` that are no memory for a segment.
 
+use crate::gate::{patiently, sit_in_the_gate};
 use crate::support::{Name, Watchdog};
 use crate::{LIMIT, refused, sandbox};
 use shmkit::memory::Memory;
@@ -132,6 +133,20 @@ fn a_refused_owner_leaves_the_name_of_a_successor() {
         let _ = std::fs::remove_file(&path);
         assert_eq!(left, "a successor's", "{name}");
     }
+}
+
+/// The removal happens in the file's gate: whoever is inside decides about the name.
+#[test]
+fn a_refused_owner_removes_nothing_while_the_gate_is_shut() {
+    let _watchdog = Watchdog::new("refused owners at a gate", LIMIT);
+    let name = Name::new("shut-out");
+    let owner = create(&name, 511);
+    let path = Path::new("/dev/shm").join(&*name);
+    let mut options = std::fs::File::options();
+    let sitting = options.read(true).write(true).open(&path).unwrap();
+    sit_in_the_gate(&sitting);
+    assert!(patiently(|| hold(owner)).is_err());
+    assert!(path.exists());
 }
 
 #[test]

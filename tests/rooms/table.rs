@@ -19,17 +19,19 @@ pub(crate) const WINGS: &[Row] = &[
 /// The rooms of the wings, as `wing/room`. A wing's `mod.rs` may enter all its rooms.
 pub(crate) const ROOMS: &[Row] = &[
     ("error/outcome", &[]),
+    ("os/anchor", &["os/base"]),
     ("os/base", &[]),
     ("os/clock", &[]),
-    ("os/file", &["os/base"]),
+    ("os/descriptor", &["os/base"]),
+    ("os/file", &["os/base", "os/descriptor", "os/space"]),
     ("os/for_pool", &["os/base"]),
     ("os/fork", &[]),
     ("os/futex", &[]),
     ("os/maps", &["os/file"]),
     ("os/name", &["os/base", "os/file"]),
     ("os/ofd_lock", &["os/base", "os/space"]),
-    ("os/process", &["os/base"]),
-    ("os/socket", &["os/base"]),
+    ("os/process", &["os/base", "os/descriptor"]),
+    ("os/socket", &["os/base", "os/descriptor"]),
     ("os/space", &["os/base"]),
     (
         "pool/caller",
@@ -85,7 +87,7 @@ pub(crate) const ROOMS: &[Row] = &[
         ],
     ),
     ("segment/heap", &["segment/layout", "segment/memory"]),
-    ("segment/hold", &[]),
+    ("segment/hold", &["segment/layout"]),
     (
         "segment/inspect",
         &[

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many bits of the counter hold the next number; the 16 bits above are a check of them.
 const NUMBER_BITS: u32 = 48;
-const NUMBER_MASK: u64 = (1 << NUMBER_BITS) - 1;
+const NUMBER_MASK: u64 = NUMBERS - 1;
+
+/// Every number is below this one.
+pub(super) const NUMBERS: u64 = 1 << NUMBER_BITS;
 
 /// Returns the counter's word for the next number `next`.
 ///

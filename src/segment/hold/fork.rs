@@ -1,55 +1,129 @@
 //! The process-wide lock, and what a fork does to the holds of the process.
 
-use super::Hold;
-use crate::os;
+use super::{Heir, Hold, last};
+use crate::os::{self, Anchor, SignalsBlocked};
 use crate::sync::{count_announced, forget_held_locks};
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The process-wide lock. It proves that no other thread of this process opens, creates or drops a segment,
 /// and that no fork happens meanwhile.
-pub(crate) struct Exclusive(pub(super) MutexGuard<'static, Vec<Arc<Hold>>>);
+///
+/// Its owner's signals are blocked: a handler that forks or exits would wait for the lock of its own thread.
+pub(crate) struct Exclusive {
+    list: MutexGuard<'static, Vec<Entry>>, // released before the signals come
+    _signals: SignalsBlocked,
+}
 
-/// The holds of this process, which a fork renews for the child.
-static HOLDS: Mutex<Vec<Arc<Hold>>> = Mutex::new(Vec::new());
+/// A hold of this process.
+pub(super) struct Entry {
+    pub(super) hold: Arc<Hold>,
+    /// Keeps the hold's open file description; `None` in a child that could not get a hold.
+    anchor: Option<Anchor>,
+    /// The next child's hold, during a fork.
+    heir: Option<Heir>,
+}
+
+impl Entry {
+    pub(super) fn new(hold: Arc<Hold>, anchor: Anchor) -> Self {
+        Self {
+            hold,
+            anchor: Some(anchor),
+            heir: None,
+        }
+    }
+}
+
+impl Exclusive {
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.list.iter()
+    }
+
+    pub(super) fn register(&mut self, entry: Entry) {
+        self.list.push(entry);
+    }
+
+    /// Takes a hold off the list, so that no fork renews it any more, and returns its anchor.
+    pub(super) fn deregister(&mut self, hold: &Hold) -> Option<Anchor> {
+        let at = self
+            .list
+            .iter()
+            .position(|entry| std::ptr::eq(&*entry.hold, hold));
+        at.and_then(|at| self.list.swap_remove(at).anchor)
+    }
+}
 
 /// Takes the process-wide lock.
 pub(crate) fn exclusive() -> Exclusive {
+    static LIST: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
     static WATCHING: OnceLock<()> = OnceLock::new();
     WATCHING.get_or_init(|| {
         os::on_fork(before_fork, after_fork_in_parent, after_fork_in_child)
             .expect("registering three fork handlers needs a few bytes of memory");
+        os::on_exit(last::at_exit)
+            .expect("registering an exit handler needs a few bytes of memory");
     });
-    Exclusive(HOLDS.lock().unwrap_or_else(PoisonError::into_inner))
+    let signals = SignalsBlocked::all();
+    Exclusive {
+        list: LIST.lock().unwrap_or_else(PoisonError::into_inner),
+        _signals: signals,
+    }
 }
 
+/// The process-wide lock on its way from before a fork until after it.
+struct Forking(UnsafeCell<Option<Exclusive>>);
+
+// SAFETY: only the owner of the process-wide lock uses the cell, and it is locked as long as the cell has it.
+unsafe impl Sync for Forking {}
+
+static FORKING: Forking = Forking(UnsafeCell::new(None));
+
 thread_local! {
-    /// The process-wide lock, held by the forking thread from before the fork until after it.
-    static FORKING: Cell<Option<Exclusive>> = const { Cell::new(None) };
+    /// Whether this thread is between its handlers of a fork. It has no destructor, so that a fork in
+    /// the last moments of a thread or a process finds it too.
+    static IS_FORKING: Cell<bool> = const { Cell::new(false) };
 }
 
 extern "C" fn before_fork() {
-    let exclusive = exclusive();
-    for hold in exclusive.0.iter() {
-        hold.open_for_child();
+    let mut exclusive = exclusive();
+    for entry in &mut *exclusive.list {
+        entry.heir = entry.hold.open_for_child().ok();
     }
-    FORKING.set(Some(exclusive));
+    IS_FORKING.set(true);
+    // SAFETY: this thread owns the process-wide lock.
+    unsafe { *FORKING.0.get() = Some(exclusive) };
+}
+
+/// Returns the process-wide lock that this thread, or its copy in a parent, took before the fork.
+fn taken_before_fork() -> Option<Exclusive> {
+    if !IS_FORKING.replace(false) {
+        return None; // the fork began before the handlers were registered
+    }
+    // SAFETY: this thread owns the process-wide lock.
+    unsafe { (*FORKING.0.get()).take() }
 }
 
 extern "C" fn after_fork_in_parent() {
-    if let Some(exclusive) = FORKING.take() {
-        for hold in exclusive.0.iter() {
-            hold.drop_heir();
+    if let Some(mut exclusive) = taken_before_fork() {
+        for entry in &mut *exclusive.list {
+            entry.heir = None;
         }
     }
 }
 
 extern "C" fn after_fork_in_child() {
     forget_held_locks();
-    if let Some(exclusive) = FORKING.take() {
-        for hold in exclusive.0.iter() {
-            hold.become_heir();
+    if let Some(mut exclusive) = taken_before_fork() {
+        for entry in &mut *exclusive.list {
+            let anchor = entry.hold.become_heir(entry.heir.take());
+            if let Some(anchor) = &anchor {
+                let kept = anchor.keep_from_children();
+                debug_assert!(kept.is_ok(), "{kept:?}");
+            }
+            if let Some(parents) = std::mem::replace(&mut entry.anchor, anchor) {
+                parents.forget_in_child();
+            }
         }
     }
 }
@@ -64,8 +138,8 @@ pub(crate) fn guards_alive() -> usize {
     let exclusive = exclusive();
     count_announced(|identity, number| {
         exclusive
-            .0
-            .iter()
+            .entries()
+            .map(|entry| &entry.hold)
             .any(|hold| identity == hold.identity && number == hold.number.load(Ordering::Relaxed))
     })
 }

@@ -1,8 +1,7 @@
 //! The gate: who may decide about a segment's name.
 
-use super::Exclusive;
+use super::{Exclusive, exclusive};
 use crate::os::{self, AsFd};
-use crate::sync::Deadline;
 use std::io;
 use std::time::Duration;
 
@@ -12,6 +11,9 @@ pub(super) const GATE: u64 = 1 << 62;
 /// How long a process tries to enter a gate. A live process is inside for microseconds.
 pub(crate) const GATE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+
 /// The right to decide about a segment's name; dropping it leaves the gate. It contains a descriptor of the
 /// open file description that locked the gate's byte. The descriptor is borrowed, unless the file moves
 /// elsewhere meanwhile: a process that leaves a segment must be able to enter without a new descriptor.
@@ -19,20 +21,10 @@ pub(crate) const GATE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Gate<F: AsFd>(F);
 
 impl<F: AsFd> Gate<F> {
-    /// Enters the gate of the segment behind `fd`: tries, backs off, tries again. Returns `None` at the
-    /// deadline: a stopped process may be inside.
-    pub(crate) fn enter(_: &Exclusive, fd: F, deadline: Deadline) -> io::Result<Option<Self>> {
-        let mut pause = Duration::from_micros(10);
-        loop {
-            if os::try_lock_byte(fd.as_fd(), GATE)? {
-                return Ok(Some(Self(fd)));
-            }
-            if deadline.left().is_none() {
-                return Ok(None);
-            }
-            os::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(1));
-        }
+    /// Enters the gate of the segment behind `fd`, unless another process is inside. This never waits: see
+    /// [`in_turns`].
+    pub(crate) fn try_enter(_: &Exclusive, fd: F) -> io::Result<Option<Self>> {
+        Ok(os::try_lock_byte(fd.as_fd(), GATE)?.then_some(Self(fd)))
     }
 }
 
@@ -42,5 +34,25 @@ impl<F: AsFd> Drop for Gate<F> {
         let fd = self.0.as_fd();
         let left = os::unlock_byte(fd, GATE);
         debug_assert!(left.is_ok(), "{fd:?}: {left:?}");
+    }
+}
+
+/// Makes attempts at something that needs a gate, until one returns a result. Returns `None` once
+/// [`GATE_TIMEOUT`] has been spent on waiting: a stopped process may be inside.
+///
+/// Each attempt has the process-wide lock, and one that finds the gate shut returns `None` without keeping a
+/// descriptor. So no fork copies half of anything, and the other threads' forks, opens and drops go on
+/// between the attempts.
+pub(crate) fn in_turns<T>(mut attempt: impl FnMut(&mut Exclusive) -> Option<T>) -> Option<T> {
+    let mut pause = Duration::from_micros(10);
+    let mut waited = Duration::ZERO;
+    loop {
+        let done = attempt(&mut exclusive());
+        if done.is_some() || waited >= GATE_TIMEOUT {
+            return done;
+        }
+        os::sleep(pause);
+        waited += pause;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

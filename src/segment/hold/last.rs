@@ -2,16 +2,22 @@
 //!
 //! | who leaves | how |
 //! |---|---|
-//! | a handle that is dropped | `leave`, and then [`Hold::finish`] |
-//! | a child that ends without dropping its handles | [`leave_all`]: the same for each of its holds |
-//! | a process that is killed, or exits in some other way | not at all: the kernel ends its holds, and a name that nobody holds is an orphan |
+//! | a handle that is dropped | [`Hold::leave`] |
+//! | a process that exits without dropping its handles | [`at_exit`], or [`leave_all`] in a child that runs no exit handlers: each of its holds *departs* |
+//! | a process that is killed | not at all: the kernel ends its holds, and a name that nobody holds is an orphan |
+//!
+//! Whoever departs stays alive for locks, because other threads may still be in the middle of an operation,
+//! and counts as nobody for the name. So of several processes that exit at once, the last to depart finds no
+//! other holder, and removes the name.
 
-use super::{Exclusive, GATE_TIMEOUT, Gate, Hold, Leaving, exclusive, is_held_by_others};
-use crate::os::{self, AsFd, File};
-use crate::sync::Deadline;
+use super::{DEPARTING, Exclusive, GATE, Gate, Hold, in_turns};
+use crate::os::{self, AsFd, BorrowedFd};
+use crate::segment::layout::{Header, SEALED};
 use std::borrow::Cow;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The name that a segment's last holder removes.
 #[derive(Debug)]
@@ -20,22 +26,45 @@ pub(crate) enum UnlinkOnLast {
     At(PathBuf),
     /// Whichever name the file has: the segment came as a descriptor.
     Wherever,
+    /// The name of a mapping of the crate `shared_memory`.
+    #[cfg(feature = "shared_memory")]
+    Mapped {
+        path: PathBuf,
+        /// The holder that removes the name even if there are others; 0 if nobody does.
+        owner: u64,
+    },
 }
 
 impl UnlinkOnLast {
-    /// Removes the name if it leads to the file and nobody else holds the file. The caller is in the gate.
-    fn remove_if_last(&self, file: &File) -> io::Result<()> {
-        if is_held_by_others(file.as_fd())? {
-            return Ok(());
-        }
-        let path = match self {
+    fn path(&self, fd: BorrowedFd<'_>) -> io::Result<Option<Cow<'_, Path>>> {
+        Ok(match self {
             Self::At(path) => Some(Cow::Borrowed(path)),
-            Self::Wherever => os::find_name(file)?.map(Cow::Owned),
+            #[cfg(feature = "shared_memory")]
+            Self::Mapped { path, .. } => Some(Cow::Borrowed(path)),
+            Self::Wherever => os::find_name(fd)?.map(Cow::Owned),
+        })
+    }
+
+    /// Returns whether the name goes with this holder, although there may be others.
+    fn goes_with(&self, holder: u64) -> bool {
+        let owner = match self {
+            Self::At(_) | Self::Wherever => 0,
+            #[cfg(feature = "shared_memory")]
+            Self::Mapped { owner, .. } => *owner,
         };
-        match path {
-            Some(path) if os::leads_to(&path, file)? => os::unlink(&path),
-            _ => Ok(()),
+        owner == holder && holder != 0
+    }
+
+    /// Returns whether the name goes with the last holder. What lies in a mapping may be known only now.
+    fn goes_with_last(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {
+        if matches!(self, Self::At(_) | Self::Wherever) {
+            return Ok(true);
         }
+        let len = os::FileStatus::of(&fd)?.len;
+        let mut start = [0; SEALED];
+        let filled = os::read_at(fd, &mut start, 0)?;
+        let header = Header::parse(&start[..filled], len);
+        Ok(header.is_ok_and(|header| !header.is_persistent()))
     }
 }
 
@@ -49,37 +78,92 @@ impl Hold {
         );
     }
 
-    /// Ends the hold that [`leave`](Self::leave) returned, and removes the name if nobody else holds the
-    /// segment.
-    pub(crate) fn finish(&self, exclusive: &Exclusive, leaving: &Leaving) {
-        let Some(name) = self.unlink_on_last.get() else {
-            return leaving.end();
-        };
-        // If this can't be decided now, the name is an orphan, for the next create, open or sweep.
-        let deadline = Deadline::after(GATE_TIMEOUT);
-        let gate = Gate::enter(exclusive, leaving.file(), deadline);
-        if matches!(gate, Ok(Some(_))) {
-            let _ = name.remove_if_last(leaving.file());
+    /// Ends the hold, and removes the name if this was its last holder. Nothing in this process uses the
+    /// segment any more.
+    pub(crate) fn leave(&self) {
+        let left = in_turns(|exclusive| {
+            let name = self.unlink_on_last.get();
+            let (Some(name), Some(fd)) = (name, self.fd()) else {
+                drop(self.end(exclusive));
+                return Some(());
+            };
+            let Ok(gate) = Gate::try_enter(exclusive, fd).transpose()? else {
+                drop(self.end(exclusive));
+                return Some(());
+            };
+            let number = self.number.load(Ordering::Relaxed);
+            let file = self.end(exclusive);
+            if let Some(file) = &file {
+                let _ = self.remove_name(name, number, file.as_fd());
+            }
+            drop(gate);
+            drop(file); // which the gate borrowed
+            Some(())
+        });
+        // If the gate stays shut, the name becomes an orphan, for the next create, open or sweep.
+        if left.is_none() {
+            drop(self.end(&mut super::exclusive()));
         }
-        // Inside the gate: if two leave at once, the second must not see the first any more.
-        leaving.end();
+    }
+
+    /// Ends the hold on a segment that has no name yet.
+    pub(crate) fn discard(&self, exclusive: &mut Exclusive) {
+        drop(self.end(exclusive));
+    }
+
+    /// Makes the holder depart, and removes the name if no other holder is left. The hold and the mapping stay.
+    /// Returns `None` if the gate is shut.
+    fn depart(&self, exclusive: &Exclusive) -> Option<()> {
+        let number = self.number.load(Ordering::Relaxed);
+        let (Some(name), Some(fd), 1..) = (self.unlink_on_last.get(), self.fd(), number) else {
+            return Some(());
+        };
+        let Ok(gate) = Gate::try_enter(exclusive, fd).transpose()? else {
+            return Some(());
+        };
+        // In this order, so that the holder looks alive all the time.
+        if matches!(os::try_lock_byte(fd, DEPARTING + number), Ok(true)) {
+            let _ = os::unlock_byte(fd, GATE + number);
+        }
+        let _ = self.remove_name(name, number, fd);
         drop(gate);
+        Some(())
+    }
+
+    /// Removes the name if it leads to the file behind `fd`, and goes with this holder. The caller is in the
+    /// gate, and its own hold has ended or departs.
+    fn remove_name(&self, name: &UnlinkOnLast, number: u64, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if !name.goes_with(number)
+            && (self.is_held_by_others(fd, number)? || !name.goes_with_last(fd)?)
+        {
+            return Ok(());
+        }
+        match name.path(fd)? {
+            Some(path) if os::leads_to(&path, &fd)? => os::unlink(&path),
+            _ => Ok(()),
+        }
     }
 }
 
-/// Leaves every segment whose name goes with its holders. Called by a process that is about to end without
-/// dropping its handles, and that does nothing else any more. If the process has other threads, this does
-/// nothing: a thread may be in the middle of an operation, and others would take it for a dead holder's.
+/// Lets every hold depart whose segment's name goes with its holders. Called by a process that is about to
+/// end without dropping its handles.
 pub(crate) fn leave_all() {
-    let mut exclusive = exclusive();
-    let named = |hold: &&std::sync::Arc<Hold>| hold.unlink_on_last.get().is_some();
-    let holds: Vec<_> = exclusive.0.iter().filter(named).cloned().collect();
-    if holds.is_empty() || !matches!(os::count_threads(), Ok(1)) {
-        return;
-    }
+    let holds: Vec<_> = super::exclusive()
+        .entries()
+        .map(|entry| Arc::clone(&entry.hold))
+        .collect();
+    let mut may_wait = true;
     for hold in holds {
-        if let Some(leaving) = hold.leave(&mut exclusive) {
-            hold.finish(&exclusive, &leaving);
+        if may_wait {
+            may_wait = in_turns(|exclusive| hold.depart(exclusive)).is_some();
+        } else {
+            // One gate that stays shut delays the exit, and not each of many.
+            hold.depart(&super::exclusive());
         }
     }
+}
+
+/// The exit handler.
+pub(super) extern "C" fn at_exit() {
+    leave_all();
 }

@@ -1,11 +1,11 @@
 //! A new segment's file before it has its name: out of sight, and gone if its creator dies.
 
-use super::name::{enter_gate, ignore_absence, remove, stalled};
+use super::name::{in_turns, open_existing, remove, try_gate};
 use crate::error::{Error, Result};
 use crate::os::{self, AsFd, BorrowedFd, File};
-use crate::segment::hold::{self, Exclusive, GATE_TIMEOUT};
+use crate::segment::hold::{self, Exclusive};
 use crate::segment::layout::MAGIC;
-use crate::sync::Deadline;
+use crate::segment::place::HIDDEN;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 pub(super) enum Draft {
     /// The file has no name at all.
     Unnamed(File),
-    /// For filesystems without unnamed files, and systems without /proc: the file has a hidden name,
-    /// derived from the target's name, so that the next create finds the leftover of a crash.
+    /// For filesystems without unnamed files, rules that forbid them, and systems without /proc: the file has
+    /// a hidden name, which begins with the target's name, because rules may allow nothing else; so the next
+    /// create finds the leftover of a crash.
     ///
     /// *While the file is held, only its creator may remove the hidden name.* The creator took its hold
     /// before it saw, in the file's gate, that the name still leads to the file. Others remove the name in
@@ -25,42 +26,45 @@ pub(super) enum Draft {
 }
 
 impl Draft {
-    pub(super) fn new(
-        exclusive: &Exclusive,
-        label: &str,
-        path: &Path,
-        deadline: Deadline,
-    ) -> Result<Self> {
+    /// Makes a file; returns `None` if that has to be tried again.
+    pub(super) fn try_new(exclusive: &Exclusive, label: &str, path: &Path) -> Result<Option<Self>> {
         match os::open_unnamed(folder_of(path)) {
-            Ok(file) if os::can_link_unnamed() => Ok(Self::Unnamed(file)),
+            Ok(file) if os::can_link_unnamed() => Ok(Some(Self::Unnamed(file))),
             Err(error) if !os::is_unnamed_refusal(&error) => Err(not_created(label, error)),
-            _ => Self::hidden(exclusive, label, path, deadline),
+            _ => Self::try_hidden(exclusive, label, path),
         }
     }
 
     /// Makes a file under a hidden name, and holds it from inside its gate on. A process that finds such a
     /// file without a holder may remove it.
-    fn hidden(exclusive: &Exclusive, label: &str, path: &Path, deadline: Deadline) -> Result<Self> {
+    fn try_hidden(exclusive: &Exclusive, label: &str, path: &Path) -> Result<Option<Self>> {
         let hidden = hidden_name(path);
         let failed = |op| move |error| Error::from_os(label, op, error);
-        while deadline.left().is_some() {
-            match os::create_exclusive(&hidden) {
-                Ok(file) => {
-                    let gate = enter_gate(exclusive, &file, label, deadline)?;
-                    hold::lock_first_number(file.as_fd()).map_err(failed("lock a new file"))?;
-                    let found = os::leads_to(&hidden, &file);
-                    drop(gate);
-                    if found.map_err(failed("look at a new file"))? {
-                        return Ok(Self::Hidden(file, hidden));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    reclaim_hidden(exclusive, label, &hidden, deadline)?;
-                }
-                Err(error) => return Err(not_created(label, error)),
+        let file = match os::create_exclusive(&hidden) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                reclaim_hidden(exclusive, label, &hidden)?;
+                return Ok(None);
             }
+            Err(error) => return Err(not_created(label, error)),
+        };
+        // If another process is inside, it takes the file for a leftover, and removes it.
+        let Some(gate) = try_gate(exclusive, &file, label)? else {
+            return Ok(None);
+        };
+        hold::lock_first_number(file.as_fd()).map_err(failed("lock a new file"))?;
+        let found = os::leads_to(&hidden, &file);
+        drop(gate);
+        let found = found.map_err(failed("look at a new file"))?;
+        Ok(found.then_some(Self::Hidden(file, hidden)))
+    }
+
+    /// Returns the path that leads to the file already, if there is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Unnamed(_) => None,
+            Self::Hidden(_, hidden) => Some(hidden),
         }
-        Err(stalled(label))
     }
 
     /// Returns another descriptor for the same open file, which the segment will own.
@@ -73,7 +77,7 @@ impl Draft {
     pub(super) fn publish(&self, file: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
         match self {
             Self::Unnamed(_) => os::link_unnamed(file, path),
-            Self::Hidden(_, hidden) => os::link(hidden, path),
+            Self::Hidden(_, hidden) => os::rename_or_link(hidden, path),
         }
     }
 }
@@ -105,60 +109,52 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().expect("an absolute path to a file")
 }
 
-/// The beginning of every hidden name.
-const HIDDEN: &str = ".shmkit~";
-
 fn hidden_name(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(HIDDEN);
-    name.push(path.file_name().unwrap_or_default());
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(HIDDEN);
     path.with_file_name(name)
 }
 
-/// Removes a hidden file that a crash left and that nobody holds. If the file is not the beginning of a
-/// segment, it stays.
-fn reclaim_hidden(
-    exclusive: &Exclusive,
-    label: &str,
-    hidden: &Path,
-    deadline: Deadline,
-) -> Result<()> {
-    let Some(file) = ignore_absence(os::open(hidden, true))
-        .map_err(|error| Error::from_os(label, "open a hidden file", error))?
-    else {
-        return Ok(());
+/// Removes a hidden file that a crash left and that nobody holds: an empty one, one that begins with zeros,
+/// or the beginning of a segment. Any other file stays. Returns `None` if that has to be tried again.
+fn reclaim_hidden(exclusive: &Exclusive, label: &str, hidden: &Path) -> Result<Option<()>> {
+    let taken = |by| Error::AlreadyExists {
+        place: label.to_owned(),
+        by,
+    };
+    let not_a_segment = "a hidden file that is not a segment";
+    let file = match open_existing(hidden, label, true) {
+        Ok(file) => file,
+        Err(Error::NotFound { .. }) => return Ok(Some(())),
+        Err(Error::Foreign { .. }) => return Err(taken(not_a_segment)),
+        Err(error) => return Err(error),
     };
     let failed = |error| Error::from_os(label, "look at a hidden file", error);
     let mut magic = [0; MAGIC.len()];
-    let read = os::read_at(&file, &mut magic, 0).map_err(failed)?;
+    let read = os::read_at(file.as_fd(), &mut magic, 0).map_err(failed)?;
     if read > 0 && magic != [0; MAGIC.len()] && magic != MAGIC {
-        return Err(Error::AlreadyExists {
-            place: label.to_owned(),
-            by: "a hidden file that is not a segment",
-        });
+        return Err(taken(not_a_segment));
     }
-    let _gate = enter_gate(exclusive, &file, label, deadline)?;
-    if !hold::is_held_by_others(file.as_fd()).map_err(failed)? {
-        if os::leads_to(hidden, &file).map_err(failed)? {
-            remove(hidden, label)?;
-        }
-        return Ok(());
+    let Some(_gate) = try_gate(exclusive, &file, label)? else {
+        return Ok(None);
+    };
+    if hold::is_held_by_others(file.as_fd()).map_err(failed)? {
+        return Err(taken("another process that is creating it"));
     }
-    Err(Error::AlreadyExists {
-        place: label.to_owned(),
-        by: "another process that is creating it",
-    })
+    if os::leads_to(hidden, &file).map_err(failed)? {
+        remove(hidden, label)?;
+    }
+    Ok(Some(()))
 }
 
 /// Removes the leftover of a crash under a hidden name in the folder of named segments. Returns whether
 /// `path` ends in a hidden name at all.
 pub(crate) fn sweep_hidden(path: &Path, label: &str) -> Result<bool> {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-    if !name.starts_with(HIDDEN.as_bytes()) {
+    if !name.ends_with(HIDDEN.as_bytes()) {
         return Ok(false);
     }
-    let exclusive = hold::exclusive();
-    let deadline = Deadline::after(GATE_TIMEOUT);
-    reclaim_hidden(&exclusive, label, path, deadline).map(|()| true)
+    in_turns(label, |exclusive| reclaim_hidden(exclusive, label, path)).map(|()| true)
 }
 
 #[cfg(test)]
@@ -189,8 +185,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("draft");
         let hidden = hidden_name(&path);
-        let deadline = || Deadline::after(GATE_TIMEOUT);
-        let draft = || Draft::hidden(&hold::exclusive(), "draft", &path, deadline());
+        let draft = || {
+            in_turns("draft", |exclusive| {
+                Draft::try_hidden(exclusive, "draft", &path)
+            })
+        };
 
         // Two creators at once: the second is refused, and the first one's file stays.
         let first = draft().unwrap();
@@ -215,17 +214,15 @@ mod tests {
         let segment = Segment::build(
             &mut hold::exclusive(),
             &place.resolve().unwrap(),
-            second.open_file("draft").unwrap(),
-            Some(&path),
+            &second,
+            &path,
             &blueprint(),
         )
         .unwrap();
         segment
             .with_file(|file| second.publish(file, &path))
             .unwrap();
-        let refused = draft().unwrap_err();
-        assert!(matches!(refused, Error::AlreadyExists { .. }), "{refused}");
-        assert!(hidden.exists());
+        assert!(!hidden.exists(), "it was renamed");
         drop(second);
         assert!(!hidden.exists());
         let (opened, _) = Segment::open(&place.resolve().unwrap(), |_| Ok(())).unwrap();

@@ -6,7 +6,6 @@ use crate::error::{Error, Result};
 use crate::os::{self, AsFd, File, FileStatus, OwnedFd};
 use crate::segment::hold::{self, Exclusive, GATE_TIMEOUT, Gate};
 use crate::segment::layout::{Header, SEALED};
-use crate::sync::Deadline;
 use std::io;
 use std::path::Path;
 
@@ -40,27 +39,32 @@ pub(super) fn name_status(
     look().map_err(|error| Error::from_os(label, "look at the name", error))
 }
 
-/// Enters the gate of a segment's file; [`Error::Stalled`] at the deadline.
-pub(crate) fn enter_gate<F: AsFd>(
+/// Enters the gate of a segment's file; returns `None` if another process is inside.
+pub(crate) fn try_gate<F: AsFd>(
     exclusive: &Exclusive,
     file: F,
     label: &str,
-    deadline: Deadline,
-) -> Result<Gate<F>> {
-    Gate::enter(exclusive, file, deadline)
-        .map_err(|error| Error::from_os(label, "enter the gate", error))?
-        .ok_or_else(|| stalled(label))
+) -> Result<Option<Gate<F>>> {
+    Gate::try_enter(exclusive, file).map_err(|error| Error::from_os(label, "enter the gate", error))
 }
 
-pub(super) fn stalled(label: &str) -> Error {
-    Error::Stalled {
-        place: label.to_owned(),
-        waited: GATE_TIMEOUT,
-    }
+/// Makes attempts, each with the process-wide lock, until one returns a result; [`Error::Stalled`] if the gate
+/// stays shut, or the name changes all the time. An attempt that returns `None` keeps nothing.
+pub(crate) fn in_turns<T>(
+    label: &str,
+    mut attempt: impl FnMut(&mut Exclusive) -> Result<Option<T>>,
+) -> Result<T> {
+    let result = hold::in_turns(|exclusive| attempt(exclusive).transpose());
+    result.unwrap_or_else(|| {
+        Err(Error::Stalled {
+            place: label.to_owned(),
+            waited: GATE_TIMEOUT,
+        })
+    })
 }
 
 /// Removes a name. It is no error if somebody else has removed it already.
-pub(super) fn remove(path: &Path, label: &str) -> Result<()> {
+pub(crate) fn remove(path: &Path, label: &str) -> Result<()> {
     match os::unlink(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::from_os(label, "remove the name", error))
@@ -69,51 +73,40 @@ pub(super) fn remove(path: &Path, label: &str) -> Result<()> {
     }
 }
 
-pub(super) fn ignore_absence<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Frees a name for a new segment: removes an orphan, and refuses to remove anything else.
-pub(super) fn clear_name(
+/// Frees a name for a new segment: removes an orphan, and refuses to remove anything else. Returns `None` if
+/// that has to be tried again.
+pub(super) fn try_clear_name(
     exclusive: &Exclusive,
     label: &str,
     path: &Path,
-    deadline: Deadline,
-) -> Result<()> {
+) -> Result<Option<()>> {
     let taken = |by| Error::AlreadyExists {
         place: label.to_owned(),
         by,
     };
-    loop {
-        let file = match open_existing(path, label, true) {
-            Ok(file) => file,
-            Err(Error::NotFound { .. }) => return Ok(()),
-            Err(Error::Foreign { .. }) => return Err(taken("something that is not a segment")),
-            Err(Error::PermissionDenied { .. }) => {
-                return Err(taken("a file that this user can't open"));
-            }
-            Err(error) => return Err(error),
-        };
-        let header = read_header(&file, label).map_err(|error| match error {
-            Error::Foreign { .. } => taken("a file that is not a segment"),
-            Error::Mismatch { .. } => taken("a segment of another layout"),
-            Error::Corrupt { .. } => taken("a damaged segment"),
-            error => error,
-        })?;
-        let _gate = enter_gate(exclusive, &file, label, deadline)?;
-        match name_status(&file, path, label, &header)? {
-            NameStatus::InUse if header.is_persistent() => {
-                return Err(taken("a persistent segment"));
-            }
-            NameStatus::InUse => return Err(taken("a segment in use")),
-            NameStatus::Orphan => return remove(path, label),
-            NameStatus::LeadsElsewhere if deadline.left().is_none() => return Err(stalled(label)),
-            NameStatus::LeadsElsewhere => {}
+    let file = match open_existing(path, label, true) {
+        Ok(file) => file,
+        Err(Error::NotFound { .. }) => return Ok(Some(())),
+        Err(Error::Foreign { .. }) => return Err(taken("something that is not a segment")),
+        Err(Error::PermissionDenied { .. }) => {
+            return Err(taken("a file that this user can't open"));
         }
+        Err(error) => return Err(error),
+    };
+    let header = read_header(&file, label).map_err(|error| match error {
+        Error::Foreign { .. } => taken("a file that is not a segment"),
+        Error::Mismatch { .. } => taken("a segment of another layout"),
+        Error::Corrupt { .. } => taken("a damaged segment"),
+        error => error,
+    })?;
+    let Some(_gate) = try_gate(exclusive, &file, label)? else {
+        return Ok(None);
+    };
+    match name_status(&file, path, label, &header)? {
+        NameStatus::InUse if header.is_persistent() => Err(taken("a persistent segment")),
+        NameStatus::InUse => Err(taken("a segment in use")),
+        NameStatus::Orphan => remove(path, label).map(Some),
+        NameStatus::LeadsElsewhere => Ok(None),
     }
 }
 
@@ -156,6 +149,6 @@ pub(crate) fn read_header(file: &File, label: &str) -> Result<Header> {
     let failed = |error| Error::from_os(label, "read the header", error);
     let status = FileStatus::of(file).map_err(failed)?;
     let mut start = [0; SEALED];
-    let filled = os::read_at(file, &mut start, 0).map_err(failed)?;
+    let filled = os::read_at(file.as_fd(), &mut start, 0).map_err(failed)?;
     Header::parse(&start[..filled], status.len).map_err(|error| error.at(label))
 }
