@@ -71,6 +71,10 @@ impl FileStatus {
 }
 
 /// A path as a C string.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is there to do without an allocation"
+)]
 pub(super) enum CPath {
     /// Without an allocation, which a fork handler should not make: a named segment's path, or one in /proc.
     Short([u8; CPath::SHORT]),
