@@ -52,6 +52,7 @@ macro_rules! refused {
 pub(crate) use refused;
 
 /// Returns the text of the panic that ends `f`.
+#[track_caller]
 pub fn panic_of<R>(f: impl FnOnce() -> R) -> String {
     let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
         panic!("no panic");
@@ -63,6 +64,7 @@ pub fn panic_of<R>(f: impl FnOnce() -> R) -> String {
 }
 
 /// Asserts that `f` panics, instead of waiting for a lock that its own thread holds.
+#[track_caller]
 pub fn deadlocks<R>(f: impl FnOnce() -> R) {
     let text = panic_of(f);
     assert!(text.starts_with("deadlock"), "{text}");
