@@ -72,7 +72,8 @@ fn links_folders_pipes_and_sockets_are_no_segments() {
     let _watchdog = Watchdog::new("special files", LIMIT);
     let taken = "something that is not a segment";
 
-    // A link to a sound segment is not followed: who may put a link there need not be who may open.
+    // A link to a sound segment is not followed: a user who may put it there need not be allowed to open
+    // the target.
     let target = Name::new("target");
     let value = Value::create(&*target, 7u64).unwrap();
     let link = Name::new("link");
