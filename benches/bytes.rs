@@ -15,7 +15,7 @@ use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 use support::process::{finish, fork};
-use support::{Spread, describe, end_after, in_turns, is_brief, pin, report, two_cpus};
+use support::{describe, end_after, in_turns, is_brief, pin, report, two_cpus};
 
 /// From 16 B to 1 MiB, each four times the last one.
 const SIZES: usize = 9;
@@ -193,7 +193,7 @@ fn messages(cpus: [usize; 2], rounds: usize) {
         finish(child);
         count as f64 / took.as_secs_f64() / 1e6
     };
-    let rates = Spread::of((0..rounds).map(|_| run()).collect());
+    let rates = support::Spread::of((0..rounds).map(|_| run()).collect());
     println!("MessageQueue<(u64, String)> of 32 characters: {rates} M items/s");
 }
 

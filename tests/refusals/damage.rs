@@ -103,6 +103,12 @@ fn refuse_flipped(name: &str, field: &str, flipped: &[u8]) {
     }
 }
 
+/// The text of a refusal for a damaged counter of holders.
+pub fn counter_text(name: &str) -> String {
+    let expected = "expected a number never drawn before, and its check";
+    format!("{name}: corrupt holder counter: {expected}, found another word")
+}
+
 /// An opener draws a number before anything else, so a damaged counter lets nobody in. The segment is
 /// sound otherwise, and can be listed and unlinked.
 #[test]
@@ -121,10 +127,7 @@ fn one_flipped_byte_in_the_holder_counter_is_refused_and_left() {
                     what: "holder counter",
                     ..
                 },
-                format!(
-                    "{name}: corrupt holder counter: expected a number never drawn before, and its \
-                     check, found another word"
-                ),
+                counter_text(&name),
                 Value::<u64>::open(&*name),
                 Value::open_or_create(&*name, 1u64),
             );

@@ -1,5 +1,6 @@
 //! Mappings of the crate `shared_memory` that are no memory for a segment.
 
+use crate::damage::counter_text;
 use crate::gate::{patiently, sit_in_the_gate};
 use crate::support::checks::{exists, refused, shm};
 use crate::support::{Name, Watchdog};
@@ -143,10 +144,7 @@ fn a_counter_of_holders_that_was_set_back_is_corrupt() {
                 what: "holder counter",
                 ..
             },
-            format!(
-                "{name}: corrupt holder counter: expected a number never drawn before, and its \
-                 check, found another word"
-            ),
+            counter_text(&name),
             hold(shmem),
         );
     }
