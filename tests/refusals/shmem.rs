@@ -126,7 +126,7 @@ fn a_refused_owner_removes_nothing_while_the_gate_is_shut() {
     let sitting = options.read(true).write(true).open(&path).unwrap();
     sit_in_the_gate(&sitting);
     assert!(patiently(|| hold(owner)).is_err());
-    assert!(path.exists());
+    assert!(exists(&name));
 }
 
 #[test]
