@@ -176,7 +176,62 @@ pub use types::{MessageIter, MessageQueue, TryMessageIter};
 /// Memory of your own as the home of the crate's types, and simulated deaths for tests.
 ///
 /// Every type has `create_in` and `open_in`, which take anything that implements
-/// [`Memory`](memory::Memory) instead of a [`Place`].
+/// [`Memory`](memory::Memory) instead of a [`Place`]. Here a page of the program's own is such a memory, with
+/// a single holder:
+///
+/// ```
+/// use shmkit::Queue;
+/// use shmkit::memory::{HolderState, Liveness, Memory};
+/// use std::cell::UnsafeCell;
+/// use std::ptr::NonNull;
+/// use std::sync::Arc;
+/// use std::sync::atomic::AtomicU64;
+///
+/// #[repr(align(4096))]
+/// struct Page(UnsafeCell<[u8; 4096]>);
+///
+/// struct OwnPage {
+///     page: Box<Page>,
+///     number: AtomicU64,
+/// }
+///
+/// // SAFETY: the types of this crate synchronise all access to the bytes.
+/// unsafe impl Sync for OwnPage {}
+///
+/// impl Liveness for OwnPage {
+///     fn holder_state(&self, number: u64) -> HolderState {
+///         if number == 1 { HolderState::Alive } else { HolderState::NeverDrawn }
+///     }
+///
+///     fn identity(&self) -> (u64, u64) {
+///         (0, self.page.0.get().addr() as u64) // as long as the page is there, nothing else is
+///     }
+/// }
+///
+/// // SAFETY: the box keeps the page in place, zero and aligned; nobody else uses it; its one holder is 1.
+/// unsafe impl Memory for OwnPage {
+///     fn base(&self) -> NonNull<u8> {
+///         NonNull::new(self.page.0.get().cast()).expect("a box is somewhere")
+///     }
+///
+///     fn len(&self) -> usize {
+///         4096
+///     }
+///
+///     fn number(&self) -> &AtomicU64 {
+///         &self.number
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let page = Box::new(Page(UnsafeCell::new([0; 4096])));
+/// let memory = Arc::new(OwnPage { page, number: AtomicU64::new(1) });
+/// let queue = Queue::<u32>::create_in(memory.clone(), 100)?;
+/// queue.put(7)?;
+/// assert_eq!(Queue::<u32>::open_in(memory)?.get()?, 7);
+/// # Ok(())
+/// # }
+/// ```
 #[cfg(not(loom))]
 pub mod memory {
     pub use crate::segment::{HeapMemory, Memory};
