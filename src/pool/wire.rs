@@ -24,7 +24,7 @@ pub(super) const MAX_MESSAGE_LEN: usize = 64 << 10;
 /// The length of the two addresses of code between a task's header and its argument.
 pub(super) const ADDRESSES_LEN: usize = 16;
 
-/// The first message in the sockets: the supervisor is ready.
+/// The only message in the sockets: the supervisor is ready.
 pub(super) const READY_KEY: [u8; 8] = *b"is ready";
 
 /// The exit code of a supervisor or a worker that did all its work, or was told to stop.
@@ -41,10 +41,9 @@ pub(super) struct Shared {
     pub(super) tasks: ByteQueue,
     /// Results, from the workers and the supervisor to the caller.
     pub(super) results: ByteQueue,
-    /// The socket to which a worker sends the segment of a result, and first of all the supervisor sends
-    /// [`READY_KEY`].
+    /// The socket to which the supervisor sends [`READY_KEY`].
     pub(super) workers_socket: OwnedFd,
-    /// The socket from which the caller receives what is sent to `workers_socket`.
+    /// The socket from which the caller receives this message.
     pub(super) caller_socket: OwnedFd,
     /// The file with the [extents](super::payload) of arguments that are too long for the queue.
     pub(super) arguments: Arc<File>,
