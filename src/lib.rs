@@ -243,7 +243,10 @@ pub mod memory {
 #[doc(hidden)]
 pub mod internals {
     #[cfg(all(feature = "serde", not(loom)))]
-    pub use crate::pool::{Words, leases_of, new_task, record_lease, take_task};
+    pub use crate::pool::{
+        Words, discard_result, leases_of, new_task, put_result, record_lease, take_result,
+        take_task,
+    };
     pub use crate::sync::{
         Announced, Claim, Commit, Consumers, Deadline, Event, HeldLock, Holder, HolderState,
         Journal, Liveness, Lock, LockError, LockGuard, LockId, LockWord, OwnedHead, OwnedSide,

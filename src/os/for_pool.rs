@@ -1,6 +1,8 @@
 //! The calls that only a pool makes, beside its sockets.
 
 use super::base::{AsRawFd, BorrowedFd, File, check};
+use super::file::write_at;
+use super::space::file_size_limit;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -58,6 +60,16 @@ pub(crate) fn discard(file: BorrowedFd<'_>, part: &Range<u64>) -> io::Result<()>
     let (start, len) = (at(part.start)?, at(part.end - part.start)?);
     // SAFETY: the call takes numbers.
     check(unsafe { libc::fallocate64(file.as_raw_fd(), how, start, len) }).map(drop)
+}
+
+/// Writes all bytes from `offset` on. Fails with `FileTooLarge` if the write would go beyond this process's limit
+/// on files, which would raise SIGXFSZ.
+pub(crate) fn write_within_limit(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let end = offset + bytes.len() as u64;
+    if file_size_limit()?.is_some_and(|limit| limit < end) {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    write_at(file, bytes, offset)
 }
 
 /// Fills `bytes` from `offset` on; `UnexpectedEof` if the file ends before that.

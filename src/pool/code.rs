@@ -1,11 +1,11 @@
 //! Encoding and decoding, and the function with which a worker runs a task of certain types.
 
-use super::payload::Payload;
 use super::wire::MessageKind;
 use crate::types;
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::ptr::with_exposed_provenance;
 
 /// Appends to a message what postcard encodes.
@@ -58,13 +58,13 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 
 /// Decodes the argument, runs the function at the given address, and appends the result to the message, or a
 /// text that says why the task has no result.
-pub(super) type Runner = fn(usize, Payload<'_>, &mut Vec<u8>) -> MessageKind;
+pub(super) type Runner = fn(usize, Cow<'_, [u8]>, &mut Vec<u8>) -> MessageKind;
 
 /// The [`Runner`] for functions from `A` to `R`. `function` must be the address of an `fn(A) -> R` of this
 /// program.
 pub(super) fn run_typed<A, R>(
     function: usize,
-    argument: Payload<'_>,
+    encoded: Cow<'_, [u8]>,
     message: &mut Vec<u8>,
 ) -> MessageKind
 where
@@ -72,14 +72,14 @@ where
     R: Serialize,
 {
     let start = message.len();
-    // `read` drops the encoded bytes before the function runs, which may need the memory.
-    let argument = match argument.read(decode::<A>) {
+    let argument = match decode::<A>(&encoded) {
         Ok(argument) => argument,
         Err(why) => {
             message.extend_from_slice(why.as_bytes());
             return MessageKind::Decode;
         }
     };
+    drop(encoded); // the function may need the memory
     let function = with_exposed_provenance::<()>(function);
     // SAFETY: `Task::start` wrote this function's address beside that of an `fn(A) -> R`, and the worker has
     // checked that both lie in code that it inherited.

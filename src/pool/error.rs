@@ -31,7 +31,7 @@ pub enum TaskError {
         /// `n` for an exit code, `-n` if signal n killed the process.
         exit_code: i32,
     },
-    /// The argument or the result can't be encoded or sent; the text says why.
+    /// The argument or the result can't be encoded, or the argument can't be carried; the text says why.
     Encode(String),
     /// The task or the result can't be decoded; the text says why.
     Decode(String),

@@ -109,9 +109,11 @@ use std::sync::Arc;
 /// ends. So the name of such a segment stays at least that long. (If they are the last holders and are
 /// killed, the next create, open or [`sweep`](crate::sweep) removes the name.)
 ///
-/// The caller has a descriptor for each result of more than 64 KiB, from the moment the result comes until
-/// its [`Task`] has returned it or is dropped. A process that is forked meanwhile inherits the descriptor,
-/// and keeps the result's memory.
+/// Arguments and results need no descriptors, however many and long they are. Results come through a queue of
+/// 1 MiB; results of more than 64 KiB lie beside the queue, in memory. (If the system refuses that memory, or
+/// limits the size of files, they come through the queue too, and their workers wait for space in it.) Any
+/// thread that waits for a task or asks [`Task::is_ready`] moves the results that have come, also of other
+/// tasks, to the caller's own memory. They lie there until their [`Task`]s have returned them or are dropped.
 ///
 /// # The end
 ///

@@ -15,9 +15,10 @@
 //! 2. *An entry that is not free belongs to one [`Task`](super::task::Task)*, or is abandoned.
 
 use super::error::TaskError;
-use super::payload::{Extents, Payload};
+use super::payload::Extents;
 use super::wire::SLOTS;
-use crate::os::{File, OwnedFd};
+use crate::os::File;
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -48,9 +49,8 @@ pub(super) struct Slot {
     pub(super) entry: u32,
     /// The extent of the argument, if the argument is out of line.
     extent: Option<Range<u64>>,
-    /// The segment of an out-of-line result whose message has not come yet. The inner `None` stands for a
-    /// segment that came when this process had no descriptor left.
-    segment: Option<Option<OwnedFd>>,
+    /// The [pieces](super::result) of a long result whose last message has not come yet.
+    gathered: Vec<u8>,
 }
 
 /// The slot, with its generation, and the entry of a new task.
@@ -69,7 +69,7 @@ pub(super) enum Entry {
 }
 
 /// How a task ended; the result is still encoded.
-pub(super) type Outcome = Result<Payload<'static>, TaskError>;
+pub(super) type Outcome = Result<Vec<u8>, TaskError>;
 
 impl State {
     /// Makes the state of a pool without tasks. Arguments that are out of line will lie in the file
@@ -104,7 +104,7 @@ impl State {
                 in_use: false,
                 entry: 0,
                 extent: None,
-                segment: None,
+                gathered: Vec::new(),
             });
         }
         let slot = self.free_slots.pop()?;
@@ -137,16 +137,19 @@ impl State {
         slot.is_some_and(|slot| slot.in_use && slot.generation == generation)
     }
 
-    /// Keeps the segment of a result until the result's message comes.
-    pub(super) fn keep_segment(&mut self, slot: u32, generation: u32, fd: Option<OwnedFd>) {
-        if let Some(slot) = self.slot_of(slot, generation) {
-            slot.segment = Some(fd);
-        }
+    /// Returns the pieces that were gathered for the slot's task, with another one behind them.
+    pub(super) fn complete(&mut self, slot: u32, piece: &[u8]) -> Vec<u8> {
+        let mut gathered = mem::take(&mut self.slots[slot as usize].gathered);
+        gathered.extend_from_slice(piece);
+        gathered
     }
 
-    /// Takes the segment that was kept.
-    pub(super) fn take_segment(&mut self, slot: u32, generation: u32) -> Option<Option<OwnedFd>> {
-        self.slot_of(slot, generation)?.segment.take()
+    /// Keeps what has been gathered for the slot's task, unless nobody will ask for it.
+    pub(super) fn gather(&mut self, slot: u32, so_far: Vec<u8>) {
+        let slot = &mut self.slots[slot as usize];
+        if matches!(self.entries[slot.entry as usize], Entry::Pending) {
+            slot.gathered = so_far;
+        }
     }
 
     /// Ends a task, if it is under way (invariant 1).
@@ -167,7 +170,7 @@ impl State {
         let freed = &mut self.slots[slot as usize];
         freed.in_use = false;
         freed.generation = freed.generation.checked_add(1).unwrap_or(1);
-        freed.segment = None;
+        freed.gathered = Vec::new();
         if let Some(extent) = freed.extent.take() {
             self.extents.release(&extent);
         }
@@ -194,7 +197,7 @@ impl State {
         let found = &mut self.entries[entry as usize];
         match found {
             Entry::Ready(_) => {
-                let ready = std::mem::replace(found, Entry::Free);
+                let ready = mem::replace(found, Entry::Free);
                 self.free_entries.push(entry);
                 let Entry::Ready(outcome) = ready else {
                     unreachable!("matched just now");
@@ -228,11 +231,6 @@ mod tests {
         State::new(Arc::new(crate::os::create_in_memory().unwrap()))
     }
 
-    fn outcome_of(state: &mut State, entry: u32) -> Option<Result<Vec<u8>, TaskError>> {
-        let outcome = state.take_outcome(entry)?;
-        Some(outcome.map(|payload| payload.read(<[u8]>::to_vec)))
-    }
-
     /// If a worker dies after it put its result and before it ended its lease, the supervisor reports a task
     /// that has ended already. By then, another task may have the slot.
     #[test]
@@ -245,15 +243,15 @@ mod tests {
         };
         let mut state = state();
         let first = state.book().unwrap().unwrap();
-        state.end_task(first.slot, first.generation, Ok(Payload::Owned(vec![1])));
+        state.end_task(first.slot, first.generation, Ok(vec![1]));
         state.end_task(first.slot, first.generation, died());
         let next = state.book().unwrap().unwrap();
         assert_eq!(next.slot, first.slot);
         state.end_task(first.slot, first.generation, died());
-        assert_eq!(outcome_of(&mut state, next.entry), None);
-        assert_eq!(outcome_of(&mut state, first.entry), Some(Ok(vec![1])));
-        state.end_task(next.slot, next.generation, Ok(Payload::Owned(vec![2])));
-        assert_eq!(outcome_of(&mut state, next.entry), Some(Ok(vec![2])));
+        assert_eq!(state.take_outcome(next.entry), None);
+        assert_eq!(state.take_outcome(first.entry), Some(Ok(vec![1])));
+        state.end_task(next.slot, next.generation, Ok(vec![2]));
+        assert_eq!(state.take_outcome(next.entry), Some(Ok(vec![2])));
         state.end_task(SLOTS, 1, died());
         assert_eq!(state.free_slots.len(), state.slots.len());
         assert_eq!(state.free_entries.len(), state.entries.len());
@@ -267,5 +265,28 @@ mod tests {
         state.end_task(task.slot, task.generation, Err(TaskError::Closed));
         assert_eq!(state.free_slots.len(), 1);
         assert_eq!(state.free_entries.len(), 1);
+    }
+    #[test]
+    fn pieces_end_with_their_task() {
+        let mut state = state();
+        let task = state.book().unwrap().unwrap();
+        let (slot, generation) = (task.slot, task.generation);
+        let mut piece = |slot, bytes: &[u8]| {
+            let so_far = state.complete(slot, bytes);
+            state.gather(slot, so_far);
+        };
+        piece(slot, b"de");
+        piece(slot, b"ad");
+        state.end_task(slot, generation, Err(TaskError::Closed));
+        // Another task has the slot, and is whole.
+        let next = state.book().unwrap().unwrap();
+        assert_eq!(next.slot, slot);
+        let so_far = state.complete(slot, b"on");
+        state.gather(slot, so_far);
+        assert_eq!(state.complete(slot, b"e"), b"one");
+        // Nobody asks for the pieces of an abandoned task.
+        state.entries[next.entry as usize] = Entry::Abandoned;
+        state.gather(slot, b"pieces".to_vec());
+        assert_eq!(state.slots[slot as usize].gathered.capacity(), 0);
     }
 }

@@ -151,5 +151,5 @@ impl<R> fmt::Debug for Task<R> {
 }
 
 fn decode_result<R: DeserializeOwned>(outcome: Outcome) -> Result<R, TaskError> {
-    outcome?.read(decode).map_err(TaskError::Decode)
+    decode(&outcome?).map_err(TaskError::Decode)
 }

@@ -17,13 +17,14 @@ const TASKS_CAPACITY: usize = 2 << 20;
 /// The capacity of the queue of results in bytes.
 const RESULTS_CAPACITY: usize = 1 << 20;
 
-/// The longest message in a queue. A longer message's [`payload`](super::payload) travels out of line.
-pub(super) const MAX_INLINE_LEN: usize = 64 << 10;
+/// The longest message in a queue. Longer arguments and results travel as [`payload`](super::payload) and
+/// [`result`](super::result) explain.
+pub(super) const MAX_MESSAGE_LEN: usize = 64 << 10;
 
 /// The length of the two addresses of code between a task's header and its argument.
 pub(super) const ADDRESSES_LEN: usize = 16;
 
-/// The first message in the sockets: the supervisor is ready.
+/// The only message in the sockets: the supervisor is ready.
 pub(super) const READY_KEY: [u8; 8] = *b"is ready";
 
 /// The exit code of a supervisor or a worker that did all its work, or was told to stop.
@@ -40,13 +41,14 @@ pub(super) struct Shared {
     pub(super) tasks: ByteQueue,
     /// Results, from the workers and the supervisor to the caller.
     pub(super) results: ByteQueue,
-    /// The socket to which a worker sends the segment of a result, and first of all the supervisor sends
-    /// [`READY_KEY`].
+    /// The socket to which the supervisor sends [`READY_KEY`].
     pub(super) workers_socket: OwnedFd,
-    /// The socket from which the caller receives what is sent to `workers_socket`.
+    /// The socket from which the caller receives this message.
     pub(super) caller_socket: OwnedFd,
     /// The file with the [extents](super::payload) of arguments that are too long for the queue.
     pub(super) arguments: Arc<File>,
+    /// The file through which results travel that are too long for the queue.
+    pub(super) result_file: File,
     pub(super) words: Words,
 }
 
@@ -56,14 +58,17 @@ impl Shared {
         let results = ByteQueue::new(RESULTS_CAPACITY)?;
         let (workers_socket, caller_socket) = os::socket_pair()
             .map_err(|error| Error::from_os("(pool)", "make a pair of sockets", error))?;
+        let file = || {
+            os::create_in_memory()
+                .map_err(|error| Error::from_os("(pool)", "create a file in memory", error))
+        };
         Ok(Self {
             tasks,
             results,
             workers_socket,
             caller_socket,
-            arguments: os::create_in_memory()
-                .map(Arc::new)
-                .map_err(|error| Error::from_os("(pool)", "create a file in memory", error))?,
+            arguments: Arc::new(file()?),
+            result_file: file()?,
             words: Words::new(workers)?,
         })
     }
@@ -164,11 +169,13 @@ impl Lease {
 pub(super) enum MessageKind {
     /// A task: two addresses of code, and the argument.
     Task = 1,
+    /// A piece of what a worker says of a task, in one of the next four kinds; the rest follows.
+    Piece,
     /// The result of a task.
     Value,
     /// The task panicked: the text of the panic.
     Panicked,
-    /// The result could not be encoded or sent: a text that says why.
+    /// The result could not be encoded: a text that says why.
     Encode,
     /// The task could not be decoded: a text that says why.
     Decode,
@@ -179,8 +186,9 @@ pub(super) enum MessageKind {
 }
 
 impl MessageKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Task,
+        Self::Piece,
         Self::Value,
         Self::Panicked,
         Self::Encode,
@@ -196,7 +204,7 @@ pub(super) struct MessageHeader {
     pub(super) slot: u32,
     pub(super) generation: u32,
     pub(super) kind: MessageKind,
-    /// True if the [`payload`](super::payload) is not in the message.
+    /// True if the argument or the result is not in the message.
     pub(super) out_of_line: bool,
 }
 
@@ -213,27 +221,12 @@ impl MessageHeader {
         }
     }
 
-    /// Returns the header for the same message with its payload out of line.
+    /// Returns the same header, but of a message with its argument or result out of line.
     pub(super) fn as_out_of_line(self) -> Self {
         Self {
             out_of_line: true,
             ..self
         }
-    }
-
-    /// Returns the key with which the result's segment is sent through the sockets: the slot and the
-    /// generation.
-    pub(super) fn key(self) -> [u8; 8] {
-        let mut key = [0; 8];
-        key[..4].copy_from_slice(&self.slot.to_ne_bytes());
-        key[4..].copy_from_slice(&self.generation.to_ne_bytes());
-        key
-    }
-
-    /// Returns the slot and the generation from a [`key`](Self::key).
-    pub(super) fn parse_key(key: [u8; 8]) -> (u32, u32) {
-        let slot = u32::from_ne_bytes([key[0], key[1], key[2], key[3]]);
-        (slot, u32::from_ne_bytes([key[4], key[5], key[6], key[7]]))
     }
 
     /// Writes the header over the first bytes of a message.

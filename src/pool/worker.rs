@@ -4,14 +4,16 @@
 //! |---|---|
 //! | is idle, or takes a task | no task is lost: see [`lease`](super::lease) |
 //! | decodes, runs, encodes | the supervisor reports the task |
-//! | sends the result's segment, puts the result | the result is in the queue, or the supervisor reports the task, or both: the first message counts |
+//! | writes a long result's region, or puts its pieces: see [`result`](super::result) | the supervisor reports the task |
+//! | puts the result | the result is in the queue, or the supervisor reports the task, or both: the first message counts |
 
 use super::code::Runner;
 use super::lease::{end_lease, take_task};
-use super::payload::{Payload, pack_result};
-use super::wire::{Code, MessageHeader, MessageKind, Shared, address_at};
+use super::payload::argument_of;
+use super::result::put_result;
+use super::wire::{Code, MAX_MESSAGE_LEN, MessageHeader, MessageKind, Shared, address_at};
 use crate::error::{GetError, PutError};
-use crate::os::{self, AsFd, File, OwnedFd};
+use crate::os::{self, File};
 use crate::types;
 use std::any::Any;
 use std::io::{self, Write};
@@ -142,26 +144,15 @@ impl<'a> Worker<'a> {
         generation: u32,
         kind: MessageKind,
     ) -> Result<(), PutError> {
-        let header = MessageHeader::new(slot, generation, kind);
-        header.write(&mut self.result);
-        let sent = pack_result(header, &mut self.result).and_then(|fd| match fd {
-            Some(fd) => self.send_segment(header, &fd),
-            None => Ok(()),
-        });
-        if let Err(why) = sent {
-            let kind = self.set_text(MessageKind::Encode, &why);
-            MessageHeader::new(slot, generation, kind).write(&mut self.result);
-        }
-        self.shared.results.put(&self.result)?;
+        MessageHeader::new(slot, generation, kind).write(&mut self.result);
+        let Shared {
+            results,
+            result_file,
+            ..
+        } = self.shared;
+        put_result(results, result_file, &mut self.result, MAX_MESSAGE_LEN)?;
         end_lease(&self.shared.words, self.number, slot, generation);
         Ok(())
-    }
-
-    /// Sends a result's segment.
-    fn send_segment(&self, header: MessageHeader, fd: &OwnedFd) -> Result<(), String> {
-        let socket = self.shared.workers_socket.as_fd();
-        os::send_fd(socket, header.key(), fd.as_fd())
-            .map_err(|error| format!("a segment that can't be sent: {error}"))
     }
 }
 
@@ -176,7 +167,7 @@ fn run_task(
     result: &mut Vec<u8>,
 ) -> Result<MessageKind, String> {
     let (runner, function) = addresses(code, task.get(MessageHeader::LEN..).unwrap_or_default())?;
-    let argument = Payload::of_task(header, task, arguments)?;
+    let argument = argument_of(header, task, arguments)?;
     let runner = with_exposed_provenance::<()>(runner);
     // SAFETY: `Task::start` wrote the address of a `Runner`, since the caller alone puts tasks; and
     // `addresses` has checked that it lies in code that this process inherited.

@@ -233,6 +233,7 @@ mod x86_64 {
         {
             table.add(crate::pool_rows::messages());
             table.add(crate::pool_rows::takes());
+            table.add(crate::pool_rows::long_results());
         }
         #[cfg(feature = "shared_memory")]
         table.add(crate::shmem_rows::rows());

@@ -1,9 +1,14 @@
-//! Rows that need serde: [`MessageQueue`], and a worker's take of a pool's task.
+//! Rows that need serde: [`MessageQueue`], and a pool's worker, which takes a task and puts a long result.
 
 use crate::contents::{CONSUMERS, Contents, Numbered, PRODUCERS, row, take_all};
 use crate::row::{Family, First, Outcome, Row, expect, succeed, text, timed};
-use shmkit::internals::{Words, leases_of, new_task, take_task};
+use shmkit::internals::{
+    Words, discard_result, leases_of, new_task, put_result, take_result, take_task,
+};
 use shmkit::{ByteQueue, GetError, MessageQueue, PutError};
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 type Item = (u64, String);
 
@@ -137,5 +142,109 @@ impl Family for Take {
                 "the dead worker has {taken:?}, the next one {found:?}"
             )),
         }
+    }
+}
+
+/// The family of a worker's long result: the survivors find a part of the result, and know whether it is the
+/// whole. If the file is `refused`, the result travels in pieces.
+pub(crate) struct LongResult {
+    refused: bool,
+}
+
+/// The queue of results, and the file.
+type Results = (ByteQueue, File);
+
+pub(crate) fn long_results() -> [Row<LongResult>; 2] {
+    fn operate((results, file): &Results) -> bool {
+        put_result(results, file, &mut long_result(), MOST) == Ok(())
+    }
+    [
+        Row::new(
+            "a pool's result out of line",
+            operate,
+            LongResult { refused: false },
+        ),
+        Row::new(
+            "a pool's result in pieces",
+            operate,
+            LongResult { refused: true },
+        ),
+    ]
+}
+
+/// The longest message in the queue.
+const MOST: usize = 28;
+
+/// The lengths of a header, and of the result behind it.
+const HEADER: usize = 12;
+const RESULT: usize = 40;
+
+const SLOT: u32 = 3;
+
+/// A message that is too long for the queue.
+fn long_result() -> Vec<u8> {
+    let mut message = new_task(SLOT, 1);
+    message.extend(1..=u8::try_from(RESULT).expect("small"));
+    message
+}
+
+impl Family for LongResult {
+    type Handle = Results;
+    const LOCKS: &'static [u64] = &[PRODUCERS, CONSUMERS];
+
+    fn prepare(&self, name: &str) -> Result<Results, String> {
+        // SAFETY: the name is a C string literal.
+        let file = unsafe { libc::memfd_create(c"results".as_ptr(), libc::MFD_ALLOW_SEALING) };
+        // SAFETY: the call has just opened the descriptor, if it did not fail.
+        let file = File::from(unsafe { OwnedFd::from_raw_fd(file) });
+        if self.refused {
+            // SAFETY: the call takes numbers.
+            let sealed =
+                unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_GROW) };
+            expect("a sealed file", sealed, 0)?;
+        }
+        Ok((ByteQueue::create(name, 256).map_err(text)?, file))
+    }
+
+    fn judge(&self, (results, file): Results, name: &str, first: First) -> Result<Outcome, String> {
+        let newcomer = succeed("open", || ByteQueue::open(name))?;
+        let [one, other] = first.order(&results, &newcomer);
+        // The supervisor's report follows all that the dead worker put.
+        let report = new_task(SLOT, 2);
+        succeed("put", || one.put(&report))?;
+        let whole = long_result();
+        let (mut found, mut ends) = (Vec::new(), 0);
+        for survivor in [other, one].into_iter().cycle() {
+            let message = succeed("get", || survivor.try_get())?;
+            if message == report {
+                discard_result(&file, SLOT);
+                break;
+            }
+            expect("messages before the last", ends, 0)?;
+            let (header, payload) = message.split_at(HEADER);
+            expect("slot and generation", &header[..8], &whole[..8])?;
+            let is_long = header[8..] != whole[8..HEADER];
+            if is_long && !self.refused {
+                found = succeed("take", || take_result(&file, SLOT, payload))?;
+                ends = 1;
+            } else {
+                found.extend_from_slice(payload);
+                ends = i32::from(!is_long);
+            }
+        }
+        expect(
+            "a part",
+            &*found,
+            &whole[HEADER..][..found.len().min(RESULT)],
+        )?;
+        expect("the end", ends == 1, found.len() == RESULT)?;
+        expect("the rest", one.try_get(), Err(GetError::Empty))?;
+        let memory = file.metadata().map_err(text)?.blocks();
+        expect("memory that is left", memory, 0)?;
+        Ok(if ends == 1 {
+            Outcome::After
+        } else {
+            Outcome::Before
+        })
     }
 }

@@ -1,13 +1,14 @@
 //! Arguments and results that a pool carries, and those that it can't carry.
 
-use crate::fork::{descriptors, limit_descriptors, panic_of};
+use crate::crew::{crew_of, supervisor};
+use crate::fork::{descriptors, limit_descriptors, panic_of, set_limit};
 use crate::tasks::{double, pid_of, pool};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use shmkit::{Pool, TaskError};
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Words that depend on their places.
 fn pattern(len: usize) -> Vec<u64> {
@@ -21,7 +22,8 @@ fn invert(all: Vec<u64>) -> Vec<u64> {
 }
 
 /// Many bytes, which serde moves as one piece.
-struct Lump(Vec<u8>);
+#[derive(Debug, PartialEq)]
+pub(crate) struct Lump(pub(crate) Vec<u8>);
 
 impl Serialize for Lump {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -57,8 +59,10 @@ fn flip_ends(mut lump: Lump) -> Lump {
 pub(crate) fn large_arguments_and_results_are_whole() {
     let pool = pool(2);
     let open = descriptors();
-    // The lengths are around the limit beyond which an argument travels out of line, and far beyond.
-    for len in [0, 1, 6_000, 7_000, 8_190, 8_192, 8_200, 393_216] {
+    // The lengths are around the limit beyond which an argument or a result travels out of line, and far beyond.
+    for len in [
+        0, 1, 6_000, 7_000, 8_190, 8_192, 8_200, 16_381, 131_072, 393_216,
+    ] {
         let all = pattern(len);
         let found = pool.apply(invert, all.clone()).expect("apply");
         assert!(found.into_iter().map(|word| !word).eq(all), "{len} words");
@@ -85,7 +89,7 @@ pub(crate) fn large_arguments_and_results_are_whole() {
             made - began
         );
     }
-    // No segment outlives its task.
+    // No task has left a descriptor open.
     assert_eq!(descriptors(), open);
     pool.join().expect("join");
 }
@@ -94,28 +98,47 @@ fn big(len: usize) -> Vec<u8> {
     vec![3; len]
 }
 
-pub(crate) fn a_large_result_without_descriptors_is_that_tasks_error() {
+pub(crate) fn a_large_result_needs_no_descriptor() {
     const LEN: usize = 1 << 20;
     let pool = pool(1);
-    assert_eq!(pool.apply(big, LEN).expect("within the limit").len(), LEN);
+    let carries = || {
+        let sent = pool.apply(|all: Vec<u8>| all.len(), vec![1; LEN]);
+        assert_eq!(sent, Ok(LEN));
+        assert!(pool.apply(big, LEN).expect("carried") == big(LEN));
+    };
     let before = limit_descriptors(0);
-    // An argument needs no descriptor in the caller.
-    let sent = pool.apply(|all: Vec<u8>| all.len(), vec![1; LEN]);
-    assert_eq!(sent, Ok(LEN));
-    let got = pool.apply(big, LEN);
-    assert!(matches!(got, Err(TaskError::Decode(_))), "{got:?}");
-    assert_eq!(pool.apply(double, 4), Ok(8));
+    carries();
     limit_descriptors(before);
-    assert_eq!(pool.apply(big, LEN).expect("again").len(), LEN);
-
     // The same in the worker.
     assert_eq!(pool.apply(limit_descriptors, 0), Ok(before));
-    let received = pool.apply(|all: Vec<u8>| all.len(), vec![1; LEN]);
-    assert_eq!(received, Ok(LEN));
-    let sent = pool.apply(big, LEN);
-    assert!(matches!(sent, Err(TaskError::Encode(_))), "{sent:?}");
+    carries();
     assert_eq!(pool.apply(limit_descriptors, before), Ok(0));
-    assert_eq!(pool.apply(big, LEN).expect("again").len(), LEN);
+    pool.join().expect("join");
+}
+
+/// A limit on files sends the results in pieces. Each result is longer than the queue. A wait for one task, or a
+/// look, takes pieces of all tasks.
+pub(crate) fn large_results_beyond_the_limit_of_files_are_whole() {
+    const LEN: usize = 3 << 20;
+    let pool = pool(3);
+    for worker in crew_of(supervisor(), 3) {
+        set_limit(worker, libc::RLIMIT_FSIZE, 6 << 20);
+    }
+    let start = || pool.apply_async(big, LEN).expect("apply");
+    let (first, dropped, mut last) = (start(), start(), start());
+    drop(dropped);
+    while !first.is_ready() {
+        std::thread::yield_now();
+    }
+    let last = loop {
+        // Each wait ends with a part of the result, and none loses the part.
+        match last.get_timeout(Duration::from_micros(100)).expect("get") {
+            Some(all) => break all,
+            None => assert_eq!(pool.apply(double, 4), Ok(8)),
+        }
+    };
+    assert!(last == big(LEN));
+    assert!(first.get().expect("get") == big(LEN));
     pool.join().expect("join");
 }
 
@@ -159,7 +182,7 @@ impl<'de> Deserialize<'de> for Odd {
     }
 }
 
-/// A type that panics when it is encoded, or decoded. Its encoding is so long that it travels out of line.
+/// A type that panics when it is encoded, or decoded. Its encoding is too long for one message.
 struct Bad {
     encoded: bool,
     decoded: bool,

@@ -1,8 +1,8 @@
 //! Deaths of workers at chosen points, and the ends of pools with work pending.
 
 use crate::crew::{children_of, crew_of, kill_child, new_crew_of, supervisor};
-use crate::fork::{Name, kill_me, soon};
-use crate::tasks::{await_turn, be_busy, die, killed, nap, pid_of, pool, works};
+use crate::fork::{Name, kill_me, set_limit, soon, state_of, until};
+use crate::tasks::{await_turn, be_busy, blocks, die, killed, nap, pid_of, pool, works};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use shmkit::{Queue, TaskError, Value};
@@ -131,7 +131,72 @@ fn large(len: usize) -> Vec<u8> {
     vec![7; len]
 }
 
-/// The worker dies when its result and the result's segment are on their way: both arrive.
+/// Another worker has filled the queue, so that this worker sleeps when its result lies beside the queue.
+pub(crate) fn a_worker_killed_before_the_message_of_a_big_result_leaves_no_memory() {
+    fn in_turn((worker, name): (Value<u32>, String)) -> Vec<u8> {
+        worker.set(std::process::id());
+        await_turn(name);
+        large(BIG)
+    }
+    let names = [Name::new("worker"), Name::new("turn")];
+    let worker = Value::create(&names[0].0, 0).expect("create");
+    let turn = Queue::<u64>::create(&names[1].0, 8).expect("create");
+    let pool = pool(2);
+    let supervisor = supervisor();
+    let crew = crew_of(supervisor, 2);
+    let before = blocks();
+    let big = pool.apply_async(in_turn, (worker.clone(), names[1].0.clone()));
+    worker.wait_until(|pid| *pid != 0);
+    let worker = worker.get();
+    let other = crew.into_iter().find(|pid| *pid != worker).expect("two");
+    // The short results leave no room for even the message of the big one.
+    let lens = [60_000; 17].into_iter().chain([0; 2000]);
+    let fill: Vec<_> = lens
+        .map(|len| pool.apply_async(large, len).expect("apply"))
+        .collect();
+    until("the queue is full", || state_of(other) == Some('S'));
+    turn.put(0).expect("put");
+    until("the result is in memory", || {
+        blocks() - before >= BIG as u64 / 512
+    });
+    assert!(kill_child(supervisor, worker));
+    for task in fill {
+        task.get().expect("get");
+    }
+    assert_eq!(killed(big.expect("apply").get()), worker);
+    assert_eq!(blocks(), before);
+    works(&pool);
+    pool.join().expect("join");
+}
+
+/// The caller takes no results, so that the worker puts as many pieces as fit into the queue, and sleeps. A limit
+/// on files has the result travel in pieces.
+pub(crate) fn a_worker_killed_between_the_pieces_of_a_result_ends_that_task() {
+    fn announced((begun, len): (Value<u64>, usize)) -> Vec<u8> {
+        begun.update(|count| *count += 1);
+        large(len)
+    }
+    let name = Name::new("pieces");
+    let begun = Value::create(&name.0, 0u64).expect("create");
+    let pool = pool(1);
+    let supervisor = supervisor();
+    for count in 1..=3 {
+        let worker = crew_of(supervisor, 1)[0];
+        set_limit(worker, libc::RLIMIT_FSIZE, 0);
+        let task = pool.apply_async(announced, (begun.clone(), BIG));
+        let task = task.expect("apply");
+        begun.wait_until(|found| *found == count);
+        until("the queue is full", || state_of(worker) == Some('S'));
+        assert!(kill_child(supervisor, worker));
+        assert_eq!(killed(task.get()), worker);
+        // The slot's next task begins without the dead worker's pieces.
+        assert_eq!(pool.apply(large, 3), Ok(large(3)));
+        new_crew_of(supervisor, 1, &[worker]);
+    }
+    pool.join().expect("join");
+}
+
+/// The worker dies before the caller takes its result.
 pub(crate) fn a_big_result_outlives_its_worker() {
     let pool = pool(1);
     let first = pool.apply(pid_of, ()).expect("apply");

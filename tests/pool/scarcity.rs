@@ -1,9 +1,10 @@
 //! A pool where descriptors, and with them forks, are scarce.
 
+use crate::carrying::Lump;
 use crate::crew::{children_of, crew_of, kill_child, supervisor};
-use crate::fork::{Child, Name, Witness, limit_descriptors, set_limit, until};
+use crate::fork::{Child, Name, Witness, limit_descriptors, root_becomes_nobody, set_limit, until};
 use crate::tasks::{await_turn, die, double, killed, pool, works};
-use shmkit::{Pool, Queue, TaskError, Value};
+use shmkit::{Pool, Queue, Task, TaskError, Value};
 use std::os::fd::AsRawFd;
 
 fn limit_descriptors_of(pid: u32, most: u64) {
@@ -22,6 +23,58 @@ pub(crate) fn a_long_argument_beyond_the_limit_of_files_is_that_tasks_error() {
     set_limit(0, libc::RLIMIT_FSIZE, before);
     assert_eq!(pool.apply(len, vec![1; 8 << 20]), Ok(8 << 20));
     pool.join().expect("join");
+}
+
+const LONG: usize = 70_000;
+
+fn long(n: usize) -> Lump {
+    Lump(vec![n.to_le_bytes()[0]; LONG])
+}
+
+/// All results but the first are filed before the first one comes.
+pub(crate) fn results_outnumber_the_callers_descriptors() {
+    let name = Name::new("outnumber");
+    let turn = Queue::<u64>::create(&name.0, 8).expect("create");
+    let before = limit_descriptors(256);
+    let pool = pool(2);
+    let first = pool.apply_async(await_turn, name.0.clone()).expect("apply");
+    let others: Vec<_> = (0..1050)
+        .map(|n| pool.apply_async(long, n).expect("apply"))
+        .collect();
+    until("all others", || others.iter().all(Task::is_ready));
+    assert!(!first.is_ready());
+    turn.put(7).expect("put");
+    assert_eq!(first.get(), Ok(7));
+    for (n, other) in others.into_iter().enumerate() {
+        assert!(other.get().expect("get") == long(n), "{n}");
+    }
+    pool.join().expect("join");
+    limit_descriptors(before);
+}
+
+/// Descriptors in the sockets of all of a user's processes count together, unless the user is root.
+pub(crate) fn results_of_several_pools_outnumber_a_users_descriptors() {
+    Child::fork(|| {
+        root_becomes_nobody();
+        limit_descriptors(100);
+        let pools = [(); 5].map(|()| pool(1));
+        let start = |pool: &Pool| -> Vec<_> {
+            let task = |n| pool.apply_async(long, n).expect("apply");
+            (0..200).map(task).collect()
+        };
+        let tasks = pools.each_ref().map(start);
+        // The results of the first pools wait while those of the last are collected.
+        for tasks in tasks.into_iter().rev() {
+            for (n, task) in tasks.into_iter().enumerate() {
+                let found = task.get().unwrap_or_else(|error| panic!("{n}: {error}"));
+                assert!(found == long(n), "{n}");
+            }
+        }
+        for pool in pools {
+            pool.join().expect("join");
+        }
+    })
+    .finish();
 }
 
 /// The lowest free descriptor of this process.

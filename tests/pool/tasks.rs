@@ -2,6 +2,8 @@
 
 use crate::fork::kill_me;
 use shmkit::{Pool, Queue, TaskError, Value};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 pub(crate) fn pool(workers: usize) -> Pool {
@@ -49,4 +51,16 @@ pub(crate) fn killed<R: std::fmt::Debug>(outcome: Result<R, TaskError>) -> u32 {
 pub(crate) fn works(pool: &Pool) {
     let doubled = pool.map(double, 0..100).expect("map");
     assert!(doubled.into_iter().eq((0..100).map(|n| 2 * n)));
+}
+
+/// How much memory this process's files in memory take, in blocks.
+pub(crate) fn blocks() -> u64 {
+    let listing = std::fs::read_dir("/proc/self/fd").expect("list");
+    listing
+        .map(|fd| fd.expect("list").path())
+        .filter(|fd| {
+            std::fs::read_link(fd).is_ok_and(|to| to == Path::new("/memfd:shmkit (deleted)"))
+        })
+        .map(|fd| std::fs::metadata(fd).expect("open").blocks())
+        .sum()
 }

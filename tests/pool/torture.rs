@@ -1,8 +1,8 @@
 //! A killer among the workers of a pool that has many tasks.
 
 use crate::crew::{children_of, kill_child, supervisor};
-use crate::fork::{Name, Rng};
-use crate::tasks::pool;
+use crate::fork::{Name, Rng, set_limit};
+use crate::tasks::{blocks, pool};
 use shmkit::{Array, Process, TaskError, Value};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ const TASKS: usize = 10_000;
 const WORKERS: usize = 4;
 const KILLS: u64 = 100;
 
-/// The length of a task's result: now and then the result needs a segment of its own.
+/// The length of a task's result: now and then the result is too long for one message.
 fn len_of(number: usize) -> usize {
     match number % 50 {
         0 => 100_000,
@@ -49,10 +49,13 @@ pub(crate) fn torture() {
     let killed = Value::new(0u64).expect("create");
     let pool = pool(WORKERS);
     let supervisor = supervisor();
+    // The workers that replace dead ones inherit this limit, and send long results in pieces.
+    set_limit(supervisor, libc::RLIMIT_FSIZE, 6 << 20);
     let killer = Process::builder()
         .daemon(true)
         .spawn(|| kill_workers(supervisor, &killed))
         .expect("a killer");
+    let before = blocks();
     // The rounds of tasks go on until the killer is done, and for one round more.
     let (mut rounds, mut hits, mut twice) = (0, 0, 0);
     let mut dead = BTreeSet::new();
@@ -90,6 +93,7 @@ pub(crate) fn torture() {
     assert_eq!(twice, 0);
     assert!(hits <= kills, "{hits} tasks ended by {kills} kills");
     assert!(hits > 0, "no kill hit a task");
+    assert_eq!(blocks(), before, "a dead worker's result is left");
     pool.join().expect("join");
     drop(runs);
     assert!(

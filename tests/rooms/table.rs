@@ -9,7 +9,7 @@ pub(crate) type Row = (&'static str, &'static [&'static str]);
 pub(crate) const WINGS: &[Row] = &[
     ("error", &[]),
     ("os", &[]),
-    ("pool", &["error", "os", "process", "segment", "types"]),
+    ("pool", &["error", "os", "process", "types"]),
     ("process", &["error", "os", "segment"]),
     ("segment", &["error", "os", "sync"]),
     ("sync", &["error", "os"]),
@@ -24,7 +24,7 @@ pub(crate) const ROOMS: &[Row] = &[
     ("os/clock", &[]),
     ("os/descriptor", &["os/base"]),
     ("os/file", &["os/base", "os/descriptor", "os/space"]),
-    ("os/for_pool", &["os/base"]),
+    ("os/for_pool", &["os/base", "os/file", "os/space"]),
     ("os/fork", &[]),
     ("os/futex", &[]),
     ("os/maps", &["os/file"]),
@@ -35,9 +35,15 @@ pub(crate) const ROOMS: &[Row] = &[
     ("os/space", &["os/base"]),
     (
         "pool/caller",
-        &["pool/error", "pool/payload", "pool/state", "pool/wire"],
+        &[
+            "pool/error",
+            "pool/payload",
+            "pool/result",
+            "pool/state",
+            "pool/wire",
+        ],
     ),
-    ("pool/code", &["pool/payload", "pool/wire"]),
+    ("pool/code", &["pool/wire"]),
     ("pool/error", &[]),
     (
         "pool/handle",
@@ -53,6 +59,7 @@ pub(crate) const ROOMS: &[Row] = &[
     ("pool/imap", &["pool/caller", "pool/error", "pool/task"]),
     ("pool/lease", &["pool/wire"]),
     ("pool/payload", &["pool/wire"]),
+    ("pool/result", &["pool/wire"]),
     ("pool/state", &["pool/error", "pool/payload", "pool/wire"]),
     (
         "pool/supervisor",
@@ -71,7 +78,13 @@ pub(crate) const ROOMS: &[Row] = &[
     ("pool/wire", &[]),
     (
         "pool/worker",
-        &["pool/code", "pool/lease", "pool/payload", "pool/wire"],
+        &[
+            "pool/code",
+            "pool/lease",
+            "pool/payload",
+            "pool/result",
+            "pool/wire",
+        ],
     ),
     ("process/child", &[]),
     ("process/family", &["process/child"]),

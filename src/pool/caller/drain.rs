@@ -3,9 +3,8 @@
 
 use super::Caller;
 use crate::error::GetError;
-use crate::os::{self, AsFd, OwnedFd};
 use crate::pool::error::TaskError;
-use crate::pool::payload::Payload;
+use crate::pool::result::{discard_result, take_result};
 use crate::pool::state::State;
 use crate::pool::wire::{Death, MessageHeader, MessageKind};
 use std::sync::MutexGuard;
@@ -48,14 +47,9 @@ impl Caller {
         } else {
             got
         };
-        if got.is_err() {
-            // A worker that died between sending a segment and putting the message leaves the segment in the
-            // sockets, which must not fill up.
-            while let Ok(true) = self.receive_segment(&mut state) {}
-        }
         let mut recorded = 0;
         while got.is_ok() {
-            self.record(&mut state, &buffer);
+            state = self.record(state, &buffer);
             recorded += 1;
             if recorded == MAX_BATCH && !is_dead {
                 break;
@@ -80,66 +74,59 @@ impl Caller {
         state
     }
 
-    /// Records the outcome that one message carries.
-    fn record(&self, state: &mut State, message: &[u8]) {
+    /// Records what one message carries. Releases the lock while it copies a long result.
+    fn record<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        message: &[u8],
+    ) -> MutexGuard<'a, State> {
         let Some(header) = MessageHeader::read(message) else {
-            return; // no process of this pool wrote the message
+            return state; // no process of this pool wrote the message
         };
-        let died = || {
-            let Death { pid, exit_code } = Death::read(message);
-            TaskError::WorkerDied { pid, exit_code }
-        };
-        if header.kind == MessageKind::GivenUp {
-            state.pool_error.get_or_insert_with(died);
-            return;
-        }
         let (slot, generation) = (header.slot, header.generation);
-        if !state.is_under_way(slot, generation) {
-            return;
+        if header.kind == MessageKind::GivenUp {
+            state.pool_error.get_or_insert(died(message));
         }
+        if !state.is_under_way(slot, generation) {
+            return state;
+        }
+        let file = &self.shared.result_file;
+        let payload = &message[MessageHeader::LEN..];
         let payload = if header.out_of_line {
-            let fd = self.segment_of(state, slot, generation);
-            fd.and_then(|fd| Payload::open_segment(header, fd))
+            drop(state);
+            let taken = take_result(file, slot, payload);
+            // Only the thread that drains frees the slot of a task that was put.
+            state = self.lock();
+            taken
         } else {
-            Ok(Payload::Inline(&message[MessageHeader::LEN..]))
+            Ok(state.complete(slot, payload))
         };
-        let text =
-            |payload: Payload<'_>| payload.read(|text| String::from_utf8_lossy(text).into_owned());
         let outcome = match (header.kind, payload) {
+            (MessageKind::Task | MessageKind::GivenUp, _) => return state,
+            (MessageKind::Died, _) => {
+                discard_result(file, slot);
+                Err(died(message))
+            }
             (_, Err(why)) => Err(TaskError::Decode(why)),
-            (MessageKind::Value, Ok(payload)) => Ok(payload.into_owned()),
-            (MessageKind::Panicked, Ok(payload)) => Err(TaskError::Panicked(text(payload))),
-            (MessageKind::Encode, Ok(payload)) => Err(TaskError::Encode(text(payload))),
-            (MessageKind::Decode, Ok(payload)) => Err(TaskError::Decode(text(payload))),
-            (MessageKind::Died, _) => Err(died()),
-            (MessageKind::Task | MessageKind::GivenUp, _) => return,
+            (MessageKind::Piece, Ok(so_far)) => {
+                state.gather(slot, so_far);
+                return state;
+            }
+            (MessageKind::Value, Ok(result)) => Ok(result),
+            (MessageKind::Panicked, Ok(why)) => Err(TaskError::Panicked(text(&why))),
+            (MessageKind::Encode, Ok(why)) => Err(TaskError::Encode(text(&why))),
+            (MessageKind::Decode, Ok(why)) => Err(TaskError::Decode(text(&why))),
         };
         state.end_task(slot, generation, outcome);
+        state
     }
+}
 
-    /// Returns the segment of an out-of-line result whose message has come. The worker sent the segment
-    /// before it put the message.
-    fn segment_of(&self, state: &mut State, slot: u32, generation: u32) -> Result<OwnedFd, String> {
-        loop {
-            if let Some(fd) = state.take_segment(slot, generation) {
-                return fd.ok_or_else(|| "no room for a descriptor of its segment".into());
-            }
-            if !self.receive_segment(state)? {
-                return Err("its segment was not sent".into());
-            }
-        }
-    }
+fn died(message: &[u8]) -> TaskError {
+    let Death { pid, exit_code } = Death::read(message);
+    TaskError::WorkerDied { pid, exit_code }
+}
 
-    /// Receives the next segment, and keeps it if its task is under way. Returns whether one was there.
-    fn receive_segment(&self, state: &mut State) -> Result<bool, String> {
-        match os::try_receive_fd(self.shared.caller_socket.as_fd()) {
-            Ok(None) => Ok(false),
-            Ok(Some((key, fd))) => {
-                let (slot, generation) = MessageHeader::parse_key(key);
-                state.keep_segment(slot, generation, fd);
-                Ok(true)
-            }
-            Err(error) => Err(format!("its segment can't be received: {error}")),
-        }
-    }
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
