@@ -41,48 +41,6 @@ pub(crate) unsafe fn fork() -> io::Result<Option<u32>> {
     Ok((pid != 0).then_some(pid.cast_unsigned()))
 }
 
-/// Keeps signals from the calling thread until this is dropped, on both sides of a fork.
-pub(crate) struct SignalsBlocked(libc::sigset_t);
-
-impl SignalsBlocked {
-    /// Blocks `SIGCHLD`, whose handler might reap a child.
-    pub(crate) fn of_children() -> Self {
-        // SAFETY: the set is of integers, for which zeros are valid.
-        let mut blocked: libc::sigset_t = unsafe { zeroed() };
-        // SAFETY: the set is alive.
-        unsafe { libc::sigemptyset(&raw mut blocked) };
-        // SAFETY: the set is alive, and the signal exists.
-        unsafe { libc::sigaddset(&raw mut blocked, libc::SIGCHLD) };
-        Self::of(&blocked)
-    }
-
-    /// Blocks every signal that can be blocked.
-    pub(crate) fn all() -> Self {
-        // SAFETY: the set is of integers, for which zeros are valid.
-        let mut blocked: libc::sigset_t = unsafe { zeroed() };
-        // SAFETY: the set is alive.
-        unsafe { libc::sigfillset(&raw mut blocked) };
-        Self::of(&blocked)
-    }
-
-    fn of(blocked: &libc::sigset_t) -> Self {
-        // SAFETY: as above.
-        let mut before: libc::sigset_t = unsafe { zeroed() };
-        let blocked = std::ptr::from_ref(blocked);
-        // SAFETY: both sets are alive; the call fails only for other arguments.
-        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, blocked, &raw mut before) };
-        Self(before)
-    }
-}
-
-impl Drop for SignalsBlocked {
-    fn drop(&mut self) {
-        let none = std::ptr::null_mut();
-        // SAFETY: the set is the one that was replaced; the current set is not asked for.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, none) };
-    }
-}
-
 /// Ends the process at once: nothing is dropped or flushed, and no handler runs.
 #[inline]
 pub(crate) fn exit_now(code: i32) -> ! {
@@ -117,16 +75,6 @@ pub(crate) fn end_with_parent() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }).map(drop)
 }
 
-/// Returns whether the kernel throws away the statuses of ended children, so that nobody can wait for
-/// them.
-pub(crate) fn forgets_children() -> io::Result<bool> {
-    // SAFETY: the fields are integers and addresses that may be 0, so zeros are valid.
-    let mut action: libc::sigaction = unsafe { zeroed() };
-    // SAFETY: no new action is given, and `action` is alive and writable.
-    check(unsafe { libc::sigaction(libc::SIGCHLD, std::ptr::null(), &raw mut action) })?;
-    Ok(action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0)
-}
-
 /// Opens a descriptor for the process that has this pid now.
 pub(crate) fn open_process(pid: u32) -> io::Result<OwnedFd> {
     let _taken = StandardTaken::new()?;
@@ -139,9 +87,14 @@ pub(crate) fn open_process(pid: u32) -> io::Result<OwnedFd> {
 
 /// Kills and reaps a child. Nobody has waited for the child yet, so its pid is still its own.
 pub(crate) fn end_child(pid: u32) {
-    let pid = pid.cast_signed();
     // SAFETY: the call takes numbers.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
+    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+    reap_child(pid);
+}
+
+/// Waits for a child's end, and reaps the child.
+pub(crate) fn reap_child(pid: u32) {
+    let pid = pid.cast_signed();
     // SAFETY: the call takes numbers, and the status is not asked for.
     while unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) } == -1
         && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted

@@ -52,6 +52,10 @@ use std::time::{Duration, Instant};
 ///   everything written appears once. Then the child leaves through `_exit`. Neither `atexit` handlers nor
 ///   destructors of thread-locals run in the child, because they are its parent's, and the buffers of the C
 ///   library's own `stdio` are lost. (A child that calls [`std::process::exit`] runs the handlers.)
+/// - The child has its parent's *ignored* signals, and no other signal is handled or blocked: each has its
+///   default, as after an `exec`. So `terminate` ends a child whose parent handles `SIGTERM`, and the parent's
+///   handler does not learn of that. Only the handlers of faults (`SIGSEGV`, `SIGBUS`, `SIGILL`, `SIGFPE`,
+///   `SIGTRAP`, `SIGSYS`) stay. A child that wants to handle a signal sets a handler in its closure.
 /// - A child that is no daemon can outlive its parent. A daemon is killed (`SIGKILL`) when its parent
 ///   ends, however the parent ends.
 ///

@@ -15,7 +15,8 @@ use super::family::{Family, ProcessName, lock_family};
 use super::handle::Process;
 use super::outcome::Outcome;
 use crate::error::{Error, Result};
-use crate::{os, segment};
+use crate::os::{self, AtRequest, SignalsBlocked};
+use crate::segment;
 use std::io::{self, Write};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -105,6 +106,7 @@ impl Process {
 pub struct ProcessBuilder {
     name: Option<String>,
     daemon: bool,
+    at_request: AtRequest,
 }
 
 impl ProcessBuilder {
@@ -207,14 +209,16 @@ impl ProcessBuilder {
         // If no other thread can exist, the parent releases the locks before the fork, for the same reason.
         let locks = (other_threads == OtherThreads::VouchedFor).then_some((stdout, family));
         let parent = os::pid();
-        // Until the child has a descriptor, no handler of SIGCHLD in this thread may reap it.
-        let sigchld_blocked = os::SignalsBlocked::of_children();
+        // In the child, no handler of this process may run. Here, no handler of SIGCHLD in this thread may reap
+        // the child before the child has a descriptor.
+        let signals = SignalsBlocked::all();
         // SAFETY: no other thread exists, or `spawn_unchecked`'s caller vouches for it; by invariant 2, no
         // other thread has the locks of the family and of standard output.
         let forked = unsafe { os::fork() };
         if let Ok(None) = forked {
             run_child(self.daemon.then_some(parent), f, || {
-                drop((sigchld_blocked, locks, parents_family));
+                drop((locks, parents_family));
+                signals.end_in_child(self.at_request);
             });
         }
         match locks {
@@ -224,7 +228,7 @@ impl ProcessBuilder {
         let pid = forked.map_err(|error| process_name.os_error("fork", error))?;
         let pid = pid.expect("the child does not get here");
         let fd = os::open_process(pid);
-        drop(sigchld_blocked);
+        drop(signals);
         let fd = fd.map_err(|error| {
             // A handle needs a descriptor, so the child ends here. But if a handler in another thread has
             // reaped the child, the pid may be another process's by now.

@@ -8,6 +8,7 @@
 mod fork;
 
 mod ending;
+mod signals;
 mod starting;
 mod waiting;
 
@@ -32,6 +33,9 @@ const TESTS: fork::Tests = fork::tests![
     waiting::a_forked_child_is_no_parent_of_its_siblings,
     waiting::a_status_that_somebody_else_took_is_an_error,
     waiting::a_child_whose_status_a_handler_takes_at_once_is_started,
+    signals::a_child_is_terminated_although_its_parent_handles_that,
+    signals::a_child_handles_nothing_but_faults_and_blocks_nothing,
+    signals::a_signal_in_the_middle_of_a_start_runs_no_handler_in_the_child,
     ending::a_dropped_handle_neither_ends_nor_waits_and_the_next_start_reaps,
     ending::a_hundred_processes_leave_nothing,
     ending::a_daemon_whose_parent_died_at_once_never_runs,

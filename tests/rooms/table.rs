@@ -31,6 +31,7 @@ pub(crate) const ROOMS: &[Row] = &[
     ("os/name", &["os/base", "os/file"]),
     ("os/ofd_lock", &["os/base", "os/space"]),
     ("os/process", &["os/base", "os/descriptor"]),
+    ("os/signals", &["os/base"]),
     ("os/socket", &["os/base", "os/descriptor"]),
     ("os/space", &["os/base"]),
     (
