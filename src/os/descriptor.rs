@@ -63,6 +63,14 @@ pub(crate) fn can_open_descriptor() -> io::Result<()> {
     }
 }
 
+/// Returns whether an error says that the process, or the system, has no descriptor or no memory left.
+pub(crate) fn is_want(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+    )
+}
+
 /// Takes ownership of a raw descriptor.
 ///
 /// # Safety

@@ -48,7 +48,8 @@ impl Process {
     /// - [`Error::GuardsHeld`] if this process has a guard, or is inside a closure
     ///   that runs under a lock.
     /// - [`Error::Unsupported`] if this process ignores `SIGCHLD`.
-    /// - [`Error::Os`] if the system refuses the fork or a descriptor.
+    /// - [`Error::Os`] if the system refuses the fork or a descriptor, of which the child needs one for each
+    ///   handle to a segment that this process has.
     pub fn spawn<R: Outcome>(f: impl FnOnce() -> R) -> Result<Self> {
         Self::builder().spawn(f)
     }
@@ -215,7 +216,11 @@ impl ProcessBuilder {
         // SAFETY: no other thread exists, or `spawn_unchecked`'s caller vouches for it; by invariant 2, no
         // other thread has the locks of the family and of standard output.
         let forked = unsafe { os::fork() };
+        let want = segment::want_of_last_fork();
         if let Ok(None) = forked {
+            if want.is_some() {
+                os::exit_now(EXIT_PANICKED); // the parent reaps this child, and returns the error
+            }
             run_child(self.daemon.then_some(parent), f, || {
                 drop((locks, parents_family));
                 signals.end_in_child(self.at_request);
@@ -227,6 +232,10 @@ impl ProcessBuilder {
         }
         let pid = forked.map_err(|error| process_name.os_error("fork", error))?;
         let pid = pid.expect("the child does not get here");
+        if let Some(error) = want {
+            os::reap_child(pid);
+            return Err(process_name.os_error("open the segments of this process for it", error));
+        }
         let fd = os::open_process(pid);
         drop(signals);
         let fd = fd.map_err(|error| {

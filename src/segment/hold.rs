@@ -38,7 +38,7 @@ mod last;
 
 pub(crate) use counter::FIRST_COUNTER;
 use counter::{NUMBERS, draw, next_number};
-pub(crate) use fork::{Exclusive, exclusive, guards_alive};
+pub(crate) use fork::{Exclusive, exclusive, guards_alive, want_of_last_fork};
 use gate::GATE;
 pub(crate) use gate::{GATE_TIMEOUT, Gate, in_turns};
 pub(crate) use last::{UnlinkOnLast, leave_all};

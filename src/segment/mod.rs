@@ -16,7 +16,7 @@ mod region;
 mod shmem;
 
 pub use heap::HeapMemory;
-pub(crate) use hold::{guards_alive, leave_all};
+pub(crate) use hold::{guards_alive, leave_all, want_of_last_fork};
 pub use inspect::{SegmentInfo, inspect, list, sweep};
 pub use layout::Kind;
 pub(crate) use layout::Tag;

@@ -22,6 +22,7 @@ const TESTS: fork::Tests = fork::tests![
     starting::a_start_inside_a_closure_under_a_lock_is_refused,
     starting::a_leaked_guard_is_held_until_its_handle_goes,
     starting::a_start_without_descriptors_is_refused,
+    starting::a_start_without_a_descriptor_for_each_handle_is_refused,
     starting::a_start_is_refused_where_children_are_forgotten,
     starting::a_daemon_is_refused_to_a_thread_that_may_end_before,
     starting::a_start_that_fails_runs_nothing,
