@@ -7,6 +7,7 @@ use std::io;
 use std::mem::zeroed;
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A signal that ends a process.
@@ -68,11 +69,33 @@ pub(crate) fn is_main_thread() -> bool {
     thread == i64::from(std::process::id())
 }
 
-/// Makes the kernel kill this process when the thread that forked it ends. If that thread has ended
-/// already, no signal comes.
-pub(crate) fn end_with_parent() -> io::Result<()> {
+/// This process, if it is a daemon, and its parent: the pids as the low and the high half. A forked child
+/// inherits the word, which names another process then. 0 stands for none.
+static DAEMON: AtomicU64 = AtomicU64::new(0);
+
+/// Makes this process end when the thread that forked it ends. Returns whether that thread, which belongs to
+/// the process `parent`, still lives.
+///
+/// The kernel kills this process. But it forgets to if this process changes its credentials, and may not
+/// after the parent has changed its own. So every nap asks, too: see [`end_if_orphaned`].
+pub(crate) fn end_with_parent(parent: u32) -> io::Result<bool> {
     // SAFETY: this option takes a number.
-    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }).map(drop)
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    let word = u64::from(parent) << 32 | u64::from(pid());
+    DAEMON.store(word, Ordering::Relaxed);
+    // If the parent died before the option was set, the kernel sends no signal.
+    Ok(parent_pid() == parent)
+}
+
+/// Kills this process if it is a daemon whose parent has ended.
+#[allow(clippy::cast_possible_truncation)] // the two halves
+pub(crate) fn end_if_orphaned() {
+    let word = DAEMON.load(Ordering::Relaxed);
+    let (daemon, parent) = (word as u32, (word >> 32) as u32);
+    if word != 0 && daemon == pid() && parent != parent_pid() {
+        // SAFETY: the call takes numbers.
+        unsafe { libc::kill(daemon.cast_signed(), libc::SIGKILL) };
+    }
 }
 
 /// Opens a descriptor for the process that has this pid now.

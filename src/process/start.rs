@@ -7,8 +7,8 @@
 //!    buffer*: if other threads may exist, the forking thread has both locks, and the child releases its
 //!    copies.
 //!
-//! If the parent dies after the fork, the kernel kills a daemon, or the daemon finds, before it runs the
-//! closure, that its parent is gone. Any other child goes on.
+//! If the parent dies after the fork, the kernel kills a daemon, or the daemon finds that its parent is gone:
+//! before it runs the closure, or in a nap ([`os::end_with_parent`]). Any other child goes on.
 
 use super::child::Child;
 use super::family::{Family, ProcessName, lock_family};
@@ -322,9 +322,8 @@ fn run_child<R: Outcome>(
     let ended = catch_unwind(AssertUnwindSafe(|| {
         release_locks();
         if let Some(parent) = daemon_of {
-            os::end_with_parent().expect("the kernel knows the option");
-            // If the parent died before this option was set, the kernel sends no signal.
-            if os::parent_pid() != parent {
+            os::empty_stdin();
+            if !os::end_with_parent(parent).expect("the kernel knows the option") {
                 os::exit_now(EXIT_PANICKED);
             }
         }

@@ -40,6 +40,8 @@ const TESTS: fork::Tests = fork::tests![
     ending::a_dropped_handle_neither_ends_nor_waits_and_the_next_start_reaps,
     ending::a_hundred_processes_leave_nothing,
     ending::a_daemon_whose_parent_died_at_once_never_runs,
+    ending::a_daemon_that_the_kernel_forgot_ends_while_it_waits,
+    ending::a_daemon_has_an_empty_standard_input,
     ending::a_child_outlives_its_parent_and_keeps_the_name,
     ending::a_child_that_is_the_last_one_out_removes_the_name,
     ending::a_child_runs_no_exit_handlers,

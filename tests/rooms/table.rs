@@ -26,7 +26,7 @@ pub(crate) const ROOMS: &[Row] = &[
     ("os/file", &["os/base", "os/descriptor", "os/space"]),
     ("os/for_pool", &["os/base"]),
     ("os/fork", &[]),
-    ("os/futex", &[]),
+    ("os/futex", &["os/process"]),
     ("os/maps", &["os/file"]),
     ("os/name", &["os/base", "os/file"]),
     ("os/ofd_lock", &["os/base", "os/space"]),
