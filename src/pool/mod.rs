@@ -31,7 +31,7 @@ mod wire;
 mod worker;
 
 pub use error::TaskError;
-pub use handle::Pool;
+pub use handle::{Pool, PoolBuilder};
 pub use imap::{Imap, ImapUnordered};
 pub use lease::{leases_of, new_task, record_lease, take_task};
 pub use task::Task;

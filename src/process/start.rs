@@ -143,6 +143,13 @@ impl ProcessBuilder {
         self
     }
 
+    /// Makes the process go on when a signal asks its group of processes to end: see [`AtRequest::GoOn`].
+    #[cfg(feature = "serde")]
+    pub(crate) fn go_on_at_requests(mut self) -> Self {
+        self.at_request = AtRequest::GoOn;
+        self
+    }
+
     /// Starts the process, as [`Process::spawn`] does.
     ///
     /// ```

@@ -24,7 +24,7 @@ pub(crate) const ROOMS: &[Row] = &[
     ("os/clock", &[]),
     ("os/descriptor", &["os/base"]),
     ("os/file", &["os/base", "os/descriptor", "os/space"]),
-    ("os/for_pool", &["os/base"]),
+    ("os/for_pool", &["os/base", "os/descriptor", "os/file"]),
     ("os/fork", &[]),
     ("os/futex", &["os/process"]),
     ("os/maps", &["os/file"]),

@@ -65,10 +65,10 @@ impl Caller {
         let pool_error = match got {
             Err(GetError::Corrupt) => Some(TaskError::Decode(GetError::Corrupt.to_string())),
             Err(GetError::Closed) => Some(TaskError::Closed),
-            Err(_) if is_dead => Some(TaskError::WorkerDied {
+            Err(_) if is_dead => Some(self.error_of(Death {
                 pid: self.supervisor.pid(),
                 exit_code: self.supervisor.exit_code().unwrap_or_default(),
-            }),
+            })),
             _ => None,
         };
         if state.pool_error.is_none() {
@@ -80,15 +80,21 @@ impl Caller {
         state
     }
 
+    /// Returns the error of the tasks that ended with a process of the pool.
+    fn error_of(&self, Death { pid, exit_code }: Death) -> TaskError {
+        if pid == self.supervisor.pid() {
+            TaskError::SupervisorDied { pid, exit_code }
+        } else {
+            TaskError::WorkerDied { pid, exit_code }
+        }
+    }
+
     /// Records the outcome that one message carries.
     fn record(&self, state: &mut State, message: &[u8]) {
         let Some(header) = MessageHeader::read(message) else {
             return; // no process of this pool wrote the message
         };
-        let died = || {
-            let Death { pid, exit_code } = Death::read(message);
-            TaskError::WorkerDied { pid, exit_code }
-        };
+        let died = || self.error_of(Death::read(message));
         if header.kind == MessageKind::GivenUp {
             state.pool_error.get_or_insert_with(died);
             return;

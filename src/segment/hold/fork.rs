@@ -2,6 +2,8 @@
 
 use super::{Heir, Hold, last};
 use crate::os::{self, Anchor, SignalsBlocked};
+#[cfg(feature = "serde")]
+use crate::os::{AsRawFd, RawFd};
 use crate::sync::{count_announced, forget_held_locks};
 use std::cell::{Cell, UnsafeCell};
 use std::io;
@@ -145,6 +147,14 @@ extern "C" fn after_fork_in_child() {
             }
         }
     }
+}
+
+/// Returns the descriptors of this process's holds.
+#[cfg(feature = "serde")]
+pub(crate) fn held_descriptors() -> Vec<RawFd> {
+    let exclusive = exclusive();
+    let fds = exclusive.entries().filter_map(|entry| entry.hold.fd());
+    fds.map(|fd| fd.as_raw_fd()).collect()
 }
 
 /// Counts the locks of open segments that this thread holds while user code runs: a fork would copy
