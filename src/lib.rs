@@ -156,7 +156,7 @@ pub use bytemuck;
 #[cfg(not(loom))]
 pub use error::{Error, GetError, OutOfBounds, PutAllError, PutError, Result};
 #[cfg(all(feature = "serde", not(loom)))]
-pub use pool::{Imap, ImapUnordered, Pool, Task, TaskError};
+pub use pool::{Imap, ImapUnordered, Pool, PoolBuilder, Task, TaskError};
 #[cfg(not(loom))]
 pub use process::{Outcome, Process, ProcessBuilder};
 #[cfg(all(feature = "shared_memory", not(loom)))]

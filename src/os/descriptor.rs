@@ -63,6 +63,27 @@ pub(crate) fn can_open_descriptor() -> io::Result<()> {
     }
 }
 
+/// Returns whether an error says that the process, or the system, has no descriptor or no memory left.
+pub(crate) fn is_want(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+    )
+}
+
+/// Leads standard input to /dev/null, in a child that has a single thread. The number is freed first, so that
+/// a child at its limit of descriptors needs no other.
+pub(crate) fn empty_stdin() {
+    // SAFETY: whoever reads from the number expects standard input.
+    unsafe { libc::close(libc::STDIN_FILENO) };
+    for (path, flags) in [(c"/dev/null", libc::O_RDONLY), (c"/", libc::O_PATH)] {
+        // SAFETY: the path is a C string literal. The lowest free number is standard input's.
+        if unsafe { libc::open(path.as_ptr(), flags) } != -1 {
+            return;
+        }
+    }
+}
+
 /// Takes ownership of a raw descriptor.
 ///
 /// # Safety

@@ -14,12 +14,14 @@ pub(crate) use real::{Futex32, Futex64};
 
 #[cfg(not(loom))]
 mod real {
+    use crate::os::process::end_if_orphaned;
     use std::ops::Deref;
     use std::sync::atomic::{AtomicU32, AtomicU64};
     use std::time::Duration;
 
     /// Sleeps while the 32-bit word at `word` is `expected`, for at most `limit`. A wake, a signal, or no
-    /// reason at all may end the sleep early: the caller looks again in any case.
+    /// reason at all may end the sleep early: the caller looks again in any case. A daemon that slept for the
+    /// whole time ends here if its parent has ended.
     fn wait(word: *const u32, expected: u32, limit: Duration) {
         let limit = libc::timespec {
             tv_sec: limit.as_secs().try_into().unwrap_or(libc::time_t::MAX),
@@ -27,7 +29,7 @@ mod real {
         };
         // SAFETY: FUTEX_WAIT reads the word, which both callers below derive from a live reference,
         // and the timespec, which is alive. A relative time-out counts on CLOCK_MONOTONIC.
-        unsafe {
+        let slept = unsafe {
             libc::syscall(
                 libc::SYS_futex,
                 word,
@@ -36,6 +38,9 @@ mod real {
                 &raw const limit,
             )
         };
+        if slept == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ETIMEDOUT) {
+            end_if_orphaned();
+        }
     }
 
     /// Wakes at most `most` sleepers, and returns how many.

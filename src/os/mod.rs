@@ -24,6 +24,8 @@ mod name;
 mod ofd_lock;
 #[cfg(not(loom))]
 mod process;
+#[cfg(not(loom))]
+mod signals;
 #[cfg(all(feature = "serde", not(loom)))]
 mod socket;
 #[cfg(not(loom))]
@@ -50,6 +52,8 @@ pub(crate) use name::*;
 pub(crate) use ofd_lock::*;
 #[cfg(not(loom))]
 pub(crate) use process::*;
+#[cfg(not(loom))]
+pub(crate) use signals::*;
 #[cfg(all(feature = "serde", not(loom)))]
 pub(crate) use socket::*;
 #[cfg(not(loom))]

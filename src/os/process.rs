@@ -7,6 +7,7 @@ use std::io;
 use std::mem::zeroed;
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A signal that ends a process.
@@ -41,61 +42,6 @@ pub(crate) unsafe fn fork() -> io::Result<Option<u32>> {
     Ok((pid != 0).then_some(pid.cast_unsigned()))
 }
 
-/// Keeps signals from the calling thread until this is dropped, on both sides of a fork.
-pub(crate) struct SignalsBlocked(libc::sigset_t);
-
-impl SignalsBlocked {
-    /// Blocks `SIGCHLD`, whose handler might reap a child.
-    pub(crate) fn of_children() -> Self {
-        // SAFETY: the set is of integers, for which zeros are valid.
-        let mut blocked: libc::sigset_t = unsafe { zeroed() };
-        // SAFETY: the set is alive.
-        unsafe { libc::sigemptyset(&raw mut blocked) };
-        // SAFETY: the set is alive, and the signal exists.
-        unsafe { libc::sigaddset(&raw mut blocked, libc::SIGCHLD) };
-        Self::of(&blocked)
-    }
-
-    /// Blocks every signal that somebody may send. Those that an instruction or a system call of this very
-    /// thread causes still find their handlers: if they were blocked, the kernel would end the process.
-    pub(crate) fn all() -> Self {
-        // SAFETY: the set is of integers, for which zeros are valid.
-        let mut blocked: libc::sigset_t = unsafe { zeroed() };
-        // SAFETY: the set is alive.
-        unsafe { libc::sigfillset(&raw mut blocked) };
-        for own in [
-            libc::SIGSEGV,
-            libc::SIGBUS,
-            libc::SIGFPE,
-            libc::SIGILL,
-            libc::SIGTRAP,
-            libc::SIGSYS,
-            libc::SIGABRT,
-        ] {
-            // SAFETY: the set is alive, and the signal exists.
-            unsafe { libc::sigdelset(&raw mut blocked, own) };
-        }
-        Self::of(&blocked)
-    }
-
-    fn of(blocked: &libc::sigset_t) -> Self {
-        // SAFETY: as above.
-        let mut before: libc::sigset_t = unsafe { zeroed() };
-        let blocked = std::ptr::from_ref(blocked);
-        // SAFETY: both sets are alive; the call fails only for other arguments.
-        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, blocked, &raw mut before) };
-        Self(before)
-    }
-}
-
-impl Drop for SignalsBlocked {
-    fn drop(&mut self) {
-        let none = std::ptr::null_mut();
-        // SAFETY: the set is the one that was replaced; the current set is not asked for.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, none) };
-    }
-}
-
 /// Ends the process at once: nothing is dropped or flushed, and no handler runs.
 #[inline]
 pub(crate) fn exit_now(code: i32) -> ! {
@@ -123,21 +69,33 @@ pub(crate) fn is_main_thread() -> bool {
     thread == i64::from(std::process::id())
 }
 
-/// Makes the kernel kill this process when the thread that forked it ends. If that thread has ended
-/// already, no signal comes.
-pub(crate) fn end_with_parent() -> io::Result<()> {
+/// This process, if it is a daemon, and its parent: the pids as the low and the high half. A forked child
+/// inherits the word, which names another process then. 0 stands for none.
+static DAEMON: AtomicU64 = AtomicU64::new(0);
+
+/// Makes this process end when the thread that forked it ends. Returns whether that thread, which belongs to
+/// the process `parent`, still lives.
+///
+/// The kernel kills this process. But it forgets to if this process changes its credentials, and may not
+/// after the parent has changed its own. So every nap asks, too: see [`end_if_orphaned`].
+pub(crate) fn end_with_parent(parent: u32) -> io::Result<bool> {
     // SAFETY: this option takes a number.
-    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }).map(drop)
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    let word = u64::from(parent) << 32 | u64::from(pid());
+    DAEMON.store(word, Ordering::Relaxed);
+    // If the parent died before the option was set, the kernel sends no signal.
+    Ok(parent_pid() == parent)
 }
 
-/// Returns whether the kernel throws away the statuses of ended children, so that nobody can wait for
-/// them.
-pub(crate) fn forgets_children() -> io::Result<bool> {
-    // SAFETY: the fields are integers and addresses that may be 0, so zeros are valid.
-    let mut action: libc::sigaction = unsafe { zeroed() };
-    // SAFETY: no new action is given, and `action` is alive and writable.
-    check(unsafe { libc::sigaction(libc::SIGCHLD, std::ptr::null(), &raw mut action) })?;
-    Ok(action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0)
+/// Kills this process if it is a daemon whose parent has ended.
+#[allow(clippy::cast_possible_truncation)] // the two halves
+pub(crate) fn end_if_orphaned() {
+    let word = DAEMON.load(Ordering::Relaxed);
+    let (daemon, parent) = (word as u32, (word >> 32) as u32);
+    if word != 0 && daemon == pid() && parent != parent_pid() {
+        // SAFETY: the call takes numbers.
+        unsafe { libc::kill(daemon.cast_signed(), libc::SIGKILL) };
+    }
 }
 
 /// Opens a descriptor for the process that has this pid now.
@@ -152,9 +110,14 @@ pub(crate) fn open_process(pid: u32) -> io::Result<OwnedFd> {
 
 /// Kills and reaps a child. Nobody has waited for the child yet, so its pid is still its own.
 pub(crate) fn end_child(pid: u32) {
-    let pid = pid.cast_signed();
     // SAFETY: the call takes numbers.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
+    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+    reap_child(pid);
+}
+
+/// Waits for a child's end, and reaps the child.
+pub(crate) fn reap_child(pid: u32) {
+    let pid = pid.cast_signed();
     // SAFETY: the call takes numbers, and the status is not asked for.
     while unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) } == -1
         && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted

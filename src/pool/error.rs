@@ -24,8 +24,16 @@ use std::fmt;
 pub enum TaskError {
     /// The task panicked, with this text. The worker lives on.
     Panicked(String),
-    /// The worker died while it had the task, or the pool's supervisor died, or the pool gave up.
+    /// The worker died while it had the task; or the pool gave up after this worker's death.
     WorkerDied {
+        /// The id of the process that died.
+        pid: u32,
+        /// `n` for an exit code, `-n` if signal n killed the process.
+        exit_code: i32,
+    },
+    /// The pool's supervisor died, and all workers with it; or it gave up (exit code 1), because the system
+    /// refused to fork a worker.
+    SupervisorDied {
         /// The id of the process that died.
         pid: u32,
         /// `n` for an exit code, `-n` if signal n killed the process.
@@ -47,6 +55,12 @@ impl fmt::Display for TaskError {
                 write!(
                     f,
                     "the worker {pid} ended with its task: exit code {exit_code}"
+                )
+            }
+            Self::SupervisorDied { pid, exit_code } => {
+                write!(
+                    f,
+                    "the pool's supervisor {pid} ended: exit code {exit_code}"
                 )
             }
             Self::Encode(why) => write!(f, "the task or its result can't be encoded: {why}"),

@@ -2,6 +2,8 @@
 
 mod start;
 
+pub use start::PoolBuilder;
+
 use super::caller::Caller;
 use super::error::TaskError;
 use super::imap::{Imap, ImapUnordered};
@@ -73,10 +75,35 @@ use std::sync::Arc;
 /// - The **caller is killed**, or becomes another program (`exec`): supervisor and workers end too, and
 ///   nothing is left. (After an `exec`, one zombie is left, for which the other program can wait.)
 /// - The **supervisor is killed** (the workers' parent, a process that runs no tasks): the workers end, and
-///   every task that has not ended, or is started later, ends with `WorkerDied` and the supervisor's pid.
+///   every task that has not ended, or is started later, ends with [`TaskError::SupervisorDied`].
 /// - **Workers die before they can take a task**, more than three times as many in a row as the pool has: the
 ///   pool gives up. All tasks end with `WorkerDied` and the last worker's pid. If the system refuses to fork
-///   a worker, the supervisor tries again later; this counts as a death only while no worker lives.
+///   a worker, the supervisor tries again later; this counts as a death only while no worker lives. If the last
+///   of these was such a refusal, the error is `SupervisorDied`, with exit code 1.
+///
+/// All of this holds also if the caller or a task has changed its credentials (`setuid`, `setegid`), for which the
+/// kernel forgets to end a child with its parent.
+///
+/// # Signals
+///
+/// Supervisor and workers start with default signals, as every child does (see [`Process`](crate::Process)),
+/// except that `SIGINT`, `SIGTERM`, `SIGHUP` and `SIGQUIT` do nothing. If a terminal (Ctrl-C) or a service manager
+/// sends one of these to all processes, and the caller handles the signal, the pool goes on; if it ends the
+/// caller, the pool ends with the caller. A program that a task executes has the defaults. To end a single worker,
+/// send it `SIGKILL`.
+///
+/// If the caller has a handler for `SIGCHLD` that waits for any child, the handler may reap the supervisor (but
+/// never a worker), and [`join`](Self::join) is an error then. The workers are in the caller's process group, and
+/// so stop with it (Ctrl-Z); the supervisor is in a group of its own.
+///
+/// # Descriptors
+///
+/// Supervisor and workers close every descriptor that the caller had open, except for the standard streams and
+/// those of segments. So a pipe ends when the caller closes it, and a port is free. Standard input is empty
+/// (`/dev/null`). A copy of a file or a socket that a task finds in a static fails with `EBADF`. The number of
+/// a closed descriptor is not used again, so that such a copy never reaches another file. To share a file with
+/// the tasks, open it in the task, or keep its descriptor ([`PoolBuilder::keep`]). Handles to segments, of
+/// statics too, work as in every forked child.
 ///
 /// # Where a pool can be made
 ///
@@ -100,10 +127,6 @@ use std::sync::Arc;
 ///
 /// Any number of threads may *use* a pool. A forked child can't use the copy that it inherits: all tasks are
 /// refused with [`TaskError::Closed`], and dropping the copy does nothing.
-///
-/// Supervisor and workers reset `SIGCHLD` to its default. If the caller has a handler for `SIGCHLD` that
-/// waits for any child, the handler may reap the supervisor (but never a worker), and [`join`](Self::join) is
-/// an error then.
 ///
 /// Supervisor and workers hold every segment that the caller had open when the pool was made, until the pool
 /// ends. So the name of such a segment stays at least that long. (If they are the last holders and are
@@ -171,7 +194,8 @@ impl Pool {
     /// # Errors
     /// - [`TaskError::Encode`] if the argument can't be encoded or carried.
     /// - [`TaskError::Closed`] if the pool is closed.
-    /// - [`TaskError::WorkerDied`] if the supervisor has died, or the pool has given up.
+    /// - [`TaskError::SupervisorDied`] if the supervisor has died, and that or [`TaskError::WorkerDied`] if the
+    ///   pool has given up.
     pub fn apply_async<A, R>(
         &self,
         f: fn(A) -> R,

@@ -33,7 +33,7 @@ mod wire;
 mod worker;
 
 pub use error::TaskError;
-pub use handle::Pool;
+pub use handle::{Pool, PoolBuilder};
 pub use imap::{Imap, ImapUnordered};
 pub use lease::{leases_of, new_task, record_lease, take_task};
 pub use result::{discard_result, put_result, take_result};

@@ -4,15 +4,22 @@
 //! The supervisor has a single thread, however many threads the caller has started since, so that its forks
 //! are sound. It sleeps until a worker ends, or until the caller tells it to stop. The workers are daemons of
 //! the supervisor, and the supervisor is a daemon of the caller: the kernel kills the workers when the
-//! supervisor dies, and the supervisor when the caller dies.
+//! supervisor dies, and the supervisor when the caller dies. Two more ties hold if one of them changes its
+//! credentials: the supervisor waits for the caller's end too, and its own death closes the workers' `Lifeline`.
+//!
+//! The supervisor leads a process group of its own. Each worker begins in that group, writes down its pid, and
+//! moves to the caller's group, where it stops and goes on with the caller (`SIGTSTP`). So if the supervisor is
+//! killed, a caller that adopts orphans finds every worker, by its pid or by the group.
 
 use super::lease::{end_lease, leases_of};
 use super::wire::{
     Code, Death, EXIT_DONE, EXIT_FAILED, MessageHeader, MessageKind, READY_KEY, Shared,
 };
 use super::worker::Worker;
-use crate::os::{self, AsFd, PipeReader};
+use crate::os::{self, AsFd, AsRawFd, OwnedFd, PipeReader, PipeWriter, RawFd};
 use crate::process::Process;
+use crate::segment;
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -37,6 +44,11 @@ pub(super) struct Supervisor<'a> {
     stop_rx: &'a PipeReader,
     /// The workers by their index; `None` until a worker is forked in a dead worker's place.
     workers: Vec<Option<LiveWorker>>,
+    lifeline: Lifeline,
+    /// The caller's process.
+    caller: OwnedFd,
+    /// The caller's process group.
+    callers_group: i32,
     /// How many workers have been forked so far, which is also the last worker's number.
     workers_forked: u32,
     /// How many workers in a row died before they entered their loops.
@@ -53,31 +65,73 @@ struct LiveWorker {
     number: u32,
 }
 
+/// A pipe whose only writer is the supervisor.
+struct Lifeline {
+    reader: PipeReader,
+    /// `None` in a worker.
+    writer: Cell<Option<PipeWriter>>,
+}
+
+impl Lifeline {
+    fn new() -> io::Result<Self> {
+        let (reader, writer) = os::pipe()?;
+        Ok(Self {
+            reader,
+            writer: Cell::new(Some(writer)),
+        })
+    }
+
+    /// Ties a worker, which was just forked, to its supervisor. Without /proc, or without a descriptor left, the
+    /// worker is only a daemon.
+    fn tie(&self) -> Option<OwnedFd> {
+        drop(self.writer.take());
+        os::end_with_writers(&self.reader).ok()
+    }
+}
+
 /// Says that the pool can't go on.
 struct GivenUp;
 
 impl<'a> Supervisor<'a> {
+    /// Makes the supervisor in its own process, and closes everything there that the pool does not need. If
+    /// `kept` is `None`, all descriptors stay open.
     pub(super) fn new(
         shared: &'a Shared,
         code: &'a Code,
         stop_rx: &'a PipeReader,
         workers: usize,
-    ) -> Self {
-        Self {
+        kept: Option<&[RawFd]>,
+    ) -> io::Result<Self> {
+        if let Some(kept) = kept {
+            let mut all = segment::held_descriptors();
+            all.extend(shared.descriptors());
+            all.push(stop_rx.as_raw_fd());
+            all.extend(kept);
+            os::close_all_but(&all)?;
+        }
+        // If the caller is gone, the pid may be another process's by now, but not this one's parent's.
+        let parent = os::parent_pid();
+        let caller = os::open_process(parent)?;
+        if os::parent_pid() != parent {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Self {
             shared,
             code,
             stop_rx,
             workers: (0..workers).map(|_| None).collect(),
+            lifeline: Lifeline::new()?,
+            caller,
+            callers_group: os::lead_group()?,
             workers_forked: 0,
             failed_starts: 0,
             retry_delay: FIRST_RETRY_DELAY,
             ready_before: vec![0; workers],
-        }
+        })
     }
 
     /// Runs the supervisor until the pool ends; returns the exit code.
     pub(super) fn run(mut self) -> i32 {
-        os::default_sigchld(); // the caller's handler might wait for the workers
         if self.report_ready().is_err() {
             return EXIT_FAILED;
         }
@@ -107,10 +161,10 @@ impl<'a> Supervisor<'a> {
     fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
         let workers = self.workers.iter().flatten();
         let workers = workers.map(|worker| worker.process.fd());
-        let fds: Vec<_> = std::iter::once(self.stop_rx.as_fd())
-            .chain(workers)
-            .collect();
-        Ok(os::wait_for_any(&fds, timeout)?[0])
+        let ends = [self.stop_rx.as_fd(), self.caller.as_fd()];
+        let fds: Vec<_> = ends.into_iter().chain(workers).collect();
+        let ready = os::wait_for_any(&fds, timeout)?;
+        Ok(ready[..ends.len()].contains(&true))
     }
 
     /// Tells the caller that the supervisor is ready. Fails if this process can't use the queues.
@@ -142,16 +196,17 @@ impl<'a> Supervisor<'a> {
             }
             let number = self.workers_forked + 1;
             let (shared, code) = (self.shared, self.code);
-            let builder = Process::builder().daemon(true);
-            let process = builder
-                .name(format!("PoolWorker-{number}"))
-                .spawn(|| match Worker::new(shared, code, index, number) {
+            let builder = Process::builder().daemon(true).go_on_at_requests();
+            let process = builder.name(format!("PoolWorker-{number}")).spawn(|| {
+                let _tied = self.lifeline.tie();
+                match Worker::new(shared, code, (index, number), self.callers_group) {
                     Some(worker) => {
                         worker.run();
                         EXIT_DONE
                     }
                     None => EXIT_FAILED,
-                });
+                }
+            });
             let Ok(process) = process else {
                 // The pool works as long as a worker lives, and the failure may pass.
                 if self.workers.iter().all(Option::is_none) {

@@ -2,7 +2,7 @@
 //! [`Words`], [`MessageHeader`], [`Death`].
 
 use crate::error::{Error, Result};
-use crate::os::{self, File, OwnedFd};
+use crate::os::{self, AsRawFd, File, OwnedFd, RawFd};
 use crate::types::{ByteQueue, SharedWords, is_holder};
 use std::ops::Range;
 use std::sync::Arc;
@@ -73,6 +73,15 @@ impl Shared {
         })
     }
 
+    /// Returns the descriptors, besides those of segments, that supervisor and workers need.
+    pub(super) fn descriptors(&self) -> [RawFd; 3] {
+        [
+            self.workers_socket.as_raw_fd(),
+            self.arguments.as_raw_fd(),
+            self.result_file.as_raw_fd(),
+        ]
+    }
+
     /// Returns whether this process can use the queues. A fork that had no descriptors left is no holder of
     /// the queues, and can't use them. (The words need no holder.)
     pub(super) fn is_usable(&self) -> bool {
@@ -115,9 +124,9 @@ impl Words {
         self.words.word(1 + index)
     }
 
-    /// Returns the word with the pid of the worker with this index. The worker writes the word at its start,
-    /// and the supervisor zeroes it after it has reaped the worker. The caller reads it to reap a worker
-    /// whose supervisor was killed.
+    /// Returns the word with the pid of the worker with this index. The worker writes the word before it leaves
+    /// the supervisor's process group, and the supervisor zeroes it after it has reaped the worker. The caller
+    /// reads it to reap a worker whose supervisor was killed.
     pub(super) fn pid(&self, index: usize) -> &AtomicU64 {
         assert!(index < self.workers, "an index of a worker");
         self.words.word(1 + self.workers + index)

@@ -40,15 +40,18 @@ pub(super) struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// Makes the worker with this index and number; `None` if this process can't use the queues.
+    /// Makes the worker with this index and number, and moves it to the caller's process group; `None` if this
+    /// process can't use the queues.
     pub(super) fn new(
         shared: &'a Shared,
         code: &'a Code,
-        index: usize,
-        number: u32,
+        (index, number): (usize, u32),
+        callers_group: i32,
     ) -> Option<Self> {
         let pid = shared.words.pid(index);
         pid.store(os::pid().into(), Ordering::Relaxed);
+        // If the group is gone, the worker stays where the caller finds it too.
+        let _ = os::join_group(callers_group);
         if !shared.is_usable() {
             return None;
         }

@@ -52,8 +52,17 @@ use std::time::{Duration, Instant};
 ///   everything written appears once. Then the child leaves through `_exit`. Neither `atexit` handlers nor
 ///   destructors of thread-locals run in the child, because they are its parent's, and the buffers of the C
 ///   library's own `stdio` are lost. (A child that calls [`std::process::exit`] runs the handlers.)
+/// - The child has its parent's *ignored* signals, and no other signal is handled or blocked: each has its
+///   default, as after an `exec`. So `terminate` ends a child whose parent handles `SIGTERM`, and the parent's
+///   handler does not learn of that. Only the handlers of faults (`SIGSEGV`, `SIGBUS`, `SIGILL`, `SIGFPE`,
+///   `SIGTRAP`, `SIGSYS`) stay. A child that wants to handle a signal sets a handler in its closure.
+/// - The child inherits every descriptor, also those that the closure does not use: a pipe has no end before the
+///   child has closed its copy of the writer, and a port stays taken. Close what the child does not need, or drop
+///   it in the closure. A daemon's standard input is empty (`/dev/null`).
 /// - A child that is no daemon can outlive its parent. A daemon is killed (`SIGKILL`) when its parent
-///   ends, however the parent ends.
+///   ends, however the parent ends. If parent or daemon has changed its credentials since the start, the kernel
+///   does not kill the daemon. Such a daemon ends within 100 ms if it waits in an operation of this crate, and
+///   otherwise at its next wait.
 ///
 /// # Handles
 ///

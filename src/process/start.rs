@@ -7,15 +7,16 @@
 //!    buffer*: if other threads may exist, the forking thread has both locks, and the child releases its
 //!    copies.
 //!
-//! If the parent dies after the fork, the kernel kills a daemon, or the daemon finds, before it runs the
-//! closure, that its parent is gone. Any other child goes on.
+//! If the parent dies after the fork, the kernel kills a daemon, or the daemon finds that its parent is gone:
+//! before it runs the closure, or in a nap ([`os::end_with_parent`]). Any other child goes on.
 
 use super::child::Child;
 use super::family::{Family, ProcessName, lock_family};
 use super::handle::Process;
 use super::outcome::Outcome;
 use crate::error::{Error, Result};
-use crate::{os, segment};
+use crate::os::{self, AtRequest, SignalsBlocked};
+use crate::segment;
 use std::io::{self, Write};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,7 +48,8 @@ impl Process {
     /// - [`Error::GuardsHeld`] if this process has a guard, or is inside a closure
     ///   that runs under a lock.
     /// - [`Error::Unsupported`] if this process ignores `SIGCHLD`.
-    /// - [`Error::Os`] if the system refuses the fork or a descriptor.
+    /// - [`Error::Os`] if the system refuses the fork or a descriptor, of which the child needs one for each
+    ///   handle to a segment that this process has.
     pub fn spawn<R: Outcome>(f: impl FnOnce() -> R) -> Result<Self> {
         Self::builder().spawn(f)
     }
@@ -105,6 +107,7 @@ impl Process {
 pub struct ProcessBuilder {
     name: Option<String>,
     daemon: bool,
+    at_request: AtRequest,
 }
 
 impl ProcessBuilder {
@@ -137,6 +140,13 @@ impl ProcessBuilder {
     /// ```
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
+        self
+    }
+
+    /// Makes the process go on when a signal asks its group of processes to end: see [`AtRequest::GoOn`].
+    #[cfg(feature = "serde")]
+    pub(crate) fn go_on_at_requests(mut self) -> Self {
+        self.at_request = AtRequest::GoOn;
         self
     }
 
@@ -207,14 +217,20 @@ impl ProcessBuilder {
         // If no other thread can exist, the parent releases the locks before the fork, for the same reason.
         let locks = (other_threads == OtherThreads::VouchedFor).then_some((stdout, family));
         let parent = os::pid();
-        // Until the child has a descriptor, no handler of SIGCHLD in this thread may reap it.
-        let sigchld_blocked = os::SignalsBlocked::of_children();
+        // In the child, no handler of this process may run. Here, no handler of SIGCHLD in this thread may reap
+        // the child before the child has a descriptor.
+        let signals = SignalsBlocked::all();
         // SAFETY: no other thread exists, or `spawn_unchecked`'s caller vouches for it; by invariant 2, no
         // other thread has the locks of the family and of standard output.
         let forked = unsafe { os::fork() };
+        let want = segment::want_of_last_fork();
         if let Ok(None) = forked {
+            if want.is_some() {
+                os::exit_now(EXIT_PANICKED); // the parent reaps this child, and returns the error
+            }
             run_child(self.daemon.then_some(parent), f, || {
-                drop((sigchld_blocked, locks, parents_family));
+                drop((locks, parents_family));
+                signals.end_in_child(self.at_request);
             });
         }
         match locks {
@@ -223,8 +239,12 @@ impl ProcessBuilder {
         }
         let pid = forked.map_err(|error| process_name.os_error("fork", error))?;
         let pid = pid.expect("the child does not get here");
+        if let Some(error) = want {
+            os::reap_child(pid);
+            return Err(process_name.os_error("open the segments of this process for it", error));
+        }
         let fd = os::open_process(pid);
-        drop(sigchld_blocked);
+        drop(signals);
         let fd = fd.map_err(|error| {
             // A handle needs a descriptor, so the child ends here. But if a handler in another thread has
             // reaped the child, the pid may be another process's by now.
@@ -309,9 +329,8 @@ fn run_child<R: Outcome>(
     let ended = catch_unwind(AssertUnwindSafe(|| {
         release_locks();
         if let Some(parent) = daemon_of {
-            os::end_with_parent().expect("the kernel knows the option");
-            // If the parent died before this option was set, the kernel sends no signal.
-            if os::parent_pid() != parent {
+            os::empty_stdin();
+            if !os::end_with_parent(parent).expect("the kernel knows the option") {
                 os::exit_now(EXIT_PANICKED);
             }
         }

@@ -38,7 +38,9 @@ mod last;
 
 pub(crate) use counter::FIRST_COUNTER;
 use counter::{NUMBERS, draw, next_number};
-pub(crate) use fork::{Exclusive, exclusive, guards_alive};
+#[cfg(feature = "serde")]
+pub(crate) use fork::held_descriptors;
+pub(crate) use fork::{Exclusive, exclusive, guards_alive, want_of_last_fork};
 use gate::GATE;
 pub(crate) use gate::{GATE_TIMEOUT, Gate, in_turns};
 pub(crate) use last::{UnlinkOnLast, leave_all};

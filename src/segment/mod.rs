@@ -16,7 +16,9 @@ mod region;
 mod shmem;
 
 pub use heap::HeapMemory;
-pub(crate) use hold::{guards_alive, leave_all};
+#[cfg(feature = "serde")]
+pub(crate) use hold::held_descriptors;
+pub(crate) use hold::{guards_alive, leave_all, want_of_last_fork};
 pub use inspect::{SegmentInfo, inspect, list, sweep};
 pub use layout::Kind;
 pub(crate) use layout::Tag;

@@ -2,7 +2,7 @@
 
 use crate::crew::{children_of, crew_of, kill_child, supervisor};
 use crate::fork::{Child, Line, Name, Witness, exit, state_of, until};
-use crate::tasks::{be_busy, die, double, killed, nap, pid_of, pool, works};
+use crate::tasks::{be_busy, die, double, killed, nap, pid_of, pool, supervisor_died, works};
 use shmkit::{Pool, TaskError, Value};
 use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
@@ -19,9 +19,10 @@ pub(crate) fn supervisor_killed(stop: fn(Pool)) {
     let crew = crew_of(supervisor, 2);
     assert!(kill_child(std::process::id(), supervisor));
     for task in tasks {
-        assert_eq!(killed(task.get()), supervisor);
+        assert_eq!(supervisor_died(task.get()), (supervisor, -9));
     }
-    assert_eq!(killed(pool.apply(double, 1)), supervisor);
+    let later = pool.apply(double, 1);
+    assert_eq!(supervisor_died(later), (supervisor, -9));
     until("the workers' end", || {
         let mut states = crew.iter().map(|worker| state_of(*worker));
         states.all(|state| state.is_none_or(|state| state == 'Z'))

@@ -11,8 +11,10 @@ mod fork;
 
 mod carrying;
 mod deaths;
+mod descriptors;
 mod ends;
 mod handles;
+mod orphans;
 mod scarcity;
 mod signals;
 mod takes;
@@ -53,6 +55,15 @@ const TESTS: fork::Tests = &[
     clean!(ends::a_killed_supervisor_leaves_a_subreaper_no_zombies),
     clean!(ends::a_stopped_supervisor_delays_the_end_only),
     clean!(signals::a_callers_handler_waits_for_no_worker),
+    clean!(signals::a_signal_that_the_caller_handles_leaves_its_pool_working),
+    clean!(orphans::workers_that_the_kernel_forgot_end_with_the_supervisor),
+    clean!(orphans::workers_that_the_kernel_forgot_end_with_the_caller),
+    clean!(orphans::a_pool_ends_with_a_caller_that_dropped_its_privileges),
+    plain!(orphans::a_subreaper_reaps_a_worker_that_never_wrote_its_pid),
+    clean!(descriptors::a_pipe_ends_and_a_port_is_free_although_a_pool_lives),
+    plain!(descriptors::an_inherited_handle_never_reaches_another_file),
+    plain!(descriptors::an_inherited_segment_stays_usable),
+    plain!(descriptors::tasks_have_an_empty_standard_input_and_the_callers_output),
     clean!(scarcity::a_pool_with_few_descriptors_is_refused_or_works_or_is_given_up),
     clean!(scarcity::a_long_argument_beyond_the_limit_of_files_is_that_tasks_error),
     clean!(scarcity::results_outnumber_the_callers_descriptors),
@@ -98,6 +109,7 @@ fn main() {
 fn clean(test: fn()) {
     let before = descriptors();
     let witness = Witness::new();
+    tasks::witness_pools(witness.end());
     test();
     assert!(!has_children(), "a child or a zombie is left");
     assert_eq!(witness.outlive(), "", "a process said something");

@@ -1,13 +1,36 @@
 //! Pools, and the tasks of these tests with their outcomes.
 
 use crate::fork::kill_me;
-use shmkit::{Pool, Queue, TaskError, Value};
+use shmkit::{Pool, PoolBuilder, Queue, TaskError, Value};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+/// The descriptor of which every process of a pool keeps a copy.
+static WITNESS: OnceLock<BorrowedFd<'static>> = OnceLock::new();
+
+/// From here on, every process of a pool keeps a copy of the descriptor, which stays open during the test.
+pub(crate) fn witness_pools(descriptor: &impl AsRawFd) {
+    // SAFETY: the caller keeps it open.
+    WITNESS.get_or_init(|| unsafe { BorrowedFd::borrow_raw(descriptor.as_raw_fd()) });
+}
+
+/// The descriptor of [`witness_pools`].
+pub(crate) fn witness() -> BorrowedFd<'static> {
+    *WITNESS.get().expect("the test is `clean!`")
+}
+
+pub(crate) fn builder() -> PoolBuilder<'static> {
+    match WITNESS.get() {
+        Some(witness) => Pool::builder().keep(witness),
+        None => Pool::builder(),
+    }
+}
+
 pub(crate) fn pool(workers: usize) -> Pool {
-    Pool::with_workers(workers).expect("a pool")
+    builder().workers(workers).start().expect("a pool")
 }
 
 pub(crate) fn double(n: u64) -> u64 {
@@ -43,6 +66,14 @@ pub(crate) fn await_turn(name: String) -> u64 {
 pub(crate) fn killed<R: std::fmt::Debug>(outcome: Result<R, TaskError>) -> u32 {
     match outcome {
         Err(TaskError::WorkerDied { pid, exit_code: -9 }) => pid,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Asserts that a task ended because its pool's supervisor died. Returns the supervisor's pid and exit code.
+pub(crate) fn supervisor_died<R: std::fmt::Debug>(outcome: Result<R, TaskError>) -> (u32, i32) {
+    match outcome {
+        Err(TaskError::SupervisorDied { pid, exit_code }) => (pid, exit_code),
         other => panic!("{other:?}"),
     }
 }

@@ -1,7 +1,8 @@
 //! A process leaves nothing behind.
 
 use crate::fork::{
-    Child, Line, Name, Witness, await_end, descriptors, exit, for_ever, has_children, until,
+    Child, Line, Name, Witness, await_end, descriptors, exit, for_ever, has_children, lead, soon,
+    until,
 };
 use crate::{join, spawn};
 use shmkit::{Place, Process, Queue, Value};
@@ -116,6 +117,59 @@ pub(crate) fn a_daemon_whose_parent_died_at_once_never_runs() {
         });
         parent.finish();
         assert_eq!(witness.outlive(), if daemon { "" } else { "ran" });
+    }
+}
+
+/// A change of credentials makes the kernel forget to end a daemon with its parent.
+pub(crate) fn a_daemon_that_the_kernel_forgot_ends_while_it_waits() {
+    let never = Queue::<u64>::new(1).expect("create");
+    let value = Value::new(0u64).expect("create");
+    let waits: [&dyn Fn(); 2] = [&|| drop(never.get()), &|| {
+        assert_eq!(value.wait_until(|n| *n == 1), 1);
+    }];
+    for wait in waits {
+        let (ready, witness) = (Line::new(), Witness::new());
+        let parent = Child::fork(|| {
+            let daemon = Process::builder().daemon(true).spawn(|| {
+                // SAFETY: this option takes a number.
+                assert_eq!(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) }, 0);
+                ready.tell();
+                wait();
+            });
+            daemon.expect("spawn");
+            ready.hear();
+            exit(0);
+        });
+        parent.finish();
+        assert_eq!(soon("the daemon's end", || witness.outlive()), "");
+    }
+    // The forked child of a daemon is no daemon.
+    let witness = Witness::new();
+    let daemon = Process::builder().daemon(true).spawn(|| {
+        let child = Child::fork(|| {
+            let timeout = Duration::from_millis(300); // several naps
+            assert!(never.get_timeout(timeout).is_err());
+            witness.say("went on");
+        });
+        child.finish();
+    });
+    assert_eq!(join(&daemon.expect("spawn")), Some(0));
+    assert_eq!(witness.outlive(), "went on");
+}
+
+pub(crate) fn a_daemon_has_an_empty_standard_input() {
+    let (from, mut to) = std::io::pipe().expect("a pipe");
+    to.write_all(b"12").expect("write");
+    lead(libc::STDIN_FILENO, from.as_raw_fd());
+    drop((from, to));
+    for (daemon, found) in [(true, 0), (false, 1)] {
+        let child = Process::builder().daemon(daemon).spawn(|| {
+            let mut byte = [0];
+            // SAFETY: there is room for the byte.
+            let read = unsafe { libc::read(0, byte.as_mut_ptr().cast(), 1) };
+            i32::try_from(read).expect("0 or 1")
+        });
+        assert_eq!(join(&child.expect("spawn")), Some(found));
     }
 }
 

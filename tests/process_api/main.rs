@@ -8,6 +8,7 @@
 mod fork;
 
 mod ending;
+mod signals;
 mod starting;
 mod waiting;
 
@@ -21,6 +22,7 @@ const TESTS: fork::Tests = fork::tests![
     starting::a_start_inside_a_closure_under_a_lock_is_refused,
     starting::a_leaked_guard_is_held_until_its_handle_goes,
     starting::a_start_without_descriptors_is_refused,
+    starting::a_start_without_a_descriptor_for_each_handle_is_refused,
     starting::a_start_is_refused_where_children_are_forgotten,
     starting::a_daemon_is_refused_to_a_thread_that_may_end_before,
     starting::a_start_that_fails_runs_nothing,
@@ -32,9 +34,14 @@ const TESTS: fork::Tests = fork::tests![
     waiting::a_forked_child_is_no_parent_of_its_siblings,
     waiting::a_status_that_somebody_else_took_is_an_error,
     waiting::a_child_whose_status_a_handler_takes_at_once_is_started,
+    signals::a_child_is_terminated_although_its_parent_handles_that,
+    signals::a_child_handles_nothing_but_faults_and_blocks_nothing,
+    signals::a_signal_in_the_middle_of_a_start_runs_no_handler_in_the_child,
     ending::a_dropped_handle_neither_ends_nor_waits_and_the_next_start_reaps,
     ending::a_hundred_processes_leave_nothing,
     ending::a_daemon_whose_parent_died_at_once_never_runs,
+    ending::a_daemon_that_the_kernel_forgot_ends_while_it_waits,
+    ending::a_daemon_has_an_empty_standard_input,
     ending::a_child_outlives_its_parent_and_keeps_the_name,
     ending::a_child_that_is_the_last_one_out_removes_the_name,
     ending::a_child_runs_no_exit_handlers,

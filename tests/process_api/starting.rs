@@ -1,8 +1,8 @@
 //! The reasons for which a start is refused.
 
 use crate::fork::{
-    Child, LIMIT, Line, Name, end_after, exit, has_children, lead, limit_descriptors, panic_of,
-    root_becomes_nobody, set_limit,
+    Child, LIMIT, Line, Name, Witness, descriptors, end_after, exit, has_children, lead,
+    limit_descriptors, panic_of, root_becomes_nobody, set_limit,
 };
 use crate::{join, spawn};
 use shmkit::{Array, ByteQueue, Error, Process, Queue, Value};
@@ -226,6 +226,39 @@ pub(crate) fn a_start_without_descriptors_is_refused() {
     assert!(!FORKED.load(Ordering::Relaxed), "the closure ran");
     assert_eq!(drops.get(), 1);
     assert!(!has_children());
+}
+
+/// A child needs a descriptor for each handle, and the parent opens these before the fork.
+pub(crate) fn a_start_without_a_descriptor_for_each_handle_is_refused() {
+    let all: Vec<Value<u64>> = (0..50).map(|n| Value::new(n).expect("create")).collect();
+    let ran = Witness::new();
+    let before_all = descriptors();
+    let next = std::fs::File::open("/dev/null").expect("open").as_raw_fd();
+    let next = u64::try_from(next).expect("not negative");
+    let drops = Cell::new(0);
+    for room in [1, 20, 49] {
+        let before = limit_descriptors(next + room);
+        let noted = Noted(&drops);
+        let result = Process::builder().daemon(room == 20).spawn(|| {
+            let _moved_in = noted;
+            ran.say("ran");
+        });
+        limit_descriptors(before);
+        let error = result.expect_err("too few descriptors are left");
+        let Error::Os { place, op, source } = &error else {
+            panic!("{error:?}");
+        };
+        assert!(place.starts_with("process Process-"), "{place}");
+        assert_eq!(*op, "open the segments of this process for it");
+        assert_eq!(source.raw_os_error(), Some(libc::EMFILE));
+        assert!(!has_children());
+    }
+    assert_eq!(drops.get(), 3);
+    assert_eq!(descriptors(), before_all);
+    let child = spawn(|| assert_eq!(all.iter().map(Value::get).sum::<u64>(), 49 * 50 / 2));
+    assert_eq!(join(&child), Some(0));
+    drop(child);
+    assert_eq!(ran.outlive(), "");
 }
 
 pub(crate) fn a_start_that_fails_runs_nothing() {

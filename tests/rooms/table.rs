@@ -9,7 +9,7 @@ pub(crate) type Row = (&'static str, &'static [&'static str]);
 pub(crate) const WINGS: &[Row] = &[
     ("error", &[]),
     ("os", &[]),
-    ("pool", &["error", "os", "process", "types"]),
+    ("pool", &["error", "os", "process", "segment", "types"]),
     ("process", &["error", "os", "segment"]),
     ("segment", &["error", "os", "sync"]),
     ("sync", &["error", "os"]),
@@ -24,13 +24,17 @@ pub(crate) const ROOMS: &[Row] = &[
     ("os/clock", &[]),
     ("os/descriptor", &["os/base"]),
     ("os/file", &["os/base", "os/descriptor", "os/space"]),
-    ("os/for_pool", &["os/base", "os/file", "os/space"]),
+    (
+        "os/for_pool",
+        &["os/base", "os/descriptor", "os/file", "os/space"],
+    ),
     ("os/fork", &[]),
-    ("os/futex", &[]),
+    ("os/futex", &["os/process"]),
     ("os/maps", &["os/file"]),
     ("os/name", &["os/base", "os/file"]),
     ("os/ofd_lock", &["os/base", "os/space"]),
     ("os/process", &["os/base", "os/descriptor"]),
+    ("os/signals", &["os/base"]),
     ("os/socket", &["os/base", "os/descriptor"]),
     ("os/space", &["os/base"]),
     (

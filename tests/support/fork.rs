@@ -275,6 +275,11 @@ impl Witness {
         Self(from, to)
     }
 
+    /// The end of the pipe whose copies [`outlive`](Self::outlive) waits for.
+    pub(crate) fn end(&self) -> &PipeWriter {
+        &self.1
+    }
+
     /// A forked process says this to the one that calls [`outlive`](Self::outlive).
     pub(crate) fn say(&self, what: &str) {
         (&self.1).write_all(what.as_bytes()).expect("say");

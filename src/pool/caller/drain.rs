@@ -59,10 +59,10 @@ impl Caller {
         let pool_error = match got {
             Err(GetError::Corrupt) => Some(TaskError::Decode(GetError::Corrupt.to_string())),
             Err(GetError::Closed) => Some(TaskError::Closed),
-            Err(_) if is_dead => Some(TaskError::WorkerDied {
+            Err(_) if is_dead => Some(self.error_of(Death {
                 pid: self.supervisor.pid(),
                 exit_code: self.supervisor.exit_code().unwrap_or_default(),
-            }),
+            })),
             _ => None,
         };
         if state.pool_error.is_none() {
@@ -72,6 +72,15 @@ impl Caller {
         state.draining = false;
         self.wake(&state);
         state
+    }
+
+    /// Returns the error of the tasks that ended with a process of the pool.
+    fn error_of(&self, Death { pid, exit_code }: Death) -> TaskError {
+        if pid == self.supervisor.pid() {
+            TaskError::SupervisorDied { pid, exit_code }
+        } else {
+            TaskError::WorkerDied { pid, exit_code }
+        }
     }
 
     /// Records what one message carries. Releases the lock while it copies a long result.
@@ -85,7 +94,9 @@ impl Caller {
         };
         let (slot, generation) = (header.slot, header.generation);
         if header.kind == MessageKind::GivenUp {
-            state.pool_error.get_or_insert(died(message));
+            state
+                .pool_error
+                .get_or_insert(self.error_of(Death::read(message)));
         }
         if !state.is_under_way(slot, generation) {
             return state;
@@ -105,7 +116,7 @@ impl Caller {
             (MessageKind::Task | MessageKind::GivenUp, _) => return state,
             (MessageKind::Died, _) => {
                 discard_result(file, slot);
-                Err(died(message))
+                Err(self.error_of(Death::read(message)))
             }
             (_, Err(why)) => Err(TaskError::Decode(why)),
             (MessageKind::Piece, Ok(so_far)) => {
@@ -120,11 +131,6 @@ impl Caller {
         state.end_task(slot, generation, outcome);
         state
     }
-}
-
-fn died(message: &[u8]) -> TaskError {
-    let Death { pid, exit_code } = Death::read(message);
-    TaskError::WorkerDied { pid, exit_code }
 }
 
 fn text(bytes: &[u8]) -> String {

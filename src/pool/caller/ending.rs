@@ -50,8 +50,8 @@ impl Caller {
         self.reap_adopted_workers();
     }
 
-    /// If the supervisor was killed and this process adopts orphaned processes, reaps the workers, which the
-    /// kernel kills with their supervisor. A worker that was killed before it wrote its pid stays a zombie.
+    /// If the supervisor was killed and this process adopts orphaned processes, reaps the workers, which end
+    /// with their supervisor. A worker is in its supervisor's process group until it has written its pid.
     pub(crate) fn reap_adopted_workers(&self) {
         // A supervisor that ended by itself has reaped the workers.
         let supervisor_exited = matches!(
@@ -77,5 +77,6 @@ impl Caller {
                 let _ = os::child_status(fd.as_fd(), Ask::Reap);
             }
         }
+        os::reap_group(self.supervisor.pid(), SUPERVISOR_GRACE);
     }
 }

@@ -2,8 +2,11 @@
 
 use super::{Heir, Hold, last};
 use crate::os::{self, Anchor, SignalsBlocked};
+#[cfg(feature = "serde")]
+use crate::os::{AsRawFd, RawFd};
 use crate::sync::{count_announced, forget_held_locks};
 use std::cell::{Cell, UnsafeCell};
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -84,16 +87,34 @@ thread_local! {
     /// Whether this thread is between its handlers of a fork. It has no destructor, so that a fork in
     /// the last moments of a thread or a process finds it too.
     static IS_FORKING: Cell<bool> = const { Cell::new(false) };
+
+    /// Why the child of this thread's last fork lacks a hold for want of descriptors or memory: an error number,
+    /// or 0 if it does not. It has no destructor, as above.
+    static LAST_WANT: Cell<i32> = const { Cell::new(0) };
 }
 
 extern "C" fn before_fork() {
     let mut exclusive = exclusive();
+    LAST_WANT.set(0);
     for entry in &mut *exclusive.list {
-        entry.heir = entry.hold.open_for_child().ok();
+        match entry.hold.open_for_child() {
+            Ok(heir) => entry.heir = Some(heir),
+            Err(error) if os::is_want(&error) => {
+                LAST_WANT.set(error.raw_os_error().unwrap_or_default());
+            }
+            Err(_) => {} // the child is told at its first use
+        }
     }
     IS_FORKING.set(true);
     // SAFETY: this thread owns the process-wide lock.
     unsafe { *FORKING.0.get() = Some(exclusive) };
+}
+
+/// Returns, in both processes, why the child of this thread's last fork lacks a hold that its parent has,
+/// if that is for want of descriptors or memory.
+pub(crate) fn want_of_last_fork() -> Option<io::Error> {
+    let error = LAST_WANT.get();
+    (error != 0).then(|| io::Error::from_raw_os_error(error))
 }
 
 /// Returns the process-wide lock that this thread, or its copy in a parent, took before the fork.
@@ -127,6 +148,14 @@ extern "C" fn after_fork_in_child() {
             }
         }
     }
+}
+
+/// Returns the descriptors of this process's holds.
+#[cfg(feature = "serde")]
+pub(crate) fn held_descriptors() -> Vec<RawFd> {
+    let exclusive = exclusive();
+    let fds = exclusive.entries().filter_map(|entry| entry.hold.fd());
+    fds.map(|fd| fd.as_raw_fd()).collect()
 }
 
 /// Counts the locks of open segments that this thread holds while user code runs: a fork would copy
