@@ -9,6 +9,7 @@ mod array;
 mod bytes;
 mod endpoints;
 mod handles;
+mod large;
 #[cfg(feature = "serde")]
 mod messages;
 mod places;

@@ -69,6 +69,19 @@ impl Sample for Aligned {
     }
 }
 
+/// An element of the least size that is not kept on the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+struct Large([u64; 8192]);
+
+impl Sample for Large {
+    fn sample(number: u64) -> Self {
+        Self(std::array::from_fn(|part| {
+            scramble(number ^ (part as u64) << 40)
+        }))
+    }
+}
+
 /// As many cases as `PROPTEST_CASES` says, or 64; few under Miri, which is slow. No file keeps past
 /// failures, because a test must not write to the checkout.
 fn config() -> Config {
@@ -84,6 +97,18 @@ fn config() -> Config {
         ..default
     }
 }
+
+/// Fewer cases, for large elements.
+fn few() -> Config {
+    let config = config();
+    Config {
+        cases: config.cases.div_ceil(10),
+        ..config
+    }
+}
+
+/// How many steps a case of large elements has at most.
+const FEW: usize = STEPS / 10;
 
 /// How many steps a case has at most.
 const STEPS: usize = if cfg!(miri) { 40 } else { 400 };

@@ -2,7 +2,7 @@
 
 use crate::ops::Sample;
 use crate::ops::queue::{Op, run};
-use crate::{Aligned, Wide, ends, forms, properties, steps};
+use crate::{Aligned, FEW, Large, Wide, ends, few, forms, properties, steps};
 use proptest::prelude::*;
 
 fn ops() -> impl Strategy<Value = Vec<(usize, Op)>> {
@@ -36,6 +36,16 @@ fn capacity() -> impl Strategy<Value = usize> {
 
 fn like_a_deque<T: Sample>((capacity, ops): (usize, Vec<(usize, Op)>)) {
     run::<T>(capacity, &ops);
+}
+
+proptest! {
+    #![proptest_config(few())]
+
+    #[test]
+    fn large_structs_queue_like_in_a_deque(capacity in 1..=3usize, mut ops in ops()) {
+        ops.truncate(FEW);
+        run::<Large>(capacity, &ops);
+    }
 }
 
 properties! {

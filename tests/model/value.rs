@@ -1,16 +1,19 @@
 //! `Value` against a plain variable.
 
 use crate::ops::{BODY, Crew, End, Sample, die_holding, holders};
-use crate::{Aligned, HOLDERS, STEPS, Wide, ends, properties};
+use crate::{Aligned, FEW, HOLDERS, Large, STEPS, Wide, ends, few, properties};
 use bytemuck::bytes_of;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use shmkit::Value;
+use std::panic::resume_unwind;
+use std::thread::Builder;
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Set(u64),
+    SetFrom(u64),
     Swap(u64),
     Update(u64),
     TryUpdate(u64),
@@ -29,7 +32,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let any = 0..1000u64;
     prop_oneof![
-        3 => any.clone().prop_map(Step::Set),
+        2 => any.clone().prop_map(Step::Set),
+        1 => any.clone().prop_map(Step::SetFrom),
         2 => any.clone().prop_map(Step::Swap),
         3 => any.clone().prop_map(Step::Update),
         2 => any.clone().prop_map(Step::TryUpdate),
@@ -53,6 +57,10 @@ fn run<T: Sample>(steps: Vec<(usize, Step)>) {
         match step {
             Step::Set(n) => {
                 value.set(T::sample(n));
+                model = T::sample(n);
+            }
+            Step::SetFrom(n) => {
+                value.set_from(&T::sample(n));
                 model = T::sample(n);
             }
             Step::Swap(n) => {
@@ -104,7 +112,22 @@ fn run<T: Sample>(steps: Vec<(usize, Step)>) {
         }
         for value in &crew.handles {
             assert_eq!(value.get(), model, "after {step:?}");
+            let mut copy = T::sample(u64::MAX);
+            value.get_into(&mut copy);
+            assert_eq!(copy, model);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(few())]
+
+    #[test]
+    fn a_large_struct_is_like_a_variable(steps in vec((0..HOLDERS, step()), 1..FEW)) {
+        // In a debug build, the frame of `run` has space for each copy of the element that `run` mentions.
+        let thread = Builder::new().stack_size(16 << 20);
+        let run = thread.spawn(|| run::<Large>(steps)).unwrap();
+        run.join().unwrap_or_else(|payload| resume_unwind(payload));
     }
 }
 

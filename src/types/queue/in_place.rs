@@ -3,26 +3,39 @@
 use super::Queue;
 use crate::error::GetError;
 use crate::sync::{Commit, Wait};
+use crate::types::common::AfterResult;
 use crate::types::element::Element;
 use std::time::Duration;
 
 impl<T: Element> Queue<T> {
+    /// Takes an item that is too large for a copy on the stack.
+    #[inline(never)]
+    pub(super) fn get_large(&self, wait: Wait) -> Result<T, GetError> {
+        let claim = self.ring().claim_read(1, wait)?;
+        let start = claim.span().start;
+        let _commit = AfterResult::new(|| claim.commit(Commit::items(1)));
+        Ok(self.read(start))
+    }
+
     fn get_with_by<R>(&self, wait: Wait, f: impl FnOnce(&T) -> R) -> Result<R, GetError> {
         let claim = self.ring().claim_read(1, wait)?;
         let announced = claim.announce();
-        let result = f(&self.read(claim.span().start));
+        // SAFETY: the claim keeps the position for this side until the commit, and the closure can't keep
+        // the reference.
+        let result = f(unsafe { self.item(claim.span().start) });
         drop(announced);
         claim.commit(Commit::items(1));
         Ok(result)
     }
 
-    /// Runs `f` on the next item, and takes the item once `f` has returned. Waits while the queue is empty.
+    /// Runs `f` on the next item in place, and takes the item once `f` has returned. Waits while the queue is
+    /// empty.
     ///
     /// If the process is killed inside `f`, or if `f` panics, the item stays for the next taker. So an item may
     /// be seen more than once, and repeating its effects should do no harm.
     ///
     /// The consumers' side is held while `f` runs: others' plain gets wait, and their `try_` forms
-    /// fail with [`GetError::Busy`].
+    /// fail with [`GetError::Busy`]. [Trust](Self#trust) says how far a peer could change the item.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {
@@ -41,7 +54,8 @@ impl<T: Element> Queue<T> {
     /// [`GetError::Closed`], [`GetError::Corrupt`].
     ///
     /// # Panics
-    /// In a child that `f` forked, the call panics when `f` returns, because the item belongs to the parent.
+    /// In a child that `f` forked, the call panics when `f` returns, because the item belongs to the parent. The
+    /// child must not use the item any more when the parent's `f` returns.
     pub fn get_with<R>(&self, f: impl FnOnce(&T) -> R) -> Result<R, GetError> {
         self.get_with_by(Wait::FOREVER, f)
     }
