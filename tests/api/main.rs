@@ -14,6 +14,7 @@ mod large;
 mod messages;
 mod places;
 mod queue;
+mod take_with;
 mod value;
 
 use std::time::Duration;

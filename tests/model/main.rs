@@ -26,7 +26,9 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use shmkit::memory::{HeapMemory, Memory};
 use std::fmt::Debug;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 impl Sample for u64 {
@@ -105,6 +107,16 @@ fn few() -> Config {
         cases: config.cases.div_ceil(10),
         ..config
     }
+}
+
+/// Runs `f` on a stack for many large elements. In a debug build, an interpreter's frame has space for each
+/// copy of an element that the interpreter mentions.
+fn with_stack(f: impl FnOnce() + Send) {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(16 << 20);
+        let outcome = thread.spawn_scoped(scope, f).unwrap().join();
+        outcome.unwrap_or_else(|payload| resume_unwind(payload));
+    });
 }
 
 /// How many steps a case of large elements has at most.

@@ -1,13 +1,11 @@
 //! `Value` against a plain variable.
 
 use crate::ops::{BODY, Crew, End, Sample, die_holding, holders};
-use crate::{Aligned, FEW, HOLDERS, Large, STEPS, Wide, ends, few, properties};
+use crate::{Aligned, FEW, HOLDERS, Large, STEPS, Wide, ends, few, properties, with_stack};
 use bytemuck::bytes_of;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use shmkit::Value;
-use std::panic::resume_unwind;
-use std::thread::Builder;
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug)]
@@ -124,10 +122,7 @@ proptest! {
 
     #[test]
     fn a_large_struct_is_like_a_variable(steps in vec((0..HOLDERS, step()), 1..FEW)) {
-        // In a debug build, the frame of `run` has space for each copy of the element that `run` mentions.
-        let thread = Builder::new().stack_size(16 << 20);
-        let run = thread.spawn(|| run::<Large>(steps)).unwrap();
-        run.join().unwrap_or_else(|payload| resume_unwind(payload));
+        with_stack(|| run::<Large>(steps));
     }
 }
 
