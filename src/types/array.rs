@@ -5,6 +5,7 @@
 //! can't divide.
 
 mod guard;
+mod one;
 
 pub use guard::ArrayGuard;
 
@@ -14,10 +15,10 @@ use crate::error::{OutOfBounds, Result};
 use crate::os::OwnedFd;
 use crate::segment::{Body, Kind, Memory, Place, Region};
 use crate::sync::{Journal, LINE, LockGuard, LockWord, Wait};
-use bytemuck::{bytes_of, cast_slice, pod_read_unaligned};
+use bytemuck::cast_slice;
 use std::fmt;
 use std::mem::{offset_of, size_of};
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, LockResult, TryLockError, TryLockResult};
 
 /// An array's control words. The elements lie behind them, and the journal's slot behind the last element.
@@ -516,48 +517,6 @@ impl<T: Element> Array<T> {
         debug_assert!(index <= self.len());
         let first = self.region.data().as_ptr().cast::<T>();
         first.wrapping_add(index)
-    }
-
-    /// Writes an existing element in such a way that a death leaves the old element or the new one. The
-    /// caller has the lock.
-    #[inline]
-    fn write(&self, index: usize, value: &T) {
-        /// Writes the element by one store.
-        macro_rules! store {
-            ($atomic:ty, $integer:ty) => {{
-                let value = pod_read_unaligned::<$integer>(bytes_of(value));
-                let word = self.element(index).cast();
-                // SAFETY: by region's invariant 1 the element is inside the region, and the first element
-                // is aligned to 8 at least. Each lies a multiple of this size further on, so this one is
-                // aligned. Only the lock's owner touches it.
-                let word = unsafe { <$atomic>::from_ptr(word) };
-                word.store(value, Ordering::Relaxed);
-            }};
-        }
-        match size_of::<T>() {
-            1 => store!(AtomicU8, u8),
-            2 => store!(AtomicU16, u16),
-            4 => store!(AtomicU32, u32),
-            8 => store!(AtomicU64, u64),
-            _ => {
-                let slot = self.element(self.len());
-                // SAFETY: by region's invariant 1 the slot is inside the region and aligned for `T`; only
-                // the lock's owner touches the slot, and nobody has a reference to it.
-                unsafe { slot.copy_from_nonoverlapping(value, 1) };
-                self.journal().begin_element(index as u64);
-                self.copy_from_slot(index);
-                self.journal().end();
-            }
-        }
-    }
-
-    /// Copies the journal's slot to an element. The caller has the lock.
-    fn copy_from_slot(&self, index: usize) {
-        assert!(index < self.len(), "the caller checked the index");
-        let slot = self.element(self.len());
-        // SAFETY: by region's invariant 1 both are inside the region and aligned for `T`; by the assertion
-        // they differ; only the lock's owner touches them.
-        unsafe { slot.copy_to_nonoverlapping(self.element(index), 1) };
     }
 
     #[inline]
