@@ -150,6 +150,7 @@ fn a_queue_of_huge_items_needs_no_stack_for_them() {
 /// `get_with` gives the slot itself: the next round of the ring finds the item at the same address.
 #[test]
 fn get_with_reads_in_place() {
+    let _watchdog = watchdog("get_with in place");
     let queue = Queue::<u64>::new(1).unwrap();
     let address = || {
         queue.put(7).unwrap();

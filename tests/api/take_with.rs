@@ -48,6 +48,7 @@ fn a_refused_message_stays_the_next_one() {
 /// An item that is refused lies in its slot all the time, and is whole.
 #[test]
 fn a_refused_item_is_read_in_place() {
+    let _watchdog = watchdog("take_with in place");
     let queue = Queue::<[u64; 2]>::new(1).unwrap();
     queue.put([7; 2]).unwrap();
     let address = || {
