@@ -7,14 +7,16 @@
 //! `TRYBUILD=overwrite cargo test --test element`, and read the difference. Do the same after a change of the
 //! lines that a text quotes from `src/types` and `src/segment`; the test ignores line numbers.
 
+use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 
 /// The version of rustc that wrote the `.stderr` files.
 const WRITTEN_WITH: &str = "rustc 1.95.";
 
 /// The phrases that each text must have, whatever its layout.
-const MUST_SAY: [(&str, &[&str]); 6] = [
+const MUST_SAY: [(&str, &[&str]); 9] = [
     (
         "bool",
         &["`bool` can't be shared between processes", "use a `u8`"],
@@ -39,6 +41,24 @@ const MUST_SAY: [(&str, &[&str]); 6] = [
             "`String` can't be shared between processes",
             "a fixed-size array such as `[u8; 64]` and a length",
         ],
+    ),
+    (
+        "struct_without_derives",
+        &[
+            "`Job` can't be shared between processes",
+            "`#[derive(Clone, Copy, shmkit::bytemuck::Pod, shmkit::bytemuck::Zeroable)]`",
+            "`#[bytemuck(crate = \"shmkit::bytemuck\")]`",
+            "a struct must have no padding",
+        ],
+    ),
+    // The next two texts are bytemuck's. `Element`'s documentation explains them.
+    (
+        "padded_struct",
+        &["derive(Pod) was applied to a type with padding"],
+    ),
+    (
+        "struct_with_a_bool",
+        &["the trait bound `bool: Pod` is not satisfied"],
     ),
     (
         "size_zero",
@@ -78,12 +98,79 @@ fn the_compiler_says_what_to_do_instead() {
     }
 }
 
+/// The text about a struct that names no crate. Such a struct does compile in `tests/element`, because trybuild's
+/// programs have this crate's dependencies as their own.
+const WITHOUT_THE_CRATE: [&str; 2] = [
+    "cannot find `bytemuck` in the crate root",
+    "could not find `bytemuck` in the list of imported crates",
+];
+
+#[test]
+fn a_program_whose_struct_names_no_crate_does_not_compile() {
+    if !rustc_version().starts_with(WRITTEN_WITH) {
+        return; // `the_compiler_says_what_to_do_instead` says so
+    }
+    let here = env!("CARGO_MANIFEST_DIR");
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("without-the-crate");
+    let write = |name: &str, text: &str| fs::write(program.join(name), text).expect("write");
+    fs::create_dir_all(&program).expect("a folder for the program");
+    write(
+        "Cargo.toml",
+        &format!(
+            r#"
+            workspace = {{}}
+            package = {{ name = "without-the-crate", edition = "2024" }}
+            lib = {{ path = "lib.rs" }}
+            [dependencies.shmkit]
+            path = "{here}"
+            default-features = false
+            features = ["derive"]
+            "#
+        ),
+    );
+    let lines =
+        "#[derive(Clone, Copy, shmkit::bytemuck::Pod, shmkit::bytemuck::Zeroable)]\n#[repr(C)]\n";
+    let named = "#[bytemuck(crate = \"shmkit::bytemuck\")]\n";
+    // The versions that the test was built with, which are on this machine.
+    let _ = fs::copy(format!("{here}/Cargo.lock"), program.join("Cargo.lock"));
+    let check = |lines: &str| {
+        write("lib.rs", &format!("{lines}pub struct Job(pub u64);"));
+        let cargo = Command::new(env!("CARGO"))
+            .args(["check", "--offline", "--target-dir", "target"])
+            .current_dir(&program)
+            .output()
+            .expect("cargo runs");
+        let text = String::from_utf8(cargo.stderr).expect("text");
+        (cargo.status.success(), text)
+    };
+    let (compiles, text) = check(lines);
+    assert!(!compiles, "{text}");
+    for phrase in WITHOUT_THE_CRATE {
+        assert!(text.contains(phrase), "no {phrase:?} in\n{text}");
+    }
+    let (compiles, text) = check(&format!("{lines}{named}"));
+    assert!(compiles, "{text}");
+}
+
+/// Users look for the compiler's words in the documentation.
+#[test]
+fn the_documentation_explains_the_texts_that_are_not_ours() {
+    let path = format!("{}/src/types/element.rs", env!("CARGO_MANIFEST_DIR"));
+    let documentation = fs::read_to_string(path).expect("the source of `Element`");
+    let is_bytemucks = |case: &str| ["padded_struct", "struct_with_a_bool"].contains(&case);
+    let bytemucks = MUST_SAY.iter().filter(|(case, _)| is_bytemucks(case));
+    let phrases = bytemucks.flat_map(|(_, phrases)| *phrases);
+    for phrase in phrases.chain(&WITHOUT_THE_CRATE) {
+        assert!(documentation.contains(phrase), "no {phrase:?}");
+    }
+}
+
 /// This keeps anybody from overwriting the texts with texts that say nothing.
 #[test]
 fn the_expected_texts_say_it() {
     for (case, phrases) in MUST_SAY {
         let path = format!("{}/tests/element/{case}.stderr", env!("CARGO_MANIFEST_DIR"));
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
         for phrase in phrases {
             assert!(text.contains(phrase), "{case}: no {phrase:?} in\n{text}");
         }

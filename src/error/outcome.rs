@@ -75,19 +75,19 @@ impl StdError for PutError {}
 ///
 /// | verb | `Empty` | `TimedOut` | `Busy` | `Closed` | `Decode` | `Corrupt` |
 /// |---|---|---|---|---|---|---|
-/// | [`Queue`](crate::Queue): `get`, `get_many`, `get_with`, `consumer` | | | | ✓ | | ✓ |
-/// | ... `try_get`, `try_get_with` | ✓ | | ✓ | ✓ | | ✓ |
+/// | [`Queue`](crate::Queue): `get`, `get_many`, `get_with`, `take_with`, `consumer` | | | | ✓ | | ✓ |
+/// | ... `try_get`, `try_get_with`, `try_take_with` | ✓ | | ✓ | ✓ | | ✓ |
 /// | ... `try_consumer` | | | ✓ | ✓ | | ✓ |
-/// | ... `get_timeout`, `get_with_timeout`, `consumer_timeout` | | ✓ | | ✓ | | ✓ |
+/// | ... `get_timeout`, `get_with_timeout`, `take_with_timeout`, `consumer_timeout` | | ✓ | | ✓ | | ✓ |
 /// | [`Consumer`](crate::Consumer): `get`, `get_many`, `peek`, `chunk` | | | | ✓ | | ✓ |
 /// | ... `try_get`, `try_peek`, `try_chunk` | ✓ | | | ✓ | | ✓ |
 /// | ... `get_timeout`, `peek_timeout`, `chunk_timeout` | | ✓ | | ✓ | | ✓ |
-/// | [`ByteQueue`](crate::ByteQueue): `get`, `get_into`, `get_with` | | | | ✓ | | ✓ |
-/// | ... `try_get`, `try_get_into`, `try_get_with` | ✓ | | ✓ | ✓ | | ✓ |
-/// | ... `get_timeout`, `get_into_timeout`, `get_with_timeout` | | ✓ | | ✓ | | ✓ |
-/// | `MessageQueue`: `get` | | | | ✓ | ✓ | ✓ |
-/// | ... `try_get` | ✓ | | ✓ | ✓ | ✓ | ✓ |
-/// | ... `get_timeout` | | ✓ | | ✓ | ✓ | ✓ |
+/// | [`ByteQueue`](crate::ByteQueue): `get`, `get_into`, `get_with`, `take_with` | | | | ✓ | | ✓ |
+/// | ... `try_get`, `try_get_into`, `try_get_with`, `try_take_with` | ✓ | | ✓ | ✓ | | ✓ |
+/// | ... `get_timeout`, `get_into_timeout`, `get_with_timeout`, `take_with_timeout` | | ✓ | | ✓ | | ✓ |
+/// | `MessageQueue`: `get`, `take_with` | | | | ✓ | ✓ | ✓ |
+/// | ... `try_get`, `try_take_with` | ✓ | | ✓ | ✓ | ✓ | ✓ |
+/// | ... `get_timeout`, `take_with_timeout` | | ✓ | | ✓ | ✓ | ✓ |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GetError {
     /// There is no item, and the call does not wait.

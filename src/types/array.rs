@@ -5,6 +5,7 @@
 //! can't divide.
 
 mod guard;
+mod one;
 
 pub use guard::ArrayGuard;
 
@@ -14,10 +15,10 @@ use crate::error::{OutOfBounds, Result};
 use crate::os::OwnedFd;
 use crate::segment::{Body, Kind, Memory, Place, Region};
 use crate::sync::{Journal, LINE, LockGuard, LockWord, Wait};
-use bytemuck::{cast, cast_slice};
+use bytemuck::cast_slice;
 use std::fmt;
 use std::mem::{offset_of, size_of};
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, LockResult, TryLockError, TryLockResult};
 
 /// An array's control words. The elements lie behind them, and the journal's slot behind the last element.
@@ -83,6 +84,28 @@ unsafe impl Body for ArrayWords {
 /// [`to_vec`](Self::to_vec) take the lock only while they copy. If a process is killed while one of them
 /// writes *one* element, the array has the old element or the new one, whole, and is not poisoned.
 /// [`lock`](Self::lock) takes the lock for as long as you need several elements.
+///
+/// # Large elements
+///
+/// [`get`](Self::get) and [`set`](Self::set) return and take an element by value, so the element lies on the
+/// caller's stack, in a debug build more than once. [`read_at`](Self::read_at), [`write_at`](Self::write_at) and
+/// [`lock`](Self::lock) keep no element on the stack, whatever its size:
+///
+/// ```
+/// use shmkit::{Array, Place};
+/// use std::slice;
+///
+/// type Picture = [u8; 6 << 20];
+///
+/// # fn main() -> shmkit::Result<()> {
+/// let pictures = Array::<Picture>::zeroed(Place::anonymous(), 2)?;
+/// let mut picture: Box<Picture> = shmkit::bytemuck::zeroed_box();
+/// picture.fill(7);
+/// pictures.write_at(1, slice::from_ref(&*picture))?; // one element, so a death can't poison the array
+/// assert_eq!(pictures.lock().expect("nobody died in the middle")[1][100], 7);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Poisoning
 ///
@@ -250,7 +273,7 @@ impl<T: Element> Array<T> {
         let _lock = self.locked();
         // SAFETY: by region's invariant 1 the element is inside the region and aligned for `T`, and any
         // bytes are a valid `T`; nobody writes the element while we have the lock.
-        Some(unsafe { self.element(index).read() })
+        Some(unsafe { *self.element(index) })
     }
 
     /// Replaces the element at `index`. If the process is killed meanwhile, the array has the old element or
@@ -272,7 +295,7 @@ impl<T: Element> Array<T> {
     pub fn set(&self, index: usize, value: T) -> Result<(), OutOfBounds> {
         self.check(index, 1)?;
         let _lock = self.locked();
-        self.write(index, value);
+        self.write(index, &value);
         Ok(())
     }
 
@@ -324,7 +347,7 @@ impl<T: Element> Array<T> {
     pub fn write_at(&self, offset: usize, from: &[T]) -> Result<(), OutOfBounds> {
         self.check(offset, from.len())?;
         let _lock = self.locked();
-        match *from {
+        match from {
             [] => {}
             [value] => self.write(offset, value),
             _ => {
@@ -494,46 +517,6 @@ impl<T: Element> Array<T> {
         debug_assert!(index <= self.len());
         let first = self.region.data().as_ptr().cast::<T>();
         first.wrapping_add(index)
-    }
-
-    /// Writes an existing element in such a way that a death leaves the old element or the new one. The
-    /// caller has the lock.
-    #[inline]
-    fn write(&self, index: usize, value: T) {
-        /// Writes the element by one store.
-        macro_rules! store {
-            ($atomic:ty) => {{
-                let word = self.element(index).cast();
-                // SAFETY: by region's invariant 1 the element is inside the region, and the first element
-                // is aligned to 8 at least. Each lies a multiple of this size further on, so this one is
-                // aligned. Only the lock's owner touches it.
-                let word = unsafe { <$atomic>::from_ptr(word) };
-                word.store(cast(value), Ordering::Relaxed);
-            }};
-        }
-        match size_of::<T>() {
-            1 => store!(AtomicU8),
-            2 => store!(AtomicU16),
-            4 => store!(AtomicU32),
-            8 => store!(AtomicU64),
-            _ => {
-                // SAFETY: by region's invariant 1 the slot is inside the region and aligned for `T`; only
-                // the lock's owner touches the slot.
-                unsafe { self.element(self.len()).write(value) };
-                self.journal().begin_element(index as u64);
-                self.copy_from_slot(index);
-                self.journal().end();
-            }
-        }
-    }
-
-    /// Copies the journal's slot to an element. The caller has the lock.
-    fn copy_from_slot(&self, index: usize) {
-        assert!(index < self.len(), "the caller checked the index");
-        let slot = self.element(self.len());
-        // SAFETY: by region's invariant 1 both are inside the region and aligned for `T`; by the assertion
-        // they differ; only the lock's owner touches them.
-        unsafe { slot.copy_to_nonoverlapping(self.element(index), 1) };
     }
 
     #[inline]

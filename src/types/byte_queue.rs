@@ -1,6 +1,7 @@
 //! [`ByteQueue`]: a bounded queue of messages of any length. `frames` explains how a message lies in the ring.
 
 mod frames;
+mod in_place;
 mod iter;
 mod methods;
 mod reservation;
@@ -441,83 +442,6 @@ impl ByteQueue {
         timeout: Duration,
     ) -> Result<usize, GetError> {
         self.0.get_into(buffer, Wait::within(timeout))
-    }
-
-    /// Runs `f` on the next message in place, and takes the message once `f` has returned. Waits while the
-    /// queue is empty.
-    ///
-    /// If the process is killed inside `f`, or if `f` panics, the message stays for the next taker. So a
-    /// message may be seen more than once, and repeating its effects should do no harm.
-    ///
-    /// The consumers' side is held while `f` runs: others' plain gets wait, and their `try_` forms fail with
-    /// [`GetError::Busy`]. [Trust](Self#trust) says how far a peer could change those bytes.
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// let queue = shmkit::ByteQueue::new(64)?;
-    /// queue.put(b"a b c")?;
-    /// let words = queue.get_with(|line| line.split(|byte| *byte == b' ').count())?;
-    /// assert_eq!(words, 3);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`GetError::Closed`], [`GetError::Corrupt`].
-    ///
-    /// # Panics
-    /// In a child that `f` forked, the call panics when `f` returns, because the message belongs to the parent.
-    #[inline]
-    pub fn get_with<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Result<R, GetError> {
-        self.0.get_with(Wait::FOREVER, f)
-    }
-
-    /// Runs `f` on the next message as [`get_with`](Self::get_with) does, if there is one now.
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// let queue = shmkit::ByteQueue::new(64)?;
-    /// assert_eq!(queue.try_get_with(<[u8]>::len), Err(shmkit::GetError::Empty));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As for [`try_get`](Self::try_get).
-    ///
-    /// # Panics
-    /// As for [`get_with`](Self::get_with).
-    #[inline]
-    pub fn try_get_with<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Result<R, GetError> {
-        self.0.get_with(Wait::Try, f)
-    }
-
-    /// Runs `f` on the next message as [`get_with`](Self::get_with) does; waits for at most `timeout` while
-    /// the queue is empty.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// # fn main() -> shmkit::Result<()> {
-    /// let queue = shmkit::ByteQueue::new(64)?;
-    /// queue.put(b"12345")?;
-    /// let len = queue.get_with_timeout(Duration::from_secs(1), <[u8]>::len)?;
-    /// assert_eq!(len, 5);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As for [`get_timeout`](Self::get_timeout).
-    ///
-    /// # Panics
-    /// As for [`get_with`](Self::get_with).
-    pub fn get_with_timeout<R>(
-        &self,
-        timeout: Duration,
-        f: impl FnOnce(&[u8]) -> R,
-    ) -> Result<R, GetError> {
-        self.0.get_with(Wait::within(timeout), f)
     }
 
     frame_methods! {

@@ -177,6 +177,37 @@ pub(super) fn lock_word<'a, T, B>(
     }
 }
 
+/// Elements of at least this size in bytes are copied on the heap or in place, because the stack of a thread
+/// may be 2 MiB.
+const LARGE: usize = 64 * 1024;
+
+/// Returns whether an element is too large for a copy on the stack.
+///
+/// In a debug build, a function's stack frame has space for the locals of both branches of an `if`. So each
+/// branch is a function of its own if one of them has an element as a local.
+#[inline]
+pub(super) const fn is_large<T>() -> bool {
+    size_of::<T>() >= LARGE
+}
+
+/// Runs a closure when it is dropped: after the function's result is where the caller wants it. If a commit
+/// came before that, the result would have to survive the commit in a copy on the stack.
+pub(super) struct AfterResult<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> AfterResult<F> {
+    pub(super) fn new(f: F) -> Self {
+        Self(Some(f))
+    }
+}
+
+impl<F: FnOnce()> Drop for AfterResult<F> {
+    fn drop(&mut self) {
+        if let Some(f) = self.0.take() {
+            f();
+        }
+    }
+}
+
 /// Finds the slot for each position of a ring.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slots {

@@ -7,11 +7,13 @@
 //! | 3 | **commit**, unlock | decode (no lock) |
 //!
 //! A value that can't be encoded fails in step 1, and never waits. User code runs under a lock only in step
-//! 2 of a put. The put announces the user code, which therefore panics if it asks for the same lock; such a
-//! put leaves no trace. Decoding comes after the commit, because a message whose decoding kills its taker
-//! would otherwise come back and kill the next taker.
+//! 2 of a put, and in a `take_with`. Both announce the user code, which therefore panics if it asks for the
+//! same lock; such a call leaves no trace. The decoding of a get comes after the commit, because a message whose
+//! decoding kills its taker would otherwise come back and kill the next taker. A `take_with` has to decode
+//! before the commit.
 
 mod iter;
+mod take_with;
 
 pub use iter::{MessageIter, TryMessageIter};
 
@@ -294,8 +296,11 @@ impl<T> MessageQueue<T> {
 
 impl<T: DeserializeOwned> MessageQueue<T> {
     fn get_by(&self, wait: Wait) -> Result<T, GetError> {
-        let bytes = self.frames.get(wait)?;
-        match postcard::take_from_bytes(&bytes) {
+        Self::decode(&self.frames.get(wait)?)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<T, GetError> {
+        match postcard::take_from_bytes(bytes) {
             Ok((item, [])) => Ok(item),
             Ok((_, rest)) => Err(GetError::Decode(format!(
                 "expected an item of {} bytes, found {} more",

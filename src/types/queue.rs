@@ -14,13 +14,14 @@ pub use consumer::Consumer;
 pub use iter::{Iter, TryIter};
 pub use producer::Producer;
 
-use super::common::{Slots, constructors, place_methods};
+use super::common::{Slots, constructors, is_large, place_methods};
 use super::element::Element;
 use crate::error::{GetError, PutError, Result};
 use crate::os::OwnedFd;
 use crate::segment::{Body, Kind, Memory, Place, Region};
 use crate::sync::{Ring, RingWords, Wait};
 use std::fmt;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +67,37 @@ struct QueueWords(RingWords);
 /// The `try_` form does not wait, except for locks that are held for nanoseconds. A `try_` may fail with
 /// `Busy` although nobody keeps a lock, if another process lost its CPU in the middle of a put or a get. The
 /// tables of [`PutError`] and [`GetError`] list the errors of each verb.
+///
+/// # Large items
+///
+/// [`put`](Self::put), [`get`](Self::get), their other forms and the iterators take or return an item by value,
+/// so the item lies on the caller's stack, in a debug build more than once. Items that are too large for the
+/// stack are put from the heap with [`put_many`](Self::put_many), or written in place
+/// ([`Producer::chunk`]). They are read in place ([`get_with`](Self::get_with), [`Consumer::peek`],
+/// [`Consumer::chunk`]), or taken into memory on the heap with [`get_many`](Self::get_many). These methods keep
+/// no item on the stack, whatever its size.
+///
+/// ```
+/// use std::slice;
+///
+/// type Frame = [u8; 6 << 20];
+///
+/// # fn main() -> shmkit::Result<()> {
+/// let frames = shmkit::Queue::<Frame>::new(1)?;
+/// let mut frame: Box<Frame> = shmkit::bytemuck::zeroed_box();
+/// frame.fill(7);
+/// frames.put_many(slice::from_ref(&*frame))?;
+/// assert_eq!(frames.get_with(|frame| frame[100])?, 7);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Trust
+///
+/// [`get_with`](Self::get_with) and the chunks of endpoints give access to shared memory itself. No process
+/// that uses only this crate touches those bytes meanwhile, but a peer that writes where it must not can
+/// change an item while you look at it. If you don't trust peers that far, use [`get`](Self::get) or
+/// [`get_many`](Self::get_many), which copy the item. No access leaves the segment in any case.
 ///
 /// # Panics
 /// Inside [`get_with`](Self::get_with), a call on the same queue panics if the calling thread would wait for
@@ -209,7 +241,8 @@ impl<T: Element> Queue<T> {
     /// [`PutError::Closed`], [`PutError::Corrupt`].
     #[inline]
     pub fn put(&self, item: T) -> Result<(), PutError> {
-        self.put_with(&[item], Wait::FOREVER).map(drop)
+        self.put_with(slice::from_ref(&item), Wait::FOREVER)
+            .map(drop)
     }
 
     /// Puts an item if there is space now.
@@ -228,7 +261,7 @@ impl<T: Element> Queue<T> {
     /// ([`producer`](Self::producer)); [`PutError::Closed`], [`PutError::Corrupt`].
     #[inline]
     pub fn try_put(&self, item: T) -> Result<(), PutError> {
-        self.put_with(&[item], Wait::Try).map(drop)
+        self.put_with(slice::from_ref(&item), Wait::Try).map(drop)
     }
 
     /// Puts an item; waits for at most `timeout` while the queue is full.
@@ -248,11 +281,21 @@ impl<T: Element> Queue<T> {
     /// # Errors
     /// [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
     pub fn put_timeout(&self, item: T, timeout: Duration) -> Result<(), PutError> {
-        self.put_with(&[item], Wait::within(timeout)).map(drop)
+        self.put_with(slice::from_ref(&item), Wait::within(timeout))
+            .map(drop)
     }
 
     #[inline]
     fn get_by(&self, wait: Wait) -> Result<T, GetError> {
+        if is_large::<T>() {
+            self.get_large(wait)
+        } else {
+            self.get_small(wait)
+        }
+    }
+
+    #[inline]
+    fn get_small(&self, wait: Wait) -> Result<T, GetError> {
         let got = self.ring().get(1, wait, |span| {
             self.fetch_ahead::<false>(span);
             self.read(span.start)

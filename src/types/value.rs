@@ -1,6 +1,8 @@
 //! [`Value`]: one value in shared memory, which every process reads as a whole.
 
-use super::common::{constructors, lock_word, place_methods};
+mod large;
+
+use super::common::{constructors, is_large, lock_word, place_methods};
 use super::element::Element;
 use crate::error::Result;
 use crate::os::OwnedFd;
@@ -73,6 +75,14 @@ const COPIES: u64 = 16;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Large values
+///
+/// Methods that take or return a `T` by value put it on the caller's stack, in a debug build more than once. If
+/// a `T` is too large for the stack, create the value with [`zeroed`](Self::zeroed), read it with
+/// [`get_into`](Self::get_into), and write it with [`set_from`](Self::set_from) or [`update`](Self::update). The
+/// copy that an update's closure changes lies on the heap if a `T` has 64 KiB or more. So does each copy that
+/// another method makes for itself.
 ///
 /// # Panics
 /// Every method that writes takes the lock, and panics in three cases:
@@ -182,6 +192,25 @@ impl<T: Element> Value<T> {
         open_in;
     }
 
+    /// Creates a value, every byte of which is zero. Unlike [`create`](Self::create), this takes no `T`, which
+    /// would lie on the caller's stack.
+    ///
+    /// ```
+    /// use shmkit::{Place, Value};
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let picture = Value::<[u8; 6 << 20]>::zeroed(Place::anonymous())?;
+    /// picture.update(|picture| picture[100] = 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`create`](Self::create).
+    pub fn zeroed(place: impl Into<Place>) -> Result<Self> {
+        Region::create(&place.into(), 1, &[]).map(Self::of)
+    }
+
     place_methods!(region, "Value::<u64>", "7");
 
     #[inline]
@@ -218,23 +247,61 @@ impl<T: Element> Value<T> {
     #[inline]
     #[must_use]
     pub fn get(&self) -> T {
+        if is_large::<T>() {
+            *self.on_heap()
+        } else {
+            self.get_small()
+        }
+    }
+
+    #[inline]
+    fn get_small(&self) -> T {
         let mut value = T::zeroed();
         if self.seqlock().try_read(bytes_of_mut(&mut value)) {
             value
         } else {
-            self.get_behind_writers()
+            self.get_small_behind_writers()
+        }
+    }
+
+    /// This returns the value, because a reference to the caller's copy would keep that copy in memory.
+    #[cold]
+    #[inline(never)]
+    fn get_small_behind_writers(&self) -> T {
+        let mut value = T::zeroed();
+        self.get_behind_writers(&mut value);
+        value
+    }
+
+    /// Copies the current value into `out`, as [`get`](Self::get) does, without a copy on the stack.
+    ///
+    /// ```
+    /// type Picture = [u8; 6 << 20];
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let shared = shmkit::Value::<Picture>::zeroed(shmkit::Place::anonymous())?;
+    /// let mut picture: Box<Picture> = shmkit::bytemuck::zeroed_box();
+    /// picture.fill(7);
+    /// shared.get_into(&mut picture);
+    /// assert_eq!(picture[100], 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn get_into(&self, out: &mut T) {
+        if !self.seqlock().try_read(bytes_of_mut(out)) {
+            self.get_behind_writers(out);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn get_behind_writers(&self) -> T {
-        let mut value = T::zeroed();
+    fn get_behind_writers(&self, value: &mut T) {
         let seqlock = self.seqlock();
         let holder = self.region.holder();
         for copies in 1u64.. {
             std::hint::spin_loop();
-            if seqlock.try_read(bytes_of_mut(&mut value)) {
+            if seqlock.try_read(bytes_of_mut(value)) {
                 break;
             }
             // A forked child that could not become a holder has no number with which to lock. It goes on
@@ -244,11 +311,10 @@ impl<T: Element> Value<T> {
             }
             let lock = Lock::new(&self.region.body().lock, holder, LockId(0));
             if let Ok(_guard) = lock.lock(Wait::Try) {
-                seqlock.read_locked(bytes_of_mut(&mut value));
+                seqlock.read_locked(bytes_of_mut(value));
                 break;
             }
         }
-        value
     }
 
     /// Replaces the value.
@@ -263,8 +329,27 @@ impl<T: Element> Value<T> {
     /// ```
     #[inline]
     pub fn set(&self, value: T) {
+        self.set_from(&value);
+    }
+
+    /// Replaces the value by a copy of `value`, as [`set`](Self::set) does, without a copy on the stack.
+    ///
+    /// ```
+    /// type Picture = [u8; 6 << 20];
+    ///
+    /// # fn main() -> shmkit::Result<()> {
+    /// let shared = shmkit::Value::<Picture>::zeroed(shmkit::Place::anonymous())?;
+    /// let mut picture: Box<Picture> = shmkit::bytemuck::zeroed_box();
+    /// picture.fill(7);
+    /// shared.set_from(&picture);
+    /// assert_eq!(shared.update(|picture| picture[100]), 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn set_from(&self, value: &T) {
         let guard = self.lock();
-        self.commit(guard, &value);
+        self.commit(guard, value);
     }
 
     /// Replaces the value, and returns the old one.
@@ -279,9 +364,18 @@ impl<T: Element> Value<T> {
     /// ```
     #[inline]
     pub fn swap(&self, value: T) -> T {
+        if is_large::<T>() {
+            self.swap_large(&value)
+        } else {
+            self.swap_small(&value)
+        }
+    }
+
+    #[inline]
+    fn swap_small(&self, value: &T) -> T {
         let guard = self.lock();
         let old = self.current();
-        self.commit(guard, &value);
+        self.commit(guard, value);
         old
     }
 
@@ -337,12 +431,21 @@ impl<T: Element> Value<T> {
     /// # Errors
     /// If the value is not `current`, it stays as it is, and is returned as the error.
     pub fn compare_exchange(&self, current: T, new: T) -> Result<T, T> {
+        if is_large::<T>() {
+            self.compare_exchange_large(&current, &new)
+        } else {
+            self.compare_exchange_small(&current, &new)
+        }
+    }
+
+    #[inline]
+    fn compare_exchange_small(&self, current: &T, new: &T) -> Result<T, T> {
         let guard = self.lock();
         let found = self.current();
-        if bytes_of(&found) != bytes_of(&current) {
+        if bytes_of(&found) != bytes_of(current) {
             return Err(found);
         }
-        self.commit(guard, &new);
+        self.commit(guard, new);
         Ok(found)
     }
 
@@ -360,8 +463,13 @@ impl<T: Element> Value<T> {
     /// # }
     /// ```
     pub fn wait_until(&self, pred: impl FnMut(&T) -> bool) -> T {
-        self.wait(Deadline::NEVER, pred)
-            .expect("a wait without a deadline ends with a value")
+        if is_large::<T>() {
+            *self
+                .wait_large(Deadline::NEVER, pred)
+                .expect("a wait without a deadline ends with a value")
+        } else {
+            self.wait_small_until(pred)
+        }
     }
 
     /// Waits as [`wait_until`](Self::wait_until) does, but for at most `timeout`, after which it returns
@@ -378,21 +486,46 @@ impl<T: Element> Value<T> {
     /// # }
     /// ```
     pub fn wait_until_timeout(&self, timeout: Duration, pred: impl FnMut(&T) -> bool) -> Option<T> {
-        self.wait(Deadline::after(timeout), pred)
+        let deadline = Deadline::after(timeout);
+        if is_large::<T>() {
+            self.wait_large(deadline, pred).map(|value| *value)
+        } else {
+            self.wait_small(deadline, pred)
+        }
     }
 
-    fn wait(&self, deadline: Deadline, mut pred: impl FnMut(&T) -> bool) -> Option<T> {
+    fn wait_small_until(&self, pred: impl FnMut(&T) -> bool) -> T {
+        self.wait_small(Deadline::NEVER, pred)
+            .expect("a wait without a deadline ends with a value")
+    }
+
+    fn wait_small(&self, deadline: Deadline, mut pred: impl FnMut(&T) -> bool) -> Option<T> {
         let changed = &self.region.body().changed;
         let mut look = || Some(self.get()).filter(&mut pred);
         look().or_else(|| changed.wait(deadline, 1, look))
     }
 
     fn update_locked<R>(&self, guard: LockGuard<'_>, f: impl FnOnce(&mut T) -> R) -> R {
+        if is_large::<T>() {
+            self.update_large(guard, f)
+        } else {
+            self.update_small(guard, f)
+        }
+    }
+
+    #[inline]
+    fn update_small<R>(&self, guard: LockGuard<'_>, f: impl FnOnce(&mut T) -> R) -> R {
+        self.update_in(guard, &mut T::zeroed(), f)
+    }
+
+    /// Lets `f` change a copy of the value, which lies at `copy`, and makes the copy the value.
+    #[inline]
+    fn update_in<R>(&self, guard: LockGuard<'_>, copy: &mut T, f: impl FnOnce(&mut T) -> R) -> R {
         let announced = guard.announce();
-        let mut value = self.current();
-        let result = f(&mut value);
+        self.seqlock().read_locked(bytes_of_mut(copy));
+        let result = f(copy);
         drop(announced);
-        self.commit(guard, &value);
+        self.commit(guard, copy);
         result
     }
 
@@ -440,7 +573,7 @@ impl<T: Element + fmt::Debug> fmt::Debug for Value<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Value")
             .field("name", &self.name())
-            .field("value", &self.get())
+            .field("value", &self.on_heap())
             .finish()
     }
 }

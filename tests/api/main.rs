@@ -9,10 +9,12 @@ mod array;
 mod bytes;
 mod endpoints;
 mod handles;
+mod large;
 #[cfg(feature = "serde")]
 mod messages;
 mod places;
 mod queue;
+mod take_with;
 mod value;
 
 use std::fmt::Debug;

@@ -3,6 +3,7 @@
 use crate::contents::{
     CONSUMERS, Contents, HEAD, Numbered, PRODUCERS, at_commit_of_put, row, take_all,
 };
+use crate::queue_rows::accept;
 use crate::row::{Predecessor, Row, expect, text, timed};
 use crate::step::{self, BOUND};
 use shmkit::{ByteQueue, GetError, PutError};
@@ -100,6 +101,17 @@ pub(crate) fn rows() -> Vec<Row<Contents<ByteQueue>>> {
         .turned(10)
         .finds(&[1, 2])
         .leaves(&[2]),
+        row("ByteQueue::take_with, accepted", |queue| {
+            queue.take_with(|found| accept(found == message(1))) == Ok(Ok(()))
+        })
+        .turned(10)
+        .finds(&[1, 2])
+        .leaves(&[2]),
+        row("ByteQueue::take_with, refused", |queue| {
+            queue.take_with(|found| accept(found != message(1))) == Ok(Err(()))
+        })
+        .turned(10)
+        .finds(&[1, 2]),
         row("ByteQueue::reserve, commit", RESERVE_9)
             .turned(10)
             .finds(&[1])
@@ -139,6 +151,15 @@ pub(crate) fn rows() -> Vec<Row<Contents<ByteQueue>>> {
             .finds(&[1, 2])
             .after(Predecessor::by_itself(|queue| {
                 queue.get_with(|_| step::die()).is_ok()
+            }))
+            .leaves(&[2]),
+        row("ByteQueue::get, after a death in take_with", GET_1)
+            .turned(10)
+            .finds(&[1, 2])
+            .after(Predecessor::by_itself(|queue| {
+                queue
+                    .take_with(|_| -> Result<(), ()> { step::die() })
+                    .is_ok()
             }))
             .leaves(&[2]),
         row("ByteQueue::get, after a death at its commit", GET_1)

@@ -1,7 +1,9 @@
 //! Rows that need serde: [`MessageQueue`], and a pool's worker, which takes a task and puts a long result.
 
 use crate::contents::{CONSUMERS, Contents, Numbered, PRODUCERS, row, take_all};
-use crate::row::{Family, First, Outcome, Row, expect, succeed, text, timed};
+use crate::queue_rows::accept;
+use crate::row::{Family, First, Outcome, Predecessor, Row, expect, succeed, text, timed};
+use crate::step;
 use shmkit::internals::{
     Words, discard_result, leases_of, new_task, put_result, take_result, take_task,
 };
@@ -31,6 +33,25 @@ pub(crate) fn messages() -> Vec<Row<Contents<MessageQueue<Item>>>> {
         row("MessageQueue::get", |queue| queue.get() == Ok(item(1)))
             .finds(&[1, 2])
             .leaves(&[2]),
+        row("MessageQueue::take_with, accepted", |queue| {
+            queue.take_with(|found| accept(found == item(1))) == Ok(Ok(()))
+        })
+        .finds(&[1, 2])
+        .leaves(&[2]),
+        row("MessageQueue::take_with, refused", |queue| {
+            queue.take_with(|found| accept(found != item(1))) == Ok(Err(()))
+        })
+        .finds(&[1, 2]),
+        row("MessageQueue::get, after a death in take_with", |queue| {
+            queue.get() == Ok(item(1))
+        })
+        .finds(&[1, 2])
+        .after(Predecessor::by_itself(|queue| {
+            queue
+                .take_with(|_| -> Result<(), ()> { step::die() })
+                .is_ok()
+        }))
+        .leaves(&[2]),
     ]
 }
 

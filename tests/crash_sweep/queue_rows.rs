@@ -24,6 +24,11 @@ fn number_of(found: Item) -> Result<u64, String> {
 
 const CAPACITY: usize = 3;
 
+/// The verdict of a `take_with`'s closure.
+pub(crate) fn accept(accepts: bool) -> Result<(), ()> {
+    if accepts { Ok(()) } else { Err(()) }
+}
+
 pub(crate) const PUT_9: fn(&Queue<Item>) -> bool = |queue| queue.put(item(9)).is_ok();
 pub(crate) const GET_1: fn(&Queue<Item>) -> bool = |queue| queue.get() == Ok(item(1));
 pub(crate) const CLOSE: fn(&Queue<Item>) -> bool = |queue| {
@@ -82,6 +87,15 @@ pub(crate) fn rows() -> Vec<QueueRow> {
         })
         .finds(&[1, 2])
         .leaves(&[2]),
+        row("Queue::take_with, accepted", |queue| {
+            queue.take_with(|found| accept(*found == item(1))) == Ok(Ok(()))
+        })
+        .finds(&[1, 2])
+        .leaves(&[2]),
+        row("Queue::take_with, refused", |queue| {
+            queue.take_with(|found| accept(*found != item(1))) == Ok(Err(()))
+        })
+        .finds(&[1, 2]),
         row("Queue::put_many, across the wrap", |queue| {
             queue.put_many(&[item(8), item(9)]) == Ok(2)
         })
@@ -118,6 +132,14 @@ pub(crate) fn rows() -> Vec<QueueRow> {
             .finds(&[1, 2])
             .after(Predecessor::by_itself(|queue| {
                 queue.get_with(|_| step::die()).is_ok()
+            }))
+            .leaves(&[2]),
+        row("Queue::get, after a death in take_with", GET_1)
+            .finds(&[1, 2])
+            .after(Predecessor::by_itself(|queue| {
+                queue
+                    .take_with(|_| -> Result<(), ()> { step::die() })
+                    .is_ok()
             }))
             .leaves(&[2]),
         row("Queue::get, after a death at get's commit", GET_1)

@@ -72,6 +72,10 @@ const IN_A_CLOSURE: Predecessor<Value<Wide>> = Predecessor::by_itself(|value| {
 pub(crate) fn rows() -> Vec<Row<Stored>> {
     vec![
         stores("Value::set", SET),
+        stores("Value::set_from", |value| {
+            value.set_from(&wide(2));
+            true
+        }),
         stores("Value::update", UPDATE),
         stores("Value::swap", |value| value.swap(wide(2)) == wide(1)),
         stores("Value::compare_exchange, equal", |value| {
@@ -81,6 +85,11 @@ pub(crate) fn rows() -> Vec<Row<Stored>> {
             value.compare_exchange(wide(3), wide(2)) == Err(wide(1))
         }),
         reads("Value::get", |value| value.get() == wide(1)),
+        reads("Value::get_into", |value| {
+            let mut found = wide(3);
+            value.get_into(&mut found);
+            found == wide(1)
+        }),
         // This operation would never end if a reader did not take the lock at last.
         reads("Value::get, outrun by a writer", |value| {
             [wide(1), wide(2)].contains(&value.get())

@@ -201,6 +201,27 @@ fn one_producer_two_consumers() {
     });
 }
 
+/// Two consumers look at one item, and leave it. The put wakes one of them, which wakes the other.
+#[test]
+fn an_item_that_is_left_wakes_another_consumer() {
+    bounded(4, || {
+        let queue = Queue::new(1);
+        let consumers = [2, 3].map(|number| {
+            spawn(&queue, move |queue| {
+                let claim = queue.ring(number).claim_read(1, FOREVER).unwrap();
+                let seen = queue.read(claim.span());
+                claim.leave();
+                seen
+            })
+        });
+        queue.put(1, 7).unwrap();
+        for consumer in consumers {
+            assert_eq!(consumer.join().unwrap(), [7]);
+        }
+        assert_eq!(queue.get(1), Ok(7));
+    });
+}
+
 /// One commit and one call wake both sleepers.
 #[test]
 fn a_batch_of_two_for_two_consumers() {

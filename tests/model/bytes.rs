@@ -25,6 +25,7 @@ fn ops() -> impl Strategy<Value = Vec<(usize, Op)>> {
         12 => forms().prop_map(Op::Get),
         6 => forms().prop_map(Op::GetInto),
         6 => forms().prop_map(Op::GetWith),
+        6 => (forms(), any::<bool>()).prop_map(|(form, takes)| Op::TakeWith(form, takes)),
         4 => proptest::option::of(len()).prop_map(Op::PutInGetWith),
         6 => (forms(), ends()).prop_map(|(form, end)| Op::EndInGetWith(form, end)),
         2 => Just(Op::DieProducing),

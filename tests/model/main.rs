@@ -26,7 +26,9 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use shmkit::memory::{HeapMemory, Memory};
 use std::fmt::Debug;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 impl Sample for u64 {
@@ -69,6 +71,19 @@ impl Sample for Aligned {
     }
 }
 
+/// An element of the least size that is not kept on the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+struct Large([u64; 8192]);
+
+impl Sample for Large {
+    fn sample(number: u64) -> Self {
+        Self(std::array::from_fn(|part| {
+            scramble(number ^ (part as u64) << 40)
+        }))
+    }
+}
+
 /// As many cases as `PROPTEST_CASES` says, or 64; few under Miri, which is slow. No file keeps past
 /// failures, because a test must not write to the checkout.
 fn config() -> Config {
@@ -84,6 +99,28 @@ fn config() -> Config {
         ..default
     }
 }
+
+/// Fewer cases, for large elements.
+fn few() -> Config {
+    let config = config();
+    Config {
+        cases: config.cases.div_ceil(10),
+        ..config
+    }
+}
+
+/// Runs `f` on a stack for many large elements. In a debug build, an interpreter's frame has space for each
+/// copy of an element that the interpreter mentions.
+fn with_stack(f: impl FnOnce() + Send) {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(16 << 20);
+        let outcome = thread.spawn_scoped(scope, f).unwrap().join();
+        outcome.unwrap_or_else(|payload| resume_unwind(payload));
+    });
+}
+
+/// How many steps a case of large elements has at most.
+const FEW: usize = STEPS / 10;
 
 /// How many steps a case has at most.
 const STEPS: usize = if cfg!(miri) { 40 } else { 400 };

@@ -2,7 +2,7 @@
 
 use crate::ops::Sample;
 use crate::ops::queue::{Op, run};
-use crate::{Aligned, Wide, ends, forms, properties, steps};
+use crate::{Aligned, FEW, Large, Wide, ends, few, forms, properties, steps, with_stack};
 use proptest::prelude::*;
 
 fn ops() -> impl Strategy<Value = Vec<(usize, Op)>> {
@@ -14,6 +14,7 @@ fn ops() -> impl Strategy<Value = Vec<(usize, Op)>> {
         15 => forms().prop_map(Op::Get),
         6 => many().prop_map(Op::GetMany),
         8 => forms().prop_map(Op::GetWith),
+        6 => (forms(), any::<bool>()).prop_map(|(form, takes)| Op::TakeWith(form, takes)),
         3 => Just(Op::PutInGetWith),
         6 => ends().prop_map(Op::EndInGetWith),
         2 => Just(Op::DieProducing),
@@ -36,6 +37,16 @@ fn capacity() -> impl Strategy<Value = usize> {
 
 fn like_a_deque<T: Sample>((capacity, ops): (usize, Vec<(usize, Op)>)) {
     run::<T>(capacity, &ops);
+}
+
+proptest! {
+    #![proptest_config(few())]
+
+    #[test]
+    fn large_structs_queue_like_in_a_deque(capacity in 1..=3usize, mut ops in ops()) {
+        ops.truncate(FEW);
+        with_stack(|| run::<Large>(capacity, &ops));
+    }
 }
 
 properties! {

@@ -1,7 +1,7 @@
 //! `Value` against a plain variable.
 
 use crate::ops::{BODY, Crew, End, Sample, die_holding, holders};
-use crate::{Aligned, HOLDERS, STEPS, Wide, ends, properties};
+use crate::{Aligned, FEW, HOLDERS, Large, STEPS, Wide, ends, few, properties, with_stack};
 use bytemuck::bytes_of;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -11,6 +11,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Set(u64),
+    SetFrom(u64),
     Swap(u64),
     Update(u64),
     TryUpdate(u64),
@@ -29,7 +30,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let any = 0..1000u64;
     prop_oneof![
-        3 => any.clone().prop_map(Step::Set),
+        2 => any.clone().prop_map(Step::Set),
+        1 => any.clone().prop_map(Step::SetFrom),
         2 => any.clone().prop_map(Step::Swap),
         3 => any.clone().prop_map(Step::Update),
         2 => any.clone().prop_map(Step::TryUpdate),
@@ -53,6 +55,10 @@ fn run<T: Sample>(steps: Vec<(usize, Step)>) {
         match step {
             Step::Set(n) => {
                 value.set(T::sample(n));
+                model = T::sample(n);
+            }
+            Step::SetFrom(n) => {
+                value.set_from(&T::sample(n));
                 model = T::sample(n);
             }
             Step::Swap(n) => {
@@ -104,7 +110,19 @@ fn run<T: Sample>(steps: Vec<(usize, Step)>) {
         }
         for value in &crew.handles {
             assert_eq!(value.get(), model, "after {step:?}");
+            let mut copy = T::sample(u64::MAX);
+            value.get_into(&mut copy);
+            assert_eq!(copy, model);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(few())]
+
+    #[test]
+    fn a_large_struct_is_like_a_variable(steps in vec((0..HOLDERS, step()), 1..FEW)) {
+        with_stack(|| run::<Large>(steps));
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! A claim is the table of [`ring`](super), step by step: [`Ring::claim_write`] and [`Ring::claim_read`] do
 //! step 1, the owner of the claim does step 2, and `commit` does steps 3 and 4. Dropping a claim releases
-//! the lock and does nothing else: it passes no wake-up on (see `event`).
+//! the lock and does nothing else: it passes no wake-up on (see `event`). `leave` does.
 //!
 //! Every function that each item goes through is `inline(always)`. Otherwise a claim that is handed from
 //! function to function would go through memory, written in small pieces and read in large ones, and each
@@ -128,6 +128,19 @@ impl ReadClaim<'_> {
         drop(self.guard);
         full_fence_after_rmw();
         words.not_full.0.notify(commit.wake);
+    }
+
+    /// Leaves the items to others. A drop does so too, but here the wake-up that may have come to this
+    /// consumer passes on to another.
+    ///
+    /// # Panics
+    /// In a forked child, because the claim belongs to its parent.
+    pub fn leave(self) {
+        assert!(!self.guard.is_stale(), "{}", Consumers::STALE);
+        let words = self.ring.words;
+        drop(self.guard);
+        full_fence_after_rmw();
+        words.not_empty.0.notify(1);
     }
 }
 

@@ -33,6 +33,7 @@ use crate::os::OwnedFd;
 use crate::segment::{Body, Kind, Memory, Place, Region, Tag};
 use crate::sync::{Announced, Commit, Holder, ReadClaim, Ring, RingWords, Wait, WriteClaim};
 use crate::types::common::Slots;
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::slice;
@@ -212,16 +213,29 @@ impl<K: FrameKind> Frames<K> {
     }
 
     #[inline]
+    pub(crate) fn take_with<R, E>(
+        &self,
+        wait: Wait,
+        f: impl FnOnce(&[u8]) -> Result<R, E>,
+    ) -> Result<Result<R, E>, GetError> {
+        let frame = self.claim_read(wait)?;
+        let announced = frame.announce();
+        let result = f(frame.bytes());
+        drop(announced);
+        match result {
+            Ok(_) => frame.commit(),
+            Err(_) => frame.claim.leave(),
+        }
+        Ok(result)
+    }
+
+    #[inline]
     pub(crate) fn get_with<R>(
         &self,
         wait: Wait,
         f: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, GetError> {
-        let frame = self.claim_read(wait)?;
-        let announced = frame.announce();
-        let result = f(frame.bytes());
-        drop(announced);
-        frame.commit();
+        let Ok(result) = self.take_with(wait, |message| Ok::<_, Infallible>(f(message)))?;
         Ok(result)
     }
 

@@ -4,7 +4,7 @@ use super::endpoint::endpoint;
 use super::{Queue, ReadChunk};
 use crate::error::GetError;
 use crate::sync::{Commit, OwnedHead, Span, Wait};
-use crate::types::common::item_or_end;
+use crate::types::common::{AfterResult, is_large, item_or_end};
 use crate::types::element::Element;
 use std::fmt;
 use std::time::Duration;
@@ -97,6 +97,24 @@ endpoint! {
 impl<T: Element> Consumer<T> {
     #[inline]
     fn get_by(&mut self, wait: Wait) -> Result<T, GetError> {
+        if is_large::<T>() {
+            self.get_large(wait)
+        } else {
+            self.get_small(wait)
+        }
+    }
+
+    /// Takes an item that is too large for a copy on the stack.
+    #[inline(never)]
+    fn get_large(&mut self, wait: Wait) -> Result<T, GetError> {
+        let span = self.claim(1, wait)?;
+        let Self { queue, head } = self;
+        let _commit = AfterResult::new(|| head.commit(queue.ring(), Commit::items(1)));
+        Ok(queue.read(span.start))
+    }
+
+    #[inline]
+    fn get_small(&mut self, wait: Wait) -> Result<T, GetError> {
         let span = self.claim(1, wait)?;
         self.queue.fetch_ahead::<false>(span);
         let item = self.queue.read(span.start);

@@ -7,6 +7,7 @@ use crate::error::{PutAllError, PutError};
 use crate::sync::{Commit, OwnedTail, Span, Wait};
 use crate::types::element::Element;
 use std::fmt;
+use std::slice;
 use std::time::Duration;
 
 /// The owner of a [`Queue`]'s producers' side. [`Queue::producer`] makes a producer, and dropping the
@@ -130,7 +131,8 @@ impl<T: Element> Producer<T> {
     /// [`PutError::Closed`], [`PutError::Corrupt`].
     #[inline]
     pub fn put(&mut self, item: T) -> Result<(), PutError> {
-        self.put_with(&[item], Wait::FOREVER).map(drop)
+        self.put_with(slice::from_ref(&item), Wait::FOREVER)
+            .map(drop)
     }
 
     /// Puts an item if there is space now.
@@ -149,7 +151,7 @@ impl<T: Element> Producer<T> {
     /// [`PutError::Full`], [`PutError::Closed`], [`PutError::Corrupt`].
     #[inline]
     pub fn try_put(&mut self, item: T) -> Result<(), PutError> {
-        self.put_with(&[item], Wait::Try).map(drop)
+        self.put_with(slice::from_ref(&item), Wait::Try).map(drop)
     }
 
     /// Puts an item; waits for at most `timeout` while the queue is full.
@@ -170,7 +172,8 @@ impl<T: Element> Producer<T> {
     /// # Errors
     /// [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
     pub fn put_timeout(&mut self, item: T, timeout: Duration) -> Result<(), PutError> {
-        self.put_with(&[item], Wait::within(timeout)).map(drop)
+        self.put_with(slice::from_ref(&item), Wait::within(timeout))
+            .map(drop)
     }
 
     /// Puts as many of the items as fit, in one commit: they all become visible at once, in order. Waits

@@ -65,18 +65,29 @@ impl<T: Element> Queue<T> {
     pub(super) fn write(&self, span: Span, items: &[T]) {
         for (item, position) in items.iter().zip(span.start..span.start + span.len) {
             // SAFETY: by region's invariant 1 a slot is inside the region and aligned for `T`; by ring's
-            // invariant 2 nobody else touches this slot until the commit.
-            unsafe { self.slot(position).write(*item) };
+            // invariant 2 nobody else touches this slot until the commit. If the item itself lies in this
+            // ring, because the caller is inside `get_with`, then by the same invariant it has another slot.
+            unsafe { self.slot(position).copy_from_nonoverlapping(item, 1) };
         }
         self.fetch_ahead::<true>(span);
+    }
+
+    /// Returns the item at a position that belongs to this side alone, in place.
+    ///
+    /// # Safety
+    /// The position stays this side's (ring's invariant 2) as long as the result lives.
+    #[inline]
+    pub(super) unsafe fn item<'a>(&self, position: u64) -> &'a T {
+        // SAFETY: by region's invariant 1 a slot is inside the region and aligned for `T`, and any bytes
+        // are a valid `T`; by the contract nobody writes this slot while the result lives.
+        unsafe { &*self.slot(position) }
     }
 
     /// Reads the item at a position that belongs to this side alone (ring's invariant 2).
     #[inline]
     pub(super) fn read(&self, position: u64) -> T {
-        // SAFETY: by region's invariant 1 a slot is inside the region and aligned for `T`, and any bytes
-        // are a valid `T`; by ring's invariant 2 nobody writes this slot until the commit.
-        unsafe { self.slot(position).read() }
+        // SAFETY: the caller's side has the position until the commit, and this function does not commit.
+        *unsafe { self.item(position) }
     }
 
     /// Reads the items of a span into the front of `out`, and returns their number.
@@ -84,7 +95,8 @@ impl<T: Element> Queue<T> {
         let positions = span.start..span.start + span.len;
         out.iter_mut()
             .zip(positions)
-            .map(|(out, position)| *out = self.read(position))
+            // SAFETY: as in `read`. Only this side has references to the slots, so `out` lies elsewhere.
+            .map(|(out, position)| unsafe { self.slot(position).copy_to_nonoverlapping(out, 1) })
             .count()
     }
 }

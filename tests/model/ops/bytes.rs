@@ -49,6 +49,8 @@ pub enum Op {
     Clone,
     /// Leaves, and comes back as another holder.
     Reopen,
+    /// Looks at a message through a closure, and takes it if the closure says so.
+    TakeWith(Form, bool),
 }
 
 /// How many units a message takes.
@@ -186,7 +188,8 @@ fn step(op: Op, queue: &ByteQueue, memory: &HeapMemory, model: &mut Model) {
                 (_, expected) => assert_eq!(ended, Some(expected)),
             }
         }
-        Op::Get(form) | Op::GetInto(form) | Op::GetWith(form) if model.would_get_wait(form) => {}
+        Op::Get(form) | Op::GetInto(form) | Op::GetWith(form) | Op::TakeWith(form, _)
+            if model.would_get_wait(form) => {}
         Op::Get(form) => {
             let got = match form {
                 Form::Plain => queue.get(),
@@ -211,6 +214,19 @@ fn step(op: Op, queue: &ByteQueue, memory: &HeapMemory, model: &mut Model) {
             let got = get_with(queue, form, |message| (message.to_vec(), queue.used()));
             let used = 8 * model.used();
             assert_eq!(got, model.get(form).map(|message| (message, used)));
+        }
+        Op::TakeWith(form, takes) => {
+            let judge = |message: &[u8]| {
+                assert_eq!(queue.try_get(), Err(GetError::Busy));
+                let seen = message.to_vec();
+                if takes { Ok(seen) } else { Err(seen) }
+            };
+            let got = match form {
+                Form::Plain => queue.take_with(judge),
+                Form::Try => queue.try_take_with(judge),
+                Form::Timeout => queue.take_with_timeout(SOON, judge),
+            };
+            assert_eq!(got, model.take_with(form, takes));
         }
         Op::PutInGetWith(len) => {
             let got = queue.try_get_with(|seen| {

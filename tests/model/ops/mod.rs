@@ -207,6 +207,20 @@ impl<I> Model<I> {
         }
     }
 
+    /// Looks at one item, and gets it if `takes`. Either way the result contains the item.
+    pub fn take_with(&mut self, form: Form, takes: bool) -> Result<Result<I, I>, GetError>
+    where
+        I: Clone,
+    {
+        match takes {
+            true => self.get(form).map(Ok),
+            false => match self.refuses_get(form) {
+                Some(refusal) => Err(refusal),
+                None => Ok(Err(self.items[0].clone())),
+            },
+        }
+    }
+
     /// Whether a get would wait for ever.
     pub fn would_get_wait(&self, form: Form) -> bool {
         form == Form::Plain && self.refuses_get(form) == Some(GetError::Empty)

@@ -49,6 +49,8 @@ pub enum Op {
     Clone,
     /// Leaves, and comes back as another holder.
     Reopen,
+    /// Looks at an item through a closure, and takes it if the closure says so.
+    TakeWith(Form, bool),
 }
 
 impl<T: Sample> Model<T> {
@@ -209,7 +211,8 @@ fn step<T: Sample>(op: Op, queue: &Queue<T>, memory: &HeapMemory, model: &mut Mo
                 model.items.extend(items);
             }
         }
-        Op::Get(form) | Op::GetWith(form) if model.would_get_wait(form) => {}
+        Op::Get(form) | Op::GetWith(form) | Op::TakeWith(form, _) if model.would_get_wait(form) => {
+        }
         Op::Get(form) => {
             let got = match form {
                 Form::Plain => queue.get(),
@@ -228,6 +231,18 @@ fn step<T: Sample>(op: Op, queue: &Queue<T>, memory: &HeapMemory, model: &mut Mo
             };
             let len = model.items.len();
             assert_eq!(got, model.get(form).map(|item| (item, len)));
+        }
+        Op::TakeWith(form, takes) => {
+            let judge = |item: &T| {
+                assert_eq!(queue.try_get(), Err(GetError::Busy));
+                if takes { Ok(*item) } else { Err(*item) }
+            };
+            let got = match form {
+                Form::Plain => queue.take_with(judge),
+                Form::Try => queue.try_take_with(judge),
+                Form::Timeout => queue.take_with_timeout(SOON, judge),
+            };
+            assert_eq!(got, model.take_with(form, takes));
         }
         Op::PutInGetWith if model.would_get_wait(Form::Plain) => {}
         Op::PutInGetWith => {

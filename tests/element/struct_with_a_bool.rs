@@ -1,0 +1,12 @@
+#[derive(Clone, Copy, shmkit::bytemuck::Pod, shmkit::bytemuck::Zeroable)]
+#[bytemuck(crate = "shmkit::bytemuck")]
+#[repr(C)]
+struct Job {
+    _id: u64,
+    _done: bool,
+    _letters: [u8; 7],
+}
+
+fn main() {
+    let _ = shmkit::Queue::<Job>::new(1);
+}
