@@ -1,12 +1,12 @@
-//! The crate's errors: [`Error`] for refusals of the environment, and in `outcome` the outcomes of a queue's
-//! and an array's verbs.
+//! The crate's errors: [`Error`] for refusals of the environment, and in `outcome` the outcomes of the types'
+//! verbs.
 //!
 //! Every text is lower case, has no full stop, names its place, and says what was expected and what was
 //! found. `tests/refusals` pins the texts.
 
 mod outcome;
 
-pub use outcome::{GetError, OutOfBounds, PutAllError, PutError};
+pub use outcome::{AccessError, GetError, OutOfBounds, PutAllError, PutError, TimedOut};
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -168,6 +168,12 @@ pub enum Error {
         /// The access that failed.
         source: OutOfBounds,
     },
+    /// Another held the lock of a value or an array until the deadline. This variant serves callers that want
+    /// one error type for everything.
+    TimedOut {
+        /// The wait that ended.
+        source: TimedOut,
+    },
 }
 
 impl Error {
@@ -254,6 +260,7 @@ impl fmt::Display for Error {
             Self::Put { source } => write!(f, "put: {source}"),
             Self::Get { source } => write!(f, "get: {source}"),
             Self::OutOfBounds { source } => write!(f, "array: {source}"),
+            Self::TimedOut { source } => write!(f, "{source}"),
         }
     }
 }
@@ -265,6 +272,7 @@ impl StdError for Error {
             Self::Put { source } => Some(source),
             Self::Get { source } => Some(source),
             Self::OutOfBounds { source } => Some(source),
+            Self::TimedOut { source } => Some(source),
             _ => None,
         }
     }
@@ -284,7 +292,7 @@ impl From<Error> for io::Error {
             Error::Foreign { .. } | Error::Mismatch { .. } | Error::Corrupt { .. } => {
                 ErrorKind::InvalidData
             }
-            Error::Stalled { .. } => ErrorKind::TimedOut,
+            Error::Stalled { .. } | Error::TimedOut { .. } => ErrorKind::TimedOut,
             Error::MultiThreaded { .. } | Error::GuardsHeld { .. } => ErrorKind::ResourceBusy,
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::Os { source, .. } => source.kind(),
@@ -321,5 +329,20 @@ impl From<GetError> for Error {
 impl From<OutOfBounds> for Error {
     fn from(source: OutOfBounds) -> Self {
         Self::OutOfBounds { source }
+    }
+}
+
+impl From<TimedOut> for Error {
+    fn from(source: TimedOut) -> Self {
+        Self::TimedOut { source }
+    }
+}
+
+impl From<AccessError> for Error {
+    fn from(source: AccessError) -> Self {
+        match source {
+            AccessError::OutOfBounds(source) => source.into(),
+            AccessError::TimedOut => TimedOut.into(),
+        }
     }
 }

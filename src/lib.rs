@@ -154,7 +154,9 @@ mod types;
 #[cfg(not(loom))]
 pub use bytemuck;
 #[cfg(not(loom))]
-pub use error::{Error, GetError, OutOfBounds, PutAllError, PutError, Result};
+pub use error::{
+    AccessError, Error, GetError, OutOfBounds, PutAllError, PutError, Result, TimedOut,
+};
 #[cfg(all(feature = "serde", not(loom)))]
 pub use pool::{Imap, ImapUnordered, Pool, Task, TaskError};
 #[cfg(not(loom))]

@@ -4,7 +4,9 @@
 //! mends it. Elements of 1, 2, 4 and 8 bytes need no journal: each is written by one store, which a death
 //! can't divide.
 
+mod elements;
 mod guard;
+mod timed;
 
 pub use guard::ArrayGuard;
 
@@ -14,10 +16,10 @@ use crate::error::{OutOfBounds, Result};
 use crate::os::OwnedFd;
 use crate::segment::{Body, Kind, Memory, Place, Region};
 use crate::sync::{Journal, LINE, LockGuard, LockWord, Wait};
-use bytemuck::{cast, cast_slice};
+use bytemuck::cast_slice;
 use std::fmt;
 use std::mem::{offset_of, size_of};
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, LockResult, TryLockError, TryLockResult};
 
 /// An array's control words. The elements lie behind them, and the journal's slot behind the last element.
@@ -84,6 +86,9 @@ unsafe impl Body for ArrayWords {
 /// writes *one* element, the array has the old element or the new one, whole, and is not poisoned.
 /// [`lock`](Self::lock) takes the lock for as long as you need several elements.
 ///
+/// All six wait while somebody else has the lock, however long. Each has a `_timeout` form, which gives up: a
+/// peer that is *stopped* (`SIGSTOP`, a debugger) while it has the lock keeps the lock until it goes on or dies.
+///
 /// # Poisoning
 ///
 /// If a process is killed, or a thread panics, while it has an [`ArrayGuard`], then it may have changed some
@@ -96,8 +101,8 @@ unsafe impl Body for ArrayWords {
 /// # Panics
 /// Every method that takes the lock panics in three cases:
 /// - A peer has overwritten the shared lock word with something that this crate never writes.
-/// - The thread would wait for itself, because it calls [`lock`](Self::lock), or one of the five methods
-///   above, while it has a guard of the same array.
+/// - The thread would wait for itself, because it calls [`lock`](Self::lock), one of the five methods
+///   above, or a `_timeout` form of them, while it has a guard of the same array.
 /// - The process is a forked child that could not open the segment for itself: it had no file descriptor
 ///   left (`EMFILE`), or no permission after a change of user.
 pub struct Array<T: Element> {
@@ -247,10 +252,8 @@ impl<T: Element> Array<T> {
         if index >= self.len() {
             return None;
         }
-        let _lock = self.locked();
-        // SAFETY: by region's invariant 1 the element is inside the region and aligned for `T`, and any
-        // bytes are a valid `T`; nobody writes the element while we have the lock.
-        Some(unsafe { self.element(index).read() })
+        let lock = self.locked();
+        Some(self.read(&lock, index))
     }
 
     /// Replaces the element at `index`. If the process is killed meanwhile, the array has the old element or
@@ -271,8 +274,8 @@ impl<T: Element> Array<T> {
     #[inline]
     pub fn set(&self, index: usize, value: T) -> Result<(), OutOfBounds> {
         self.check(index, 1)?;
-        let _lock = self.locked();
-        self.write(index, value);
+        let lock = self.locked();
+        self.write(&lock, index, value);
         Ok(())
     }
 
@@ -292,14 +295,8 @@ impl<T: Element> Array<T> {
     /// [`OutOfBounds`] if the array does not have all of these elements; `out` is left as it was.
     pub fn read_at(&self, offset: usize, out: &mut [T]) -> Result<(), OutOfBounds> {
         self.check(offset, out.len())?;
-        let _lock = self.locked();
-        // SAFETY: by the check and region's invariant 1 the elements are inside the region. Nobody writes
-        // them while we have the lock, and only the lock's owner has references to them, so `out` lies
-        // elsewhere.
-        unsafe {
-            self.element(offset)
-                .copy_to_nonoverlapping(out.as_mut_ptr(), out.len());
-        };
+        let lock = self.locked();
+        self.read_many(&lock, offset, out);
         Ok(())
     }
 
@@ -323,21 +320,8 @@ impl<T: Element> Array<T> {
     /// [`OutOfBounds`] if the array does not have all of these elements; nothing is written.
     pub fn write_at(&self, offset: usize, from: &[T]) -> Result<(), OutOfBounds> {
         self.check(offset, from.len())?;
-        let _lock = self.locked();
-        match *from {
-            [] => {}
-            [value] => self.write(offset, value),
-            _ => {
-                self.journal().begin_many();
-                // SAFETY: by the check and region's invariant 1 the elements are inside the region. Only
-                // the lock's owner has references to them, so `from` lies elsewhere.
-                unsafe {
-                    self.element(offset)
-                        .copy_from_nonoverlapping(from.as_ptr(), from.len());
-                };
-                self.journal().end();
-            }
-        }
+        let lock = self.locked();
+        self.write_many(&lock, offset, from);
         Ok(())
     }
 
@@ -352,18 +336,8 @@ impl<T: Element> Array<T> {
     /// ```
     #[must_use]
     pub fn to_vec(&self) -> Vec<T> {
-        let mut all = Vec::with_capacity(self.len());
-        let lock = self.locked();
-        // SAFETY: by region's invariant 1 the elements are inside the region, and the vector has space for
-        // as many; nobody writes them while we have the lock.
-        unsafe {
-            self.element(0)
-                .copy_to_nonoverlapping(all.as_mut_ptr(), self.len());
-        };
-        drop(lock);
-        // SAFETY: `len()` elements have just been written.
-        unsafe { all.set_len(self.len()) };
-        all
+        self.copy_all(Wait::FOREVER)
+            .expect("a wait without a deadline ends with the lock")
     }
 
     /// Locks the array, and returns a guard through which all elements are one slice. Waits while somebody
@@ -486,54 +460,6 @@ impl<T: Element> Array<T> {
     #[inline]
     fn journal(&self) -> &Journal {
         &self.region.body().journal
-    }
-
-    /// Returns the address of an element. The address for the index `len()` is that of the journal's slot.
-    #[inline]
-    pub(super) fn element(&self, index: usize) -> *mut T {
-        debug_assert!(index <= self.len());
-        let first = self.region.data().as_ptr().cast::<T>();
-        first.wrapping_add(index)
-    }
-
-    /// Writes an existing element in such a way that a death leaves the old element or the new one. The
-    /// caller has the lock.
-    #[inline]
-    fn write(&self, index: usize, value: T) {
-        /// Writes the element by one store.
-        macro_rules! store {
-            ($atomic:ty) => {{
-                let word = self.element(index).cast();
-                // SAFETY: by region's invariant 1 the element is inside the region, and the first element
-                // is aligned to 8 at least. Each lies a multiple of this size further on, so this one is
-                // aligned. Only the lock's owner touches it.
-                let word = unsafe { <$atomic>::from_ptr(word) };
-                word.store(cast(value), Ordering::Relaxed);
-            }};
-        }
-        match size_of::<T>() {
-            1 => store!(AtomicU8),
-            2 => store!(AtomicU16),
-            4 => store!(AtomicU32),
-            8 => store!(AtomicU64),
-            _ => {
-                // SAFETY: by region's invariant 1 the slot is inside the region and aligned for `T`; only
-                // the lock's owner touches the slot.
-                unsafe { self.element(self.len()).write(value) };
-                self.journal().begin_element(index as u64);
-                self.copy_from_slot(index);
-                self.journal().end();
-            }
-        }
-    }
-
-    /// Copies the journal's slot to an element. The caller has the lock.
-    fn copy_from_slot(&self, index: usize) {
-        assert!(index < self.len(), "the caller checked the index");
-        let slot = self.element(self.len());
-        // SAFETY: by region's invariant 1 both are inside the region and aligned for `T`; by the assertion
-        // they differ; only the lock's owner touches them.
-        unsafe { slot.copy_to_nonoverlapping(self.element(index), 1) };
     }
 
     #[inline]

@@ -1,6 +1,8 @@
 //! Every text, and what each error is as an [`io::Error`].
 
-use shmkit::{Array, Error, GetError, OutOfBounds, PutAllError, PutError, Queue};
+use shmkit::{
+    AccessError, Array, Error, GetError, OutOfBounds, PutAllError, PutError, Queue, TimedOut,
+};
 use std::error::Error as _;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -160,6 +162,20 @@ fn all() -> Vec<(Error, &'static str, ErrorKind)> {
             "array: out of bounds: expected an index below 8, found 8",
             ErrorKind::InvalidInput,
         ),
+        (
+            Error::from(AccessError::from(OutOfBounds {
+                offset: 8,
+                count: 1,
+                len: 8,
+            })),
+            "array: out of bounds: expected an index below 8, found 8",
+            ErrorKind::InvalidInput,
+        ),
+        (
+            Error::from(AccessError::from(TimedOut)),
+            "the lock was held by another until the deadline",
+            ErrorKind::TimedOut,
+        ),
     ]
 }
 
@@ -197,7 +213,11 @@ fn the_cause_is_kept_where_there_is_one() {
     for (error, text, _) in all() {
         let has_cause = matches!(
             error,
-            Error::Os { .. } | Error::Put { .. } | Error::Get { .. } | Error::OutOfBounds { .. }
+            Error::Os { .. }
+                | Error::Put { .. }
+                | Error::Get { .. }
+                | Error::OutOfBounds { .. }
+                | Error::TimedOut { .. }
         );
         assert_eq!(error.source().is_some(), has_cause, "{text}");
     }
@@ -343,6 +363,20 @@ fn put_all_says_how_far_it_came() {
         .source()
         .and_then(|cause| cause.downcast_ref::<PutError>());
     assert_eq!(cause, Some(&PutError::Closed));
+}
+
+#[test]
+fn a_timed_access_says_the_same_as_its_cause() {
+    let refused = OutOfBounds {
+        offset: 8,
+        count: 1,
+        len: 8,
+    };
+    let text = "out of bounds: expected an index below 8, found 8";
+    assert_eq!(AccessError::OutOfBounds(refused).to_string(), text);
+    let text = "the lock was held by another until the deadline";
+    assert_eq!(AccessError::TimedOut.to_string(), text);
+    assert_eq!(TimedOut.to_string(), text);
 }
 
 #[test]
