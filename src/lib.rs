@@ -80,6 +80,40 @@
 //!   what else removes segments.
 //! - The README has a table of what a survivor sees when a peer dies, with the test that shows each row.
 //!
+//! # Giving up a wait
+//!
+//! To end one thread's wait without closing the queue for everybody, let that thread wait piece by piece, and
+//! look at a flag of your own in between:
+//!
+//! ```
+//! use shmkit::{GetError, Queue};
+//! use std::sync::atomic::{AtomicBool, Ordering};
+//! use std::time::Duration;
+//!
+//! # fn main() -> shmkit::Result<()> {
+//! let jobs = Queue::<u64>::new(8)?;
+//! let stop = AtomicBool::new(false);
+//! std::thread::scope(|scope| {
+//!     scope.spawn(|| {
+//!         while !stop.load(Ordering::Relaxed) {
+//!             match jobs.get_timeout(Duration::from_millis(100)) {
+//!                 Ok(job) => println!("job {job}"),
+//!                 Err(GetError::TimedOut) => {} // nothing was taken
+//!                 Err(_) => break,
+//!             }
+//!         }
+//!     });
+//!     stop.store(true, Ordering::Relaxed); // the thread ends within 100 ms
+//! });
+//! jobs.put(1)?; // the queue is open as before
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Such a loop costs no more than one long wait, which wakes after 100 ms too. A call that timed out took
+//! nothing, put nothing and wrote nothing, so that nothing is lost in between. The predicate of
+//! [`Value::wait_until`] may look at the flag itself: it is called at least every 100 ms.
+//!
 //! The terms (hold, gate, orphan, draft, lease, ...) are explained in the glossary of ARCHITECTURE.md.
 //!
 //! # Trust

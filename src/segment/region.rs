@@ -28,6 +28,10 @@ const RACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long `open_or_create` goes on while there is no space for the segment that it would create.
 const SPACE_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// The pauses between two looks of an opener that waits for its segment: the first one, and the longest.
+/// The longest pause bounds the opener's delay, and costs it two hundred looks a second of some 5 µs each.
+const OPEN_PAUSES: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(5)];
+
 // By what a second `create_in` finds its memory taken.
 const BEING_LAID_OUT: &str = "a primitive that somebody is laying out";
 const LAID_OUT: &str = "a primitive that was laid out before";
@@ -156,9 +160,25 @@ impl<T: Pod, B: Body> Region<T, B> {
         Ok(Self::new(Arc::new(segment), plan, capacity as u64, true))
     }
 
-    /// Opens a segment of these elements, whatever its capacity.
+    /// Opens a segment of these elements, whatever its capacity. While there is none, this waits for as long
+    /// as the place says.
+    ///
+    /// Polling needs no descriptor and works in every folder, even in one that does not exist yet; inotify
+    /// does neither, and would have to fall back on polling.
     pub(crate) fn open(place: &Place) -> Result<Self> {
-        Self::open_at(&place.resolve()?, None)
+        let place = place.resolve()?;
+        let has_path = matches!(place.target, Target::Path(_));
+        let deadline = Deadline::after(place.open_timeout);
+        let [mut pause, longest] = OPEN_PAUSES;
+        loop {
+            let opened = Self::open_at(&place, None);
+            let is_absent = has_path && matches!(opened, Err(Error::NotFound { .. }));
+            let Some(left) = deadline.left().filter(|_| is_absent) else {
+                return opened;
+            };
+            os::sleep(pause.min(left));
+            pause = (pause * 2).min(longest);
+        }
     }
 
     /// Opens a segment of these elements; of this capacity, if one is given.

@@ -55,7 +55,8 @@ macro_rules! constructors {
         $(#[$open])*
         ///
         /// # Errors
-        /// - [`NotFound`](crate::Error::NotFound) if there is no segment.
+        /// - [`NotFound`](crate::Error::NotFound) if there is no segment, and nobody creates one within
+        ///   [`Place::open_timeout`](crate::Place::open_timeout).
         /// - [`Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt) or
         #[doc = concat!("  [`Mismatch`](crate::Error::Mismatch) if there is anything but a sound ", $noun)]
         ///   of this type. The file is left as it was.

@@ -14,6 +14,7 @@ mod messages;
 mod places;
 mod queue;
 mod value;
+mod waiting;
 
 use std::time::Duration;
 use support::Watchdog;
