@@ -375,6 +375,10 @@ impl<T, B> Region<T, B> {
         self.memory.name()
     }
 
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.memory.is_reachable()
+    }
+
     pub(crate) fn was_created(&self) -> bool {
         self.was_created
     }

@@ -122,6 +122,27 @@ macro_rules! place_methods {
             self.$inner.name()
         }
 
+        /// Returns whether [`name`](Self::name) still leads to this segment, so that others can open it by that
+        /// name. If not, this handle and all others go on working, but nobody finds the segment any more:
+        /// somebody removed the name ([`unlink`](crate::unlink), `rm`, or one of the programs that the README
+        /// lists), and perhaps gave it to another segment. Where `name` is `None`, so that there is nothing to
+        /// lead anywhere, the result is `false`. Somebody may remove the name right after this call.
+        ///
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        #[doc = concat!("# let name = format!(\"doc-reachable-", $type, "-{}\", std::process::id());")]
+        #[doc = concat!("let ours = shmkit::", $type, "::create(&name, ", $arg, ")?;")]
+        /// assert!(ours.is_reachable());
+        /// shmkit::unlink(&name)?; // usually another program
+        /// assert!(!ours.is_reachable());
+        /// # Ok(())
+        /// # }
+        /// ```
+        #[must_use]
+        pub fn is_reachable(&self) -> bool {
+            self.$inner.is_reachable()
+        }
+
         /// Returns whether this handle, or the handle that it was cloned from, created the segment.
         #[must_use]
         pub fn was_created(&self) -> bool {
