@@ -73,6 +73,9 @@ pub enum Error {
         place: String,
         /// The operation that the operating system refused.
         op: &'static str,
+        /// What can be found out about the file without that permission: the user to whom the file belongs, and,
+        /// if the file is the leftover of a crash, who can remove it.
+        detail: Option<String>,
     },
     /// The filesystem can't hold the segment, or the process's limit on the size of files
     /// (`RLIMIT_FSIZE`) forbids it. Nothing is left behind.
@@ -182,7 +185,11 @@ impl Error {
         let place = place.to_owned();
         match source.kind() {
             io::ErrorKind::NotFound => Self::NotFound { place },
-            io::ErrorKind::PermissionDenied => Self::PermissionDenied { place, op },
+            io::ErrorKind::PermissionDenied => Self::PermissionDenied {
+                place,
+                op,
+                detail: None,
+            },
             _ => Self::Os { place, op, source },
         }
     }
@@ -206,7 +213,13 @@ impl fmt::Display for Error {
                 write!(f, "{place}: is taken by {by}")
             }
             Self::AlreadyExists { place, by } => write!(f, "{place}: name is taken by {by}"),
-            Self::PermissionDenied { place, op } => write!(f, "{place}: no permission to {op}"),
+            Self::PermissionDenied { place, op, detail } => {
+                write!(f, "{place}: no permission to {op}")?;
+                match detail {
+                    Some(detail) => write!(f, ": {detail}"),
+                    None => Ok(()),
+                }
+            }
             Self::NoSpace {
                 place,
                 needed,

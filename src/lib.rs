@@ -157,8 +157,8 @@
 //! - While a process creates a large segment, its other creates, opens, drops and forks wait.
 //! - A user who may only read a segment's file can lock bytes of it, and so stall its gate. The mode `0o600`
 //!   keeps other users out of that too.
-//! - A user can't remove another user's leftovers in the sticky /dev/shm:
-//!   [`Error::PermissionDenied`].
+//! - A user can't remove another user's leftovers in the sticky /dev/shm: [`Error::PermissionDenied`],
+//!   which says whose they are.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(loom, allow(dead_code, unused_imports))]

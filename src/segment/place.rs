@@ -249,7 +249,7 @@ impl Place {
     /// not wait: there is a segment, or [`Error::NotFound`] at once. An `open_or_create` never waits.
     ///
     /// Nobody announces a new name, so the opener looks again and again: at first after 50 microseconds, then
-    /// at growing intervals of up to 5 milliseconds. So it opens the segment at most about 5 ms after its
+    /// at growing intervals of up to 10 milliseconds. So it opens the segment at most about 10 ms after its
     /// creation, and meanwhile takes less than 1 % of a CPU. It misses a segment that is created and removed
     /// between two looks, and goes on waiting. Only absence is waited out: every other error is returned at
     /// once.

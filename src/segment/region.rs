@@ -29,8 +29,8 @@ const RACE_TIMEOUT: Duration = Duration::from_secs(5);
 const SPACE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The pauses between two looks of an opener that waits for its segment: the first one, and the longest.
-/// The longest pause bounds the opener's delay, and costs it two hundred looks a second of some 5 µs each.
-const OPEN_PAUSES: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(5)];
+/// The longest pause bounds the opener's delay, and costs it a hundred looks a second.
+const OPEN_PAUSES: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(10)];
 
 // By what a second `create_in` finds its memory taken.
 const BEING_LAID_OUT: &str = "a primitive that somebody is laying out";

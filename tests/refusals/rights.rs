@@ -5,7 +5,7 @@ use crate::support::{Name, Watchdog, start};
 use crate::{LIMIT, refused, sandbox};
 use shmkit::{Error, Place, Queue, Value, inspect, list, sweep, unlink};
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 fn set_mode(path: impl AsRef<Path>, mode: u32) {
@@ -37,7 +37,18 @@ pub fn another_user(_: &[&str]) {
     let readable = Value::create(Place::named("readable").mode(0o644), 7u64).unwrap();
     let shared = Value::create(Place::named("shared").mode(0o666), 7u64).unwrap();
     leave_orphan("/dev/shm/orphan", 0o666);
-    let files = ["private", "readable", "orphan"].map(|name| format!("/dev/shm/{name}"));
+    leave_orphan("/dev/shm/readable-orphan", 0o644);
+    leave_orphan("/dev/shm/hidden-orphan", 0o600);
+    leave_orphan("/dev/shm/folder/orphan", 0o666);
+    let files = [
+        "private",
+        "readable",
+        "orphan",
+        "readable-orphan",
+        "hidden-orphan",
+        "folder/orphan",
+    ]
+    .map(|name| format!("/dev/shm/{name}"));
     let before = files.each_ref().map(Snapshot::of);
 
     sandbox::become_nobody();
@@ -50,11 +61,12 @@ pub fn another_user(_: &[&str]) {
     let opened = Value::<u64>::open("shared").unwrap();
     opened.set(8);
     assert_eq!((shared.get(), inspect("shared").unwrap().holders), (8, 2));
-    let text = "shared: no permission to remove the name";
+    let text = "shared: no permission to remove the name: the file belongs to user 0";
     refused!(unlink("shared"), Error::PermissionDenied { .. }, text);
 
     // Another user's leftovers stay, and everybody is told why.
-    let text = "orphan: no permission to remove the name";
+    let text = "orphan: no permission to remove the name: user 0 left it, nobody holds it, \
+                and user 0 can remove it";
     refused!(
         Value::<u64>::open("orphan"),
         Error::PermissionDenied { .. },
@@ -71,6 +83,34 @@ pub fn another_user(_: &[&str]) {
         text
     );
     refused!(unlink("orphan"), Error::PermissionDenied { .. }, text);
+    // This user may read the next one, and so sees that nobody holds it.
+    let text = "readable-orphan: no permission to open: user 0 left it, nobody holds it, \
+                and user 0 can remove it";
+    let name = "readable-orphan";
+    refused!(
+        Value::<u64>::open(name),
+        Error::PermissionDenied { .. },
+        text
+    );
+    refused!(
+        Value::create(name, 1u64),
+        Error::PermissionDenied { .. },
+        text
+    );
+    refused!(unlink(name), Error::PermissionDenied { .. }, text);
+    // And of this one, to whom it belongs.
+    refuse_private("hidden-orphan");
+    // No user's sticky bit, but the folder's mode protects the last one.
+    let place = Place::file("/dev/shm/folder/orphan").persistent(false);
+    let text = format!(
+        "{place}: no permission to remove the name: user 0 left it, nobody holds it, \
+         and a user who may write its folder can remove it"
+    );
+    refused!(
+        Value::<u64>::open(&place),
+        Error::PermissionDenied { .. },
+        text
+    );
     assert_eq!(sweep().unwrap(), []);
     let listed: Vec<_> = list().unwrap();
     let listed: Vec<_> = listed
@@ -80,6 +120,7 @@ pub fn another_user(_: &[&str]) {
     let expected = [
         ("orphan", 0, true),
         ("readable", 1, false),
+        ("readable-orphan", 0, true),
         ("shared", 2, false),
     ];
     assert_eq!(listed, expected);
@@ -104,15 +145,19 @@ pub fn another_user(_: &[&str]) {
     assert!(!Path::new("/dev/shm/own").exists());
     drop(opened);
 
-    let after = ["readable", "orphan"].map(|name| Snapshot::of(format!("/dev/shm/{name}")));
-    assert_eq!(after[..], before[1..]);
-    assert!(Path::new("/dev/shm/private").exists());
+    let after = ["readable", "orphan", "readable-orphan"]
+        .map(|name| Snapshot::of(format!("/dev/shm/{name}")));
+    assert_eq!(after[..], before[1..4]);
+    for path in &files {
+        assert!(Path::new(path).exists(), "{path}");
+    }
     // Their creator has become somebody else, too, and leaves without a word.
     drop((private, readable, shared));
 }
 
 fn refuse_opening(name: &str) {
-    let text = format!("{name}: no permission to open");
+    let owner = fs::metadata(format!("/dev/shm/{name}")).unwrap().uid();
+    let text = format!("{name}: no permission to open: the file belongs to user {owner}");
     refused!(
         Value::<u64>::open(name),
         Error::PermissionDenied { .. },
@@ -140,7 +185,8 @@ fn refuse_opening(name: &str) {
 
 fn refuse_private(name: &str) {
     refuse_opening(name);
-    let text = format!("{name}: no permission to open");
+    let owner = fs::metadata(format!("/dev/shm/{name}")).unwrap().uid();
+    let text = format!("{name}: no permission to open: the file belongs to user {owner}");
     refused!(inspect(name), Error::PermissionDenied { .. }, text);
 }
 

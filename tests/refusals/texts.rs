@@ -49,8 +49,18 @@ fn all() -> Vec<(Error, &'static str, ErrorKind)> {
             Error::PermissionDenied {
                 place: place(),
                 op: "open",
+                detail: None,
             },
             "jobs: no permission to open",
+            ErrorKind::PermissionDenied,
+        ),
+        (
+            Error::PermissionDenied {
+                place: place(),
+                op: "open",
+                detail: Some("the file belongs to user 7".into()),
+            },
+            "jobs: no permission to open: the file belongs to user 7",
             ErrorKind::PermissionDenied,
         ),
         (
