@@ -4,7 +4,7 @@
 use crate::LIMIT;
 use crate::refused;
 use crate::shapes::fd_place;
-use crate::support::{Name, Watchdog, start};
+use crate::support::{Name, Watchdog, start, until};
 use shmkit::{Error, Value, inspect, unlink};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -128,9 +128,12 @@ fn lock_as_a_reader(file: &File, from: libc::off_t, len: libc::off_t) {
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
     range.l_type = libc::F_RDLCK.try_into().expect("small");
     (range.l_start, range.l_len) = (from, len);
-    // SAFETY: F_OFD_SETLK reads one flock, which is alive.
-    let locked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
-    assert_eq!(locked, 0, "{}", std::io::Error::last_os_error());
+    // A sweep, of this or another program, is in the gate of each file for a moment.
+    until("a lock that no sweep is in the way of", || {
+        // SAFETY: F_OFD_SETLK reads one flock, which is alive.
+        let locked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
+        locked == 0
+    });
 }
 
 /// A role: has the segment open until it is killed.
