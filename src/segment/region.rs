@@ -14,6 +14,7 @@ use crate::segment::place::{Place, ResolvedPlace, Target};
 use crate::sync::{Deadline, Holder, Liveness};
 use bytemuck::Pod;
 use init::{Found, Initializer};
+use std::cmp::Ordering as CmpOrdering;
 use std::marker::PhantomData;
 use std::mem::{align_of, size_of};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -242,7 +243,7 @@ impl<T: Pod, B: Body> Region<T, B> {
             });
         }
         let shape = shape::<T, B>(B::tag::<T>(), Some(capacity as u64));
-        let header = Header::new(&shape, memory.len() as u64, false, os::pid(), 0);
+        let header = Header::roomy(&shape, memory.len() as u64, os::pid());
         let data = usize::try_from(plan.data).expect("inside the memory");
         let init = Initializer::begin(&*memory).map_err(|found| Error::AlreadyExists {
             place: label,
@@ -323,11 +324,19 @@ impl<T: Pod, B: Body> Region<T, B> {
 fn accept<T, B: Body>(header: &Header, shape: &Shape) -> Result<(), HeaderError> {
     header.check(shape)?;
     let plan = Plan::new::<T, B>(header.capacity()).filter(|_| header.capacity() > 0);
+    let fits = |plan: Plan| match plan.total_len.cmp(&header.total_len()) {
+        CmpOrdering::Less => header.is_roomy(),
+        CmpOrdering::Equal => true,
+        CmpOrdering::Greater => false,
+    };
     match plan {
-        Some(plan) if plan.total_len <= header.total_len() => Ok(()),
+        Some(plan) if fits(plan) => Ok(()),
         _ => Err(HeaderError::Corrupt {
             what: "capacity",
-            expected: format!("what fits into {} bytes", header.total_len()),
+            expected: match header.is_roomy() {
+                true => format!("what fits into {} bytes", header.total_len()),
+                false => format!("what fills {} bytes", header.total_len()),
+            },
             found: format!(
                 "{} elements of {} bytes",
                 header.capacity(),

@@ -230,21 +230,21 @@ fn a_header_that_contradicts_itself_is_refused_and_left() {
             "capacity",
             0,
             format!(
-                "corrupt capacity: expected what fits into {len} bytes, found 0 elements of 8 bytes"
+                "corrupt capacity: expected what fills {len} bytes, found 0 elements of 8 bytes"
             ),
         ),
         (
             "capacity",
             2, // a sound capacity, of a longer segment
             format!(
-                "corrupt capacity: expected what fits into {len} bytes, found 2 elements of 8 bytes"
+                "corrupt capacity: expected what fills {len} bytes, found 2 elements of 8 bytes"
             ),
         ),
         (
             "capacity",
             1 << 60,
             format!(
-                "corrupt capacity: expected what fits into {len} bytes, \
+                "corrupt capacity: expected what fills {len} bytes, \
                  found 1152921504606846976 elements of 8 bytes"
             ),
         ),
@@ -252,9 +252,24 @@ fn a_header_that_contradicts_itself_is_refused_and_left() {
             "capacity",
             u64::MAX,
             format!(
-                "corrupt capacity: expected what fits into {len} bytes, \
+                "corrupt capacity: expected what fills {len} bytes, \
                  found 18446744073709551615 elements of 8 bytes"
             ),
+        ),
+        (
+            "flags",
+            0b1001, // persistent, and a flag of a later version
+            "corrupt flags: expected no bit of 0x8, found 0x9".into(),
+        ),
+        (
+            "flags",
+            1 << 63,
+            "corrupt flags: expected no bit of 0x8000000000000000, found 0x8000000000000000".into(),
+        ),
+        (
+            "reserved",
+            5,
+            "corrupt reserved field: expected no bit of 0x5, found 0x5".into(),
         ),
         (
             "total_len",
@@ -278,4 +293,36 @@ fn a_header_that_contradicts_itself_is_refused_and_left() {
     // The same way of forging, without a change: it is the field that was refused.
     let (name, _) = forged("capacity", 1);
     assert_eq!(Value::<u64>::open(Place::named(&*name)).unwrap().get(), 7);
+}
+
+/// A capacity is not only refused if its elements would lie beyond the end: the file is as long as its capacity
+/// says.
+#[test]
+fn a_capacity_that_leaves_room_is_refused_and_left() {
+    let _watchdog = Watchdog::new("capacities that leave room", LIMIT);
+    let name = Name::new("short");
+    let held = Queue::<u64>::create(&*name, 8).unwrap();
+    let mut bytes = fs::read(shm(&name)).unwrap();
+    let len = bytes.len();
+    for (capacity, flags, is_sound) in [(8, 0, true), (7, 0, false), (1, 1, false), (9, 0, false)] {
+        bytes[40..48].copy_from_slice(&u64::to_le_bytes(capacity));
+        bytes[48..56].copy_from_slice(&u64::to_le_bytes(flags));
+        let sum = fnv1a(&bytes[..136]);
+        bytes[136..144].copy_from_slice(&sum.to_le_bytes());
+        fs::write(shm(&name), &bytes).unwrap(); // the same file, which `held` keeps from being an orphan
+        let before = Snapshot::of(shm(&name));
+        let opened = Queue::<u64>::open(&*name).map(drop);
+        if is_sound {
+            opened.unwrap();
+            continue;
+        }
+        let text = format!(
+            "{}: corrupt capacity: expected what fills {len} bytes, \
+             found {capacity} elements of 8 bytes",
+            &*name
+        );
+        refused!(opened, Error::Corrupt { .. }, text);
+        assert_eq!(Snapshot::of(shm(&name)), before);
+    }
+    drop(held);
 }
