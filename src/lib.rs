@@ -63,7 +63,8 @@
 //!    end. If a crash of *all* holders leaves a segment behind, the next create or open of its name
 //!    reclaims it, or [`sweep`] does.
 //! 4. **No half-built segment is ever visible.**
-//! 5. **Wrong openers are told so**: they get a typed [`Error`], and nothing is touched.
+//! 5. **Wrong openers are told so**: they get a typed [`Error`], and nothing is touched. (Of a type, its name,
+//!    size and alignment are compared, and not its fields: [`Place::schema`] tells versions of a struct apart.)
 //! 6. **No surprise `SIGBUS`.** Memory is reserved at creation: a full filesystem is
 //!    [`Error::NoSpace`] there and then.
 //!

@@ -225,6 +225,9 @@ impl Place {
     /// Replaces the element type's name in the header by a text of your own, for types whose
     /// versions you count yourself. The sizes and alignments of elements are compared all the same.
     ///
+    /// A schema is recommended for every struct of your own that more than one program uses: without a schema,
+    /// a struct with other fields, but of the same name, size and alignment, is opened without an error.
+    ///
     /// A schema is 1 to 64 bytes without NUL; any other is [`Error::InvalidName`] when the place is used.
     ///
     /// ```
