@@ -13,7 +13,7 @@ use std::fmt;
 /// | [`Queue`](crate::Queue): `put`, `put_many`, `put_all`, `producer` | | | | ✓ | | | ✓ |
 /// | ... `try_put` | ✓ | | ✓ | ✓ | | | ✓ |
 /// | ... `try_producer` | | | ✓ | ✓ | | | ✓ |
-/// | ... `put_timeout`, `producer_timeout` | | ✓ | | ✓ | | | ✓ |
+/// | ... `put_timeout`, `put_many_timeout`, `put_all_timeout`, `producer_timeout` | | ✓ | | ✓ | | | ✓ |
 /// | [`Producer`](crate::Producer): `put`, `put_many`, `put_all`, `chunk` | | | | ✓ | | | ✓ |
 /// | ... `try_put`, `try_chunk` | ✓ | | | ✓ | | | ✓ |
 /// | ... `put_timeout`, `chunk_timeout` | | ✓ | | ✓ | | | ✓ |
@@ -78,7 +78,7 @@ impl StdError for PutError {}
 /// | [`Queue`](crate::Queue): `get`, `get_many`, `get_with`, `consumer` | | | | ✓ | | ✓ |
 /// | ... `try_get`, `try_get_with` | ✓ | | ✓ | ✓ | | ✓ |
 /// | ... `try_consumer` | | | ✓ | ✓ | | ✓ |
-/// | ... `get_timeout`, `get_with_timeout`, `consumer_timeout` | | ✓ | | ✓ | | ✓ |
+/// | ... `get_timeout`, `get_many_timeout`, `get_with_timeout`, `consumer_timeout` | | ✓ | | ✓ | | ✓ |
 /// | [`Consumer`](crate::Consumer): `get`, `get_many`, `peek`, `chunk` | | | | ✓ | | ✓ |
 /// | ... `try_get`, `try_peek`, `try_chunk` | ✓ | | | ✓ | | ✓ |
 /// | ... `get_timeout`, `peek_timeout`, `chunk_timeout` | | ✓ | | ✓ | | ✓ |

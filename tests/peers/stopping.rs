@@ -2,7 +2,7 @@
 
 use crate::support::{Kid, Name, start, threads_are, until};
 use crate::{Stage, turn};
-use shmkit::{AccessError, Array, GetError, Queue, TimedOut, Value};
+use shmkit::{AccessError, Array, GetError, PutAllError, PutError, Queue, TimedOut, Value};
 use std::sync::TryLockError;
 use std::time::{Duration, Instant};
 
@@ -242,9 +242,27 @@ fn a_process_stopped_in_get_with_blocks_takers_within_their_timeouts() {
     let waited = began.elapsed();
     assert!((A_WHILE..A_WHILE + LONGEST).contains(&waited), "{waited:?}");
 
+    let mut out = [0; 2];
+    let got = takes_a_while("get_many", || queue.get_many_timeout(&mut out, A_WHILE));
+    assert_eq!((got, out), (Err(GetError::TimedOut), [0; 2]));
+    // Producers go on, until the queue is full.
+    let put = takes_a_while("put_all", || queue.put_all_timeout(&[9, 10, 11], A_WHILE));
+    let late = PutError::TimedOut;
+    assert_eq!(
+        put,
+        Err(PutAllError {
+            put: 2,
+            source: late.clone()
+        })
+    );
+    let put = takes_a_while("put_many", || queue.put_many_timeout(&[11], A_WHILE));
+    assert_eq!(put, Err(late));
+
     signal(&taker, libc::SIGCONT);
     at.reach(2);
     taker.finish();
     assert_eq!(queue.get(), Ok(8), "7 was the stopped one's");
+    assert_eq!(queue.get_many_timeout(&mut out, LONGEST), Ok(2));
+    assert_eq!(out, [9, 10]);
     println!("get_timeout({A_WHILE:?}) beside a stopped taker: {waited:?}");
 }
