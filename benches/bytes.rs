@@ -1,6 +1,6 @@
 //! `ByteQueue` between two processes against a pipe between them, for messages of 16 B to 1 MiB; against
-//! the memcpy that any passing on takes, for messages of 1 MiB that are written and read in place.
-//! And `MessageQueue`, against nothing.
+//! the memcpy that any passing on takes, for messages of 1 MiB that are written and read in place;
+//! and `MessageQueue`, against nothing.
 //!
 //! `cargo bench --bench bytes` measures; `-- --test` runs everything once, briefly.
 //!
@@ -13,29 +13,17 @@ mod support;
 use shmkit::{ByteQueue, Value};
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::AsRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
-use support::{Spread, describe, in_turns, is_brief, pin, two_cpus};
+use support::process::{finish, fork};
+use support::{describe, end_after, in_turns, is_brief, pin, report, two_cpus};
 
-/// Ends a run that hangs.
-const LIMIT_SECONDS: u32 = 600;
+/// From 16 B to 1 MiB, each four times the last one.
+const SIZES: usize = 9;
 
-const SIZES: [usize; 9] = [
-    16,
-    64,
-    256,
-    1 << 10,
-    4 << 10,
-    16 << 10,
-    64 << 10,
-    256 << 10,
-    1 << 20,
-];
-
-/// As many messages as fit at least: enough for both sides to be at work.
+/// The least number of messages that fit: enough for both sides to be at work.
 const DEEP: usize = 4;
 
-/// Messages before the clock starts, for which the pages of either side are mapped.
+/// Messages before the clock starts: the pages of either side are mapped for them.
 const WARM: usize = 4 * DEEP;
 
 /// A cache line, in words.
@@ -62,7 +50,7 @@ impl Load {
         self.message.len()
     }
 
-    /// GB in a second, for all of them in that time.
+    /// GB in a second, if all messages took that time.
     fn rate(&self, took: Duration) -> f64 {
         (self.size() * self.count) as f64 / took.as_secs_f64() / 1e9
     }
@@ -79,108 +67,90 @@ fn touch(message: &[u8]) -> u64 {
 
 fn main() {
     describe("bytes");
-    // SAFETY: without a handler for it, the signal just ends this process.
-    unsafe { libc::alarm(LIMIT_SECONDS) };
+    end_after(600);
     let cpus = two_cpus();
     let rounds = if is_brief() { 1 } else { 9 };
     pin(cpus[0]);
-    for size in SIZES {
+    for size in (0..SIZES).map(|n| 16 << (2 * n)) {
         let load = Load::new(size);
         let queue = ByteQueue::new((DEEP * (size + 8)).max(64 << 10)).expect("an anonymous queue");
-        let (ours, pipes) = in_turns(
+        let put = || queue.put(&load.message).expect("an open queue");
+        let rates = in_turns(
             rounds,
-            || load.rate(through_queue(&load, &queue, cpus, Way::Put)),
+            || load.rate(through_queue(&load, &queue, cpus, put)),
             || load.rate(through_pipe(&load, cpus)),
         );
-        let ratio = Spread::of(ours.iter().zip(&pipes).map(|(a, b)| a / b).collect());
-        println!("{size} B: queue: {} GB/s", Spread::of(ours));
-        println!("{size} B: pipe: {} GB/s", Spread::of(pipes));
-        println!("ratio queue/pipe, {size} B: {ratio}");
+        let labels = [&*format!("{size} B: queue"), &format!("{size} B: pipe")];
+        let ratio = format!("queue/pipe, {size} B");
+        report(labels, "GB/s", &ratio, "", rates);
     }
     let load = Load::new(1 << 20);
     let queue = ByteQueue::new(DEEP * (load.size() + 8)).expect("an anonymous queue");
-    let (ours, theirs) = in_turns(
+    let write_in_place = || {
+        let mut room = queue.reserve(load.size()).expect("an open queue");
+        room.copy_from_slice(&load.message);
+        room.commit(load.size()).expect("an open queue");
+    };
+    let rates = in_turns(
         rounds,
-        || load.rate(through_queue(&load, &queue, cpus, Way::InPlace)),
+        || load.rate(through_queue(&load, &queue, cpus, write_in_place)),
         || load.rate(by_memcpy(&load)),
     );
-    let ratio = Spread::of(ours.iter().zip(&theirs).map(|(a, b)| a / b).collect());
-    println!("1 MiB, in place: queue: {} GB/s", Spread::of(ours));
-    println!("1 MiB: memcpy: {} GB/s", Spread::of(theirs));
-    println!("ratio queue/memcpy, 1 MiB in place: {ratio}, goal 0.9");
+    let labels = ["1 MiB, in place: queue", "1 MiB: memcpy"];
+    let ratio = "queue/memcpy, 1 MiB in place";
+    report(labels, "GB/s", ratio, ", goal 0.9", rates);
     messages(cpus, rounds);
 }
 
-#[derive(Clone, Copy)]
-enum Way {
-    Put,
-    InPlace,
-}
-
-fn through_queue(load: &Load, queue: &ByteQueue, cpus: [usize; 2], way: Way) -> Duration {
+/// Has a child send the messages, and takes them here; returns the time that all but the first took.
+fn pass_on(
+    load: &Load,
+    cpus: [usize; 2],
+    mut send: impl FnMut(),
+    mut take: impl FnMut(),
+) -> Duration {
     let start = Value::new(0u64).expect("an anonymous value");
-    let child = fork(|| {
-        pin(cpus[1]);
-        for n in 0..WARM + load.count {
-            if n == WARM {
-                start.set(1);
-            }
-            match way {
-                Way::Put => queue.put(&load.message).expect("an open queue"),
-                Way::InPlace => {
-                    let mut room = queue.reserve(load.size()).expect("an open queue");
-                    room.copy_from_slice(&load.message);
-                    room.commit(load.size()).expect("an open queue");
+    let child = fork(
+        || {
+            pin(cpus[1]);
+            for n in 0..WARM + load.count {
+                if n == WARM {
+                    start.set(1);
                 }
+                send();
             }
-        }
-    });
-    let expected = touch(&load.message);
-    let take = |count: usize| {
-        for _ in 0..count {
-            let found = queue.get_with(touch).expect("a message");
-            assert_eq!(found, expected);
-        }
-    };
-    take(WARM);
+        },
+        abort_parent,
+    );
+    (0..WARM).for_each(|_| take());
     start.wait_until(|stage| *stage == 1);
     let began = Instant::now();
-    take(load.count);
+    (0..load.count).for_each(|_| take());
     let took = began.elapsed();
-    assert!(wait(child), "the child failed");
+    finish(child);
     took
+}
+
+fn through_queue(load: &Load, queue: &ByteQueue, cpus: [usize; 2], send: impl Fn()) -> Duration {
+    let expected = touch(&load.message);
+    pass_on(load, cpus, send, || {
+        let found = queue.get_with(touch).expect("a message");
+        assert_eq!(found, expected);
+    })
 }
 
 fn through_pipe(load: &Load, cpus: [usize; 2]) -> Duration {
-    let start = Value::new(0u64).expect("an anonymous value");
     let (mut from, mut to): (PipeReader, PipeWriter) = pipe().expect("a pipe");
-    // As long as a user may make it; where it may not be that long it stays as it is.
+    // As long as a user may make it; a pipe that may not be this long stays as it is.
     // SAFETY: it takes an open descriptor and a number.
     unsafe { libc::fcntl(to.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
-    let child = fork(|| {
-        pin(cpus[1]);
-        for n in 0..WARM + load.count {
-            if n == WARM {
-                start.set(1);
-            }
-            to.write_all(&load.message).expect("an open pipe");
-        }
-    });
     let expected = touch(&load.message);
     let mut message = vec![0; load.size()];
-    let mut take = |count: usize| {
-        for _ in 0..count {
-            from.read_exact(&mut message).expect("a message");
-            assert_eq!(touch(&message), expected);
-        }
-    };
-    take(WARM);
-    start.wait_until(|stage| *stage == 1);
-    let began = Instant::now();
-    take(load.count);
-    let took = began.elapsed();
-    assert!(wait(child), "the child failed");
-    took
+    let send = || to.write_all(&load.message).expect("an open pipe");
+    pass_on(load, cpus, send, || {
+        from.read_exact(&mut message).expect("a message");
+        assert_eq!(touch(&message), expected);
+    })
 }
 
 /// The copying alone, to as many places in turn as the queue has.
@@ -203,7 +173,7 @@ fn messages(cpus: [usize; 2], rounds: usize) {
     let queue = shmkit::MessageQueue::<(u64, String)>::new(64 << 10).expect("a queue");
     let run = || {
         let start = Value::new(0u64).expect("an anonymous value");
-        let child = fork(|| {
+        let send = || {
             pin(cpus[1]);
             start.set(1);
             let mut item = (0, text.to_owned());
@@ -211,7 +181,8 @@ fn messages(cpus: [usize; 2], rounds: usize) {
                 item.0 = n;
                 queue.put(&item).expect("an open queue");
             }
-        });
+        };
+        let child = fork(send, abort_parent);
         start.wait_until(|stage| *stage == 1);
         let began = Instant::now();
         for n in 0..count {
@@ -219,41 +190,20 @@ fn messages(cpus: [usize; 2], rounds: usize) {
             assert!(number == n && found == text);
         }
         let took = began.elapsed();
-        assert!(wait(child), "the child failed");
+        finish(child);
         count as f64 / took.as_secs_f64() / 1e6
     };
-    let rates = Spread::of((0..rounds).map(|_| run()).collect());
+    let rates = support::Spread::of((0..rounds).map(|_| run()).collect());
     println!("MessageQueue<(u64, String)> of 32 characters: {rates} M items/s");
 }
 
 #[cfg(not(feature = "serde"))]
 fn messages(_: [usize; 2], _: usize) {}
 
-/// Runs `f` in a forked child, which dies with its parent.
-fn fork(f: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: this process has one thread; the child returns from nothing, it ends below.
-    let pid = unsafe { libc::fork() };
-    assert_ne!(pid, -1, "fork");
-    if pid != 0 {
-        return pid;
-    }
-    // SAFETY: asks the kernel for a signal at the parent's end, which touches no memory.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    let failed = catch_unwind(AssertUnwindSafe(f)).is_err();
-    if failed {
-        // SAFETY: it takes nothing.
-        let parent = unsafe { libc::getppid() };
-        // SAFETY: ends the parent, which waits for messages that won't come.
-        unsafe { libc::kill(parent, libc::SIGABRT) };
-    }
-    // SAFETY: ends the child on the spot, without the destructors that are the parent's to run.
-    unsafe { libc::_exit(i32::from(failed)) }
-}
-
-/// Waits for a child; says whether it ended well.
-fn wait(pid: libc::pid_t) -> bool {
-    let mut status = 0;
-    // SAFETY: `status` is alive; `pid` is a child of ours that nobody has waited for.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    waited == pid && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+/// Ends the parent of a child that failed: it waits for messages that won't come.
+fn abort_parent() {
+    // SAFETY: it takes nothing.
+    let parent = unsafe { libc::getppid() };
+    // SAFETY: touches no memory; the parent lives as long as this child.
+    unsafe { libc::kill(parent, libc::SIGABRT) };
 }

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::available_parallelism;
 use std::time::Instant;
-use support::{Spread, describe, in_turns, is_brief};
+use support::{describe, in_turns, is_brief, report};
 
 fn increment(n: u64) -> u64 {
     black_box(n) + 1
@@ -87,12 +87,8 @@ fn rate(tasks: u64, map: impl FnOnce(u64) -> Vec<u64>) -> f64 {
     tasks as f64 / took.as_secs_f64()
 }
 
-fn report(names: [&str; 2], goal: &str, (ours, theirs): (Vec<f64>, Vec<f64>)) {
-    let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs);
-    let ratio = Spread::of(ratios.collect());
-    println!("{}: {} tasks/s", names[0], Spread::of(ours));
-    println!("{}: {} tasks/s", names[1], Spread::of(theirs));
-    println!("ratio {} / {}: {ratio}{goal}", names[0], names[1]);
+fn report_tasks(names: [&str; 2], goal: &str, rates: (Vec<f64>, Vec<f64>)) {
+    report(names, "tasks/s", &names.join(" / "), goal, rates);
 }
 
 fn main() {
@@ -109,7 +105,7 @@ fn main() {
     ours(tasks); // once to warm up
     let our_name = format!("Pool::map with {workers} workers");
     match Python::start(workers) {
-        Some(mut python) => report(
+        Some(mut python) => report_tasks(
             [&our_name, "Python's Pool.map(chunksize=1)"],
             ", goal at least 20",
             in_turns(rounds, || ours(tasks), || python.map(pythons)),
@@ -118,14 +114,14 @@ fn main() {
     }
     let rayons = |tasks: u64| {
         rate(tasks, |tasks| {
-            // Of which rayon knows the length, and can make jobs of one.
+            // Rayon knows a vector's length, and can make jobs of one item.
             let args: Vec<u64> = (0..tasks).collect();
             let jobs = args.into_par_iter().with_max_len(1);
             jobs.map(increment).collect()
         })
     };
     rayons(tasks);
-    report(
+    report_tasks(
         ["rayon's map, one item a job", &our_name],
         "",
         in_turns(rounds, || rayons(tasks), || ours(tasks)),

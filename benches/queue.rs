@@ -4,27 +4,24 @@
 //! `cargo bench --bench queue` measures; `-- --test` runs everything once, briefly. In the
 //! environment: `SHMKIT_BENCH_ITEMS` items per run, `SHMKIT_BENCH_CAPACITY`, `SHMKIT_BENCH_ROUNDS`.
 //!
-//! A run: the consumers' clocks start at a barrier that everybody has reached, and stop when their
-//! last item has arrived; the slowest counts. Criterion's loop of equal iterations does not fit
-//! that, so the loop is our own.
+//! In a run, the consumers' clocks start at a barrier that everybody has reached, and stop when their
+//! last item has arrived; the slowest counts. Criterion's loop of equal iterations does not fit such
+//! runs, so the loop is our own.
 
 mod support;
 
 use crossbeam_channel as channel;
 use shmkit::{Queue, Value};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Spread, describe, in_turns, is_brief, pin, two_cpus};
+use support::process::{finish, fork};
+use support::{Spread, describe, end_after, in_turns, is_brief, pin, report, setting, two_cpus};
 
 /// An item is its producer's number, in the bits from here on, and a count that begins at 0.
 const PRODUCER_SHIFT: u32 = 48;
 
-/// Ends a run that hangs.
-const LIMIT_SECONDS: u32 = 600;
-
-/// Who runs where, and how much.
+/// The number of items, and the CPU of each side.
 #[derive(Clone, Copy)]
 struct Setup {
     capacity: usize,
@@ -46,12 +43,7 @@ impl Setup {
 
 fn main() {
     describe("queue");
-    // SAFETY: without a handler for it, the signal just ends this process.
-    unsafe { libc::alarm(LIMIT_SECONDS) };
-    let setting = |name: &str, default: usize| match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}: a number")),
-        Err(_) => default,
-    };
+    end_after(600);
     let brief = is_brief();
     let items = setting("SHMKIT_BENCH_ITEMS", if brief { 20_000 } else { 8_000_000 });
     let rounds = setting("SHMKIT_BENCH_ROUNDS", if brief { 1 } else { 9 });
@@ -80,22 +72,21 @@ fn main() {
             || throughput(setup, cpus, between_processes),
             || throughput(setup, cpus, between_threads),
         );
-        let ratio = Spread::of(ours.iter().zip(&theirs).map(|(a, b)| a / b).collect());
-        let ours = Spread::of(ours);
-        let alone = *alone.get_or_insert(ours.median);
-        println!("{name}: queue between processes: {ours} M items/s");
-        println!(
-            "{name}: crossbeam between threads: {} M items/s",
-            Spread::of(theirs)
+        let median = Spread::of(ours.clone()).median;
+        let labels = ["queue between processes", "crossbeam between threads"];
+        let labels = labels.map(|side| format!("{name}: {side}"));
+        report(
+            labels.each_ref().map(String::as_str),
+            "M items/s",
+            &format!("queue/crossbeam, {name}"),
+            &format!(", goal at least {goal:.1}"),
+            (ours, theirs),
         );
-        println!("ratio queue/crossbeam, {name}: {ratio}, goal at least {goal:.1}");
-        println!(
-            "ratio {name} / 1P1C: {:.2}, goal at least {goal_alone:.2}",
-            ours.median / alone
-        );
+        let to_alone = median / *alone.get_or_insert(median);
+        println!("ratio {name} / 1P1C: {to_alone:.2}, goal at least {goal_alone:.2}");
     }
 
-    // What capacity costs: each against the usual one, in turns.
+    // The cost of other capacities: each against the usual one, in turns.
     for capacity in [64, 16 << 10, 1 << 20] {
         let setup = Setup { capacity, ..all };
         let (others, usual) = in_turns(
@@ -103,12 +94,10 @@ fn main() {
             || throughput(setup, cpus, between_processes),
             || throughput(all, cpus, between_processes),
         );
-        let ratio = Spread::of(others.iter().zip(&usual).map(|(a, b)| a / b).collect());
-        println!(
-            "capacity {capacity}: {} M items/s\nratio capacity {capacity} / {}: {ratio}, goal at least 0.5",
-            Spread::of(others),
-            all.capacity
-        );
+        let ratio = Spread::of_ratios(&others, &usual);
+        let usual = all.capacity;
+        println!("capacity {capacity}: {} M items/s", Spread::of(others));
+        println!("ratio capacity {capacity} / {usual}: {ratio}, goal at least 0.5");
     }
 }
 
@@ -119,7 +108,7 @@ fn throughput(setup: Setup, cpus: [usize; 2], run: fn(Setup, [usize; 2]) -> Dura
     setup.items as f64 / run(setup, cpus).as_secs_f64() / 1e6
 }
 
-/// How many of `items` the one of `sides` with this index has to do.
+/// The number of items that a side has to do, by its index among `sides`.
 fn share(items: usize, index: usize, sides: usize) -> u64 {
     (items / sides + usize::from(index < items % sides)) as u64
 }
@@ -173,9 +162,11 @@ fn between_processes(setup: Setup, cpus: [usize; 2]) -> Duration {
             thread::yield_now(); // not every side has a CPU of its own
         }
     };
+    // A child that fails closes the queue, so that nobody waits for it.
+    let close = || queue.close();
     let mut children = Vec::new();
     for (index, &cpu) in setup.producers.iter().enumerate() {
-        children.push(fork(&queue, || {
+        let producer = || {
             pin(cpus[cpu]);
             meet();
             produce(setup, index, |item| queue.put(item).expect("an open queue"));
@@ -186,10 +177,11 @@ fn between_processes(setup: Setup, cpus: [usize; 2]) -> Duration {
             if done == setup.producers.len() {
                 queue.close();
             }
-        }));
+        };
+        children.push(fork(producer, close));
     }
     for &cpu in setup.consumers {
-        children.push(fork(&queue, || {
+        let consumer = || {
             pin(cpus[cpu]);
             meet();
             let start = Instant::now();
@@ -197,10 +189,10 @@ fn between_processes(setup: Setup, cpus: [usize; 2]) -> Duration {
             let took = start.elapsed().as_secs_f64();
             let result = [taken, sum, took.to_bits()];
             results.put(result).expect("an open queue");
-        }));
+        };
+        children.push(fork(consumer, close));
     }
-    let failed = children.into_iter().map(wait).filter(|ok| !ok).count();
-    assert_eq!(failed, 0, "children failed");
+    children.into_iter().for_each(finish);
     let results: Vec<_> = results.try_iter().collect();
     let totals: Vec<_> = results.iter().map(|r| [r[0], r[1]]).collect();
     check_totals(setup, &totals);
@@ -246,32 +238,4 @@ fn between_threads(setup: Setup, cpus: [usize; 2]) -> Duration {
         .map(|(_, took)| *took)
         .max()
         .expect("a consumer")
-}
-
-/// Runs `f` in a forked child, which dies with its parent; a child that fails closes the queue, so
-/// that nobody waits for it.
-fn fork(queue: &Queue<u64>, f: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: only the main thread is left of this process; the child returns from nothing, it
-    // ends below.
-    let pid = unsafe { libc::fork() };
-    assert_ne!(pid, -1, "fork");
-    if pid != 0 {
-        return pid;
-    }
-    // SAFETY: asks the kernel for a signal at the parent's end, which touches no memory.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    let result = catch_unwind(AssertUnwindSafe(f));
-    if result.is_err() {
-        queue.close();
-    }
-    // SAFETY: ends the child on the spot, without the destructors that are the parent's to run.
-    unsafe { libc::_exit(i32::from(result.is_err())) }
-}
-
-/// Waits for a child; says whether it ended well.
-fn wait(pid: libc::pid_t) -> bool {
-    let mut status = 0;
-    // SAFETY: `status` is alive; `pid` is a child of ours that nobody has waited for.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    waited == pid && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
 }

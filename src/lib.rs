@@ -153,8 +153,10 @@
 //!   (the process would have to be stopped within some microseconds). The name is then left for [`sweep`].
 //! - A leaked endpoint ([`Producer`], [`Consumer`]) keeps its side until the process ends: the endpoint owns
 //!   a handle, so that nothing else ends it.
-//! - A process that exits without dropping its handles (`std::process::exit`) leaves what a crash
-//!   would: the name stays until the next create or open of it, or [`sweep`].
+//! - A process that ends without its exit handlers leaves what a crash would, say by a signal that kills by
+//!   default (`SIGTERM`), by `abort` or by `_exit`: the name stays until the next create or open of it, or
+//!   [`sweep`]. A normal exit (`std::process::exit`, a return from `main`) removes the names of which the
+//!   process is the last holder, even if it drops no handle.
 //! - While a process creates a large segment, its other creates, opens, drops and forks wait.
 //! - A user who may only read a segment's file can lock bytes of it, and so stall its gate. The mode `0o600`
 //!   keeps other users out of that too.
@@ -213,7 +215,62 @@ pub use types::{MessageIter, MessageQueue, TryMessageIter};
 /// Memory of your own as the home of the crate's types, and simulated deaths for tests.
 ///
 /// Every type has `create_in` and `open_in`, which take anything that implements
-/// [`Memory`](memory::Memory) instead of a [`Place`].
+/// [`Memory`](memory::Memory) instead of a [`Place`]. Here a page of the program's own is such a memory, with
+/// a single holder:
+///
+/// ```
+/// use shmkit::Queue;
+/// use shmkit::memory::{HolderState, Liveness, Memory};
+/// use std::cell::UnsafeCell;
+/// use std::ptr::NonNull;
+/// use std::sync::Arc;
+/// use std::sync::atomic::AtomicU64;
+///
+/// #[repr(align(4096))]
+/// struct Page(UnsafeCell<[u8; 4096]>);
+///
+/// struct OwnPage {
+///     page: Box<Page>,
+///     number: AtomicU64,
+/// }
+///
+/// // SAFETY: the types of this crate synchronise all access to the bytes.
+/// unsafe impl Sync for OwnPage {}
+///
+/// impl Liveness for OwnPage {
+///     fn holder_state(&self, number: u64) -> HolderState {
+///         if number == 1 { HolderState::Alive } else { HolderState::NeverDrawn }
+///     }
+///
+///     fn identity(&self) -> (u64, u64) {
+///         (0, self.page.0.get().addr() as u64) // as long as the page is there, nothing else is
+///     }
+/// }
+///
+/// // SAFETY: the box keeps the page in place, zero and aligned; nobody else uses it; its one holder is 1.
+/// unsafe impl Memory for OwnPage {
+///     fn base(&self) -> NonNull<u8> {
+///         NonNull::new(self.page.0.get().cast()).expect("a box is somewhere")
+///     }
+///
+///     fn len(&self) -> usize {
+///         4096
+///     }
+///
+///     fn number(&self) -> &AtomicU64 {
+///         &self.number
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let page = Box::new(Page(UnsafeCell::new([0; 4096])));
+/// let memory = Arc::new(OwnPage { page, number: AtomicU64::new(1) });
+/// let queue = Queue::<u32>::create_in(memory.clone(), 100)?;
+/// queue.put(7)?;
+/// assert_eq!(Queue::<u32>::open_in(memory)?.get()?, 7);
+/// # Ok(())
+/// # }
+/// ```
 #[cfg(not(loom))]
 pub mod memory {
     pub use crate::segment::{HeapMemory, Memory};

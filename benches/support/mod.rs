@@ -1,6 +1,8 @@
-//! What the benches share: what they ran on, pinning to CPUs, and ratios of two things that are
+//! What the benches share: a description of the machine, pinning to CPUs, and ratios of two things that are
 //! timed in turns, so that a change of the machine's mood hits both.
 #![allow(dead_code)] // each bench uses its own part
+
+pub(crate) mod process;
 
 use std::fmt;
 use std::fs::read_to_string;
@@ -9,14 +11,28 @@ use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-/// Whether this run only shows that the bench works: `cargo bench -- --test` (or `--quick`), and
+/// Tells whether this run only shows that the bench works: `cargo bench -- --test` (or `--quick`), or
 /// `cargo test --benches`, which does not pass the `--bench` that `cargo bench` does.
 pub(crate) fn is_brief() -> bool {
     let has = |wanted: &str| std::env::args().any(|arg| arg == wanted);
     has("--test") || has("--quick") || !has("--bench")
 }
 
-/// Prints what the figures below it were measured on.
+/// Returns a number from the environment, or the default.
+pub(crate) fn setting(name: &str, default: usize) -> usize {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}: a number")),
+        Err(_) => default,
+    }
+}
+
+/// Has the kernel end this process if it hangs.
+pub(crate) fn end_after(seconds: u32) {
+    // SAFETY: touches no memory; the signal's default is the end.
+    unsafe { libc::alarm(seconds) };
+}
+
+/// Prints the machine on which the figures below were measured.
 pub(crate) fn describe(bench: &str) {
     let line_of = |path, key| {
         let text = read_to_string(path).unwrap_or_default();
@@ -43,7 +59,7 @@ pub(crate) fn describe(bench: &str) {
     );
 }
 
-/// The CPUs for the two sides: the first two that this process may use; or one, twice.
+/// The CPUs for the two sides: the first two that this process may use, or the only one, twice.
 pub(crate) fn two_cpus() -> [usize; 2] {
     // SAFETY: a set of CPUs is an array of integers, for which zeros are valid.
     let mut set: libc::cpu_set_t = unsafe { zeroed() };
@@ -70,8 +86,8 @@ pub(crate) fn pin(cpu: usize) {
     assert_eq!(result, 0, "sched_setaffinity");
 }
 
-/// A median, and the range around it: of all figures, or of the middle half where they are many, as
-/// some of those fell victim to the machine's other work.
+/// A median, and the range around it: of all figures, or of the middle half of many, since some of many
+/// fell victim to the machine's other work.
 #[derive(Clone, Copy)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -80,7 +96,7 @@ pub(crate) struct Spread {
     pub(crate) rounds: usize,
 }
 
-/// From how many figures on the outer ones are left out of the range.
+/// With this many figures, the outer ones are left out of the range.
 const MANY: usize = 50;
 
 impl Spread {
@@ -94,6 +110,11 @@ impl Spread {
             most: figures[rounds - 1 - cut],
             rounds,
         }
+    }
+
+    /// The ratio of the figures, round by round.
+    pub(crate) fn of_ratios(ours: &[f64], theirs: &[f64]) -> Self {
+        Self::of(ours.iter().zip(theirs).map(|(a, b)| a / b).collect())
     }
 }
 
@@ -133,8 +154,22 @@ pub(crate) fn in_turns<A>(
     (our_figures, their_figures)
 }
 
-/// Times two operations in turns, prints what each costs, and their ratio round by round, on a line
-/// of its own. `goal` is the most that the ratio should be.
+/// Prints the figures of both, each on a line that begins with its label, and the line of their ratio.
+pub(crate) fn report(
+    labels: [&str; 2],
+    unit: &str,
+    ratio: &str,
+    goal: &str,
+    (ours, theirs): (Vec<f64>, Vec<f64>),
+) {
+    let spread = Spread::of_ratios(&ours, &theirs);
+    println!("{}: {} {unit}", labels[0], Spread::of(ours));
+    println!("{}: {} {unit}", labels[1], Spread::of(theirs));
+    println!("ratio {ratio}: {spread}{goal}");
+}
+
+/// Times two operations in turns, prints the cost of each, and their ratio round by round. `goal` is the
+/// largest ratio that is good enough.
 pub(crate) fn compare(
     names: [&str; 2],
     goal: Option<f64>,
@@ -147,21 +182,16 @@ pub(crate) fn compare(
         // Many short slices: on a busy machine most go by without an interruption.
         (151, Duration::from_millis(2))
     };
-    let (our_times, their_times) = in_turns(
+    let times = in_turns(
         rounds,
         || nanoseconds(at_least, &mut ours),
         || nanoseconds(at_least, &mut theirs),
     );
-    let ratios = our_times.iter().zip(&their_times).map(|(a, b)| a / b);
-    let ratio = Spread::of(ratios.collect());
-    let [our_name, their_name] = names;
-    println!("{our_name}: {} ns", Spread::of(our_times));
-    println!("{their_name}: {} ns", Spread::of(their_times));
     let goal = goal.map_or_else(String::new, |goal| format!(", goal at most {goal}"));
-    println!("ratio {our_name} / {their_name}: {ratio}{goal}");
+    report(names, "ns", &names.join(" / "), &goal, times);
 }
 
-/// What one call of `operation` takes on average, over calls of at least that long in all.
+/// The average time of one call of `operation`, over calls that take `at_least` this long in all.
 fn nanoseconds(at_least: Duration, operation: &mut impl FnMut()) -> f64 {
     let mut calls = 1u32;
     loop {

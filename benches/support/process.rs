@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicU32;
 /// Runs `f` in a forked child, which dies with its parent. A child that fails runs `otherwise`, so that
 /// nobody waits for it.
 pub(crate) fn fork(f: impl FnOnce(), otherwise: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: only the main thread is left of this process; the child returns from nothing, it
-    // ends below.
+    // SAFETY: this process has only its main thread; the child returns from nothing, since it ends
+    // below.
     let pid = unsafe { libc::fork() };
     assert_ne!(pid, -1, "fork");
     if pid != 0 {

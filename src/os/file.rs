@@ -4,7 +4,7 @@ use super::base::{AsFd, AsRawFd, BorrowedFd, File, MmapRaw, RawFd, check};
 use super::descriptor::StandardTaken;
 use super::space::to_off;
 use memmap2::{Advice, MmapOptions};
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::io::{self, Write};
 use std::mem::zeroed;
 use std::os::fd::FromRawFd;
@@ -78,36 +78,45 @@ impl FileStatus {
     }
 }
 
-/// A path as a C string. It does not allocate, because a fork handler needs paths.
-pub(super) struct CPath([u8; CPath::LEN]);
+/// A path as a C string.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is there to do without an allocation"
+)]
+pub(super) enum CPath {
+    /// Without an allocation, which a fork handler should not make: a named segment's path, or one in /proc.
+    Short([u8; CPath::SHORT]),
+    Long(CString),
+}
 
 impl CPath {
-    /// The longest path that the kernel takes, and its NUL.
-    const LEN: usize = libc::PATH_MAX as usize;
+    const SHORT: usize = 256;
 
     pub(super) fn new(path: &Path) -> io::Result<Self> {
         let path = path.as_os_str().as_bytes();
+        if path.len() >= Self::SHORT {
+            return Ok(Self::Long(CString::new(path)?));
+        }
         if path.contains(&0) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let mut text = [0; Self::LEN];
-        let too_long = || io::Error::from_raw_os_error(libc::ENAMETOOLONG);
-        text[..Self::LEN - 1]
-            .get_mut(..path.len())
-            .ok_or_else(too_long)?
-            .copy_from_slice(path);
-        Ok(Self(text))
+        let mut text = [0; Self::SHORT];
+        text[..path.len()].copy_from_slice(path);
+        Ok(Self::Short(text))
     }
 
     /// Returns the path by which /proc leads to the file behind a descriptor of this process.
     pub(super) fn of_descriptor(fd: RawFd) -> Self {
-        let mut text = [0; Self::LEN];
+        let mut text = [0; Self::SHORT];
         write!(&mut text[..], "/proc/self/fd/{fd}").expect("it is short");
-        Self(text)
+        Self::Short(text)
     }
 
     pub(super) fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.0).expect("it ends in NUL")
+        match self {
+            Self::Short(text) => CStr::from_bytes_until_nul(text).expect("it ends in NUL"),
+            Self::Long(text) => text,
+        }
     }
 
     pub(super) fn as_path(&self) -> &Path {

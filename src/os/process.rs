@@ -56,12 +56,25 @@ impl SignalsBlocked {
         Self::of(&blocked)
     }
 
-    /// Blocks every signal that can be blocked.
+    /// Blocks every signal that somebody may send. Those that an instruction or a system call of this very
+    /// thread causes still find their handlers: if they were blocked, the kernel would end the process.
     pub(crate) fn all() -> Self {
         // SAFETY: the set is of integers, for which zeros are valid.
         let mut blocked: libc::sigset_t = unsafe { zeroed() };
         // SAFETY: the set is alive.
         unsafe { libc::sigfillset(&raw mut blocked) };
+        for own in [
+            libc::SIGSEGV,
+            libc::SIGBUS,
+            libc::SIGFPE,
+            libc::SIGILL,
+            libc::SIGTRAP,
+            libc::SIGSYS,
+            libc::SIGABRT,
+        ] {
+            // SAFETY: the set is alive, and the signal exists.
+            unsafe { libc::sigdelset(&raw mut blocked, own) };
+        }
         Self::of(&blocked)
     }
 

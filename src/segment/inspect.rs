@@ -68,9 +68,16 @@ impl SegmentInfo {
     /// ```
     /// # fn main() -> shmkit::Result<()> {
     /// # let name = format!("doc-orphan-{}", std::process::id());
-    /// let value = shmkit::Value::create(&name, 1u8)?;
-    /// let info = shmkit::inspect(&name)?;
-    /// assert!(!info.is_orphan()); // this process holds it
+    /// let creator = shmkit::Process::spawn(|| {
+    ///     let value = shmkit::Value::create(&name, 1u8);
+    ///     std::mem::forget(value);
+    ///     std::process::abort(); // a crash: nothing is cleaned up
+    /// })?;
+    /// creator.join()?;
+    /// assert!(shmkit::inspect(&name)?.is_orphan());
+    ///
+    /// let value = shmkit::Value::create(&name, 2u8)?; // which removes the leftover
+    /// assert!(!shmkit::inspect(&name)?.is_orphan()); // this process holds the new segment
     /// # drop(value);
     /// # Ok(())
     /// # }

@@ -1,6 +1,7 @@
 //! `Array`: elements of every size, ranges, guards, poison.
 
 use crate::support::Name;
+use crate::support::checks::{panic_of, shm};
 use crate::{LONG, watchdog};
 use shmkit::bytemuck::{Pod, Zeroable};
 use shmkit::{AccessError, Array, ArrayGuard, Element, Error, OutOfBounds, Place};
@@ -22,7 +23,7 @@ fn panics(f: impl FnOnce()) {
     assert!(catch_unwind(AssertUnwindSafe(f)).is_err(), "no panic");
 }
 
-/// Writes every element by itself, and sees that it alone changed.
+/// Writes every element by itself, and sees that no other changed.
 fn each_by_itself<T: Element + PartialEq + Debug>(elements: [T; 4], other: T) {
     let array = Array::new(&elements).unwrap();
     for i in 0..4 {
@@ -71,7 +72,7 @@ fn an_array_is_made_of_elements_or_of_zeros() {
     let created = Array::open_or_create(&*name, &[1u8, 2, 3]).unwrap();
     let opened = Array::open_or_create(&*name, &[7u8, 8, 9]).unwrap();
     assert!(created.was_created() && !opened.was_created());
-    assert_eq!(opened.to_vec(), [1, 2, 3], "who opens does not set");
+    assert_eq!(opened.to_vec(), [1, 2, 3], "an opener sets nothing");
     let by_fd = Array::<u8>::open(Place::fd(created.try_clone_fd().unwrap())).unwrap();
     by_fd.set(1, 20).unwrap();
     assert_eq!(created.clone().to_vec(), [1, 20, 3]);
@@ -121,18 +122,16 @@ fn what_is_out_of_bounds_is_refused_and_changes_nothing() {
     assert_eq!(array.to_vec(), [[1; 3], [2; 3], [3; 3]]);
     let late = |refusal| Err::<(), _>(AccessError::OutOfBounds(refusal));
     let soon = Duration::from_millis(1);
+    let (read, written) = (&mut [[0; 3]; 2], &[[9; 3]; 2]);
     assert_eq!(array.set_timeout(3, [9; 3], soon), late(refused(3, 1)));
+    assert_eq!(array.read_at_timeout(2, read, soon), late(refused(2, 2)));
     assert_eq!(
-        array.read_at_timeout(2, &mut [[0; 3]; 2], soon),
-        late(refused(2, 2))
-    );
-    assert_eq!(
-        array.write_at_timeout(2, &[[9; 3]; 2], soon),
+        array.write_at_timeout(2, written, soon),
         late(refused(2, 2))
     );
     assert_eq!(array.get_timeout(3, soon), Ok(None));
     assert_eq!(array.to_vec(), [[1; 3], [2; 3], [3; 3]]);
-    // For whoever has one error type for everything.
+    // A caller may have one error type for everything.
     let all = || -> shmkit::Result<()> { Ok(array.set(3, [9; 3])?) };
     assert!(matches!(all(), Err(Error::OutOfBounds { source }) if source == refused(3, 1)));
 }
@@ -210,7 +209,7 @@ fn others_wait_for_a_guard() {
             let mut guard = array.lock().unwrap();
             entered.wait();
             guard[0] = 10;
-            // Some thousand times what each of them takes.
+            // Some thousand times the time that each of them takes.
             let early = is_done.recv_timeout(Duration::from_millis(20));
             assert!(early.is_err(), "past a guard: {early:?}");
             guard[1] = 20;
@@ -232,13 +231,13 @@ fn a_panic_with_a_guard_poisons_until_it_is_cleared() {
     });
     assert!(array.is_poisoned() && clone.is_poisoned());
     assert!(format!("{array:?}").contains("poisoned: true"));
-    // The guard comes with the error, and not to clear it is no cure.
+    // The guard comes with the error, and cures nothing while the poison is not cleared.
     for _ in 0..2 {
         assert_eq!(*clone.lock().unwrap_err().into_inner(), [10, 2, 3]);
         let tried = clone.try_lock();
         assert!(matches!(tried, Err(TryLockError::Poisoned(guard)) if guard.get_ref()[0] == 10));
     }
-    // The other verbs do not care.
+    // The other verbs go on.
     clone.set(0, 1).unwrap();
     clone.write_at(1, &[20, 30]).unwrap();
     assert_eq!((clone.get(0), clone.to_vec()), (Some(1), vec![1, 20, 30]));
@@ -267,7 +266,7 @@ fn poison_can_be_cleared_with_the_guard_in_hand() {
 fn a_panic_beside_a_guard_does_not_poison() {
     let _watchdog = watchdog("a panic elsewhere");
     let array = Array::new(&[1u64, 2]).unwrap();
-    // Before it was locked: the guard is made and dropped on the way out.
+    // The panic comes before the lock: the guard is made and dropped on the way out.
     struct OnTheWayOut<'a>(&'a Array<u64>);
     impl Drop for OnTheWayOut<'_> {
         fn drop(&mut self) {
@@ -278,7 +277,7 @@ fn a_panic_beside_a_guard_does_not_poison() {
         let _out = OnTheWayOut(&array);
         quiet_panic();
     });
-    // Inside, but caught there.
+    // The panic comes under the guard, and is caught there.
     let mut guard = array.lock().unwrap();
     panics(|| quiet_panic());
     guard[1] = 20;
@@ -304,7 +303,7 @@ fn a_forgotten_guard_holds_until_its_handle_goes_and_poisons() {
             assert!(other.is_poisoned(), "seen before anybody locks");
             assert_eq!(*other.lock().unwrap_err().into_inner(), [10, 2]);
         }
-        // Whether or not anybody has come upon it before.
+        // Clearing works even if nobody has seen the poison before.
         other.clear_poison();
         assert!(!other.is_poisoned());
         assert_eq!(*other.lock().unwrap(), [10, 2]);
@@ -315,11 +314,8 @@ fn a_forgotten_guard_holds_until_its_handle_goes_and_poisons() {
 fn a_lock_word_that_cannot_be_is_a_panic_that_names_the_array() {
     let name = Name::new("stray");
     let array = Array::create(&*name, &[1u64, 2]).unwrap();
-    let file = File::options()
-        .write(true)
-        .open(format!("/dev/shm/{}", &*name));
-    let file = file.unwrap();
-    // The control words begin at 512, with the lock. Nobody ever had that number.
+    let file = File::options().write(true).open(shm(&name)).unwrap();
+    // The control words begin at 512, with the lock. No holder ever had this number.
     file.write_all_at(&[0xff; 8], 512).unwrap();
     let calls: [fn(&Array<u64>); 4] = [
         |array| _ = array.get(0),
@@ -328,16 +324,15 @@ fn a_lock_word_that_cannot_be_is_a_panic_that_names_the_array() {
         |array| drop(array.try_lock()),
     ];
     for call in calls {
-        let payload = catch_unwind(AssertUnwindSafe(|| call(&array))).unwrap_err();
-        let text = payload.downcast_ref::<String>().expect("a text");
-        let expected = format!("the lock word of {} names an owner", &*name);
+        let text = panic_of(|| call(&array));
+        let expected = format!("the lock word of {name} names an owner");
         assert!(text.starts_with(&expected), "{text}");
     }
     file.write_all_at(&[0; 8], 512).unwrap();
     assert_eq!(array.to_vec(), [1, 2]);
 }
 
-/// A thread's notes of its locks may be gone when it drops what it left in a thread-local.
+/// A thread's notes of its locks may be gone when the thread drops a guard from a thread-local.
 #[test]
 fn a_guard_left_in_a_thread_local_unlocks_with_the_thread() {
     use std::cell::RefCell;
@@ -390,7 +385,7 @@ fn guarded_counting_by_threads_loses_nothing() {
     assert_eq!(array.get(7), Some([THREADS * EACH / 2; 3]));
 }
 
-/// Compiles as long as a guard is neither `Send` nor `Sync`: else there would be two candidates.
+/// Compiles only while a guard is neither `Send` nor `Sync`: otherwise two traits would fit.
 #[test]
 fn a_guard_stays_with_its_thread() {
     trait UnlessSend<Candidate> {

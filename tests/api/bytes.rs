@@ -1,9 +1,9 @@
 //! `ByteQueue`: lengths at the edges, reservations, time limits, closing, waiting between threads.
 
 use crate::support::Name;
-use crate::{LONG, watchdog};
+use crate::support::checks::{deadlocks, fails};
+use crate::{LONG, all_return, waits, watchdog};
 use shmkit::{ByteQueue, Error, GetError, Kind, Place, PutError, inspect};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,20 +21,17 @@ fn a_capacity_is_rounded_up_and_compared_as_that() {
     for other in [96, 105] {
         let error = ByteQueue::open_or_create(&*name, other).unwrap_err();
         let rounded = other.next_multiple_of(8);
-        let text = format!("{}: other capacity: expected {rounded}, found 104", &*name);
+        let text = format!("{name}: other capacity: expected {rounded}, found 104");
         assert_eq!(error.to_string(), text);
     }
     assert_eq!(ByteQueue::open(&*name).unwrap().capacity(), 104);
     let info = inspect(&*name).unwrap();
-    assert_eq!(
-        (info.kind, &*info.element, info.element_size, info.capacity),
-        (Kind::ByteQueue, "bytes", 1, 104)
-    );
+    let seen = (info.kind, &*info.element, info.element_size, info.capacity);
+    assert_eq!(seen, (Kind::ByteQueue, "bytes", 1, 104));
     // The control words, the units, and the spill area.
     assert_eq!(info.size, 1024 + 8 * (13 + 12));
     for refused in [0, usize::MAX, usize::MAX / 2] {
-        let error = ByteQueue::new(refused).unwrap_err();
-        assert!(matches!(error, Error::InvalidSize { .. }), "{error:?}");
+        fails!(Error::InvalidSize { .. }, ByteQueue::new(refused));
     }
 }
 
@@ -46,7 +43,7 @@ fn messages_of_no_bytes_of_the_most_and_of_one_more() {
         let max = queue.max_message_len();
         assert_eq!(max, capacity - 8);
         let longest: Vec<u8> = (0..=255).cycle().take(max).collect();
-        // Wherever it begins: each round begins a unit further on.
+        // Each round's message begins a unit further on.
         for _ in 0..2 * capacity / 8 {
             queue.put(b"").unwrap();
             assert_eq!(queue.get_with(<[u8]>::len), Ok(0));
@@ -57,7 +54,7 @@ fn messages_of_no_bytes_of_the_most_and_of_one_more() {
         }
         let too_long = vec![0; max + 1];
         let refused = PutError::TooLong { len: max + 1, max };
-        // At once, in every form, and even where the queue is closed or full.
+        // The refusal comes at once, in every form, and even from a full or closed queue.
         queue.put(&longest).unwrap();
         for _ in 0..2 {
             assert_eq!(queue.put(&too_long), Err(refused.clone()));
@@ -66,14 +63,9 @@ fn messages_of_no_bytes_of_the_most_and_of_one_more() {
             assert_eq!(queue.reserve(max + 1).unwrap_err(), refused);
             queue.close();
         }
-        let refused = queue.reserve(usize::MAX).unwrap_err();
-        assert_eq!(
-            refused,
-            PutError::TooLong {
-                len: usize::MAX,
-                max
-            }
-        );
+        let len = usize::MAX;
+        let refused = queue.reserve(len).unwrap_err();
+        assert_eq!(refused, PutError::TooLong { len, max });
     }
 }
 
@@ -91,7 +83,7 @@ fn a_reservation_is_seen_when_it_is_committed_and_not_before() {
     drop(room);
     assert!(queue.is_empty(), "dropped, it left a trace");
 
-    // Of what was reserved, only what is committed is taken from the capacity.
+    // A commit takes from the capacity only the bytes that it commits.
     let mut room = queue.reserve(56).unwrap();
     room[..3].copy_from_slice(b"abc");
     room.commit(3).unwrap();
@@ -116,15 +108,9 @@ fn a_reservation_holds_the_producers_side() {
     let queue = ByteQueue::new(64).unwrap();
     queue.put(b"first").unwrap();
     let mut room = queue.reserve(6).unwrap();
-    // By this thread, waiting is a panic that says so, and leaves the reservation as it is.
-    for put in [&|| queue.put_timeout(b"x", LONG).unwrap(), &|| {
-        drop(queue.reserve_timeout(1, LONG));
-    }] as [&dyn Fn(); 2]
-    {
-        let payload = catch_unwind(AssertUnwindSafe(put)).unwrap_err();
-        let text = payload.downcast_ref::<&str>().expect("a message");
-        assert!(text.starts_with("deadlock"), "{text}");
-    }
+    // In this thread, a wait panics, and leaves the reservation as it is.
+    deadlocks(|| queue.put_timeout(b"x", LONG));
+    deadlocks(|| queue.reserve_timeout(1, LONG).map(drop));
     assert_eq!(queue.try_put(b"x"), Err(PutError::Busy));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -146,12 +132,7 @@ fn a_get_from_inside_get_with_panics_rather_than_waits_for_itself() {
     let _watchdog = watchdog("get in get_with");
     let queue = ByteQueue::new(64).unwrap();
     queue.put(b"a").unwrap();
-    let payload = catch_unwind(AssertUnwindSafe(|| {
-        queue.get_with(|_| queue.get_timeout(LONG))
-    }))
-    .unwrap_err();
-    let text = payload.downcast_ref::<&str>().expect("a message");
-    assert!(text.starts_with("deadlock"), "{text}");
+    deadlocks(|| queue.get_with(|_| queue.get_timeout(LONG)));
     assert_eq!(queue.try_get().unwrap(), b"a", "the panic left the message");
 }
 
@@ -200,26 +181,16 @@ fn a_closed_queue_drains_and_then_says_so() {
 #[test]
 fn close_wakes_all_who_wait() {
     let _watchdog = watchdog("close wakes");
-    let (full, empty) = (ByteQueue::new(64).unwrap(), ByteQueue::new(64).unwrap());
+    let [full, empty] = &[(); 2].map(|()| ByteQueue::new(64).unwrap());
     full.put(&[1; 30]).unwrap();
     thread::scope(|scope| {
-        let putters: Vec<_> = [25, 40, 56]
-            .map(|len| {
-                scope.spawn({
-                    let full = &full;
-                    move || full.put(&vec![2; len])
-                })
-            })
-            .into();
-        let getters: Vec<_> = (0..2).map(|_| scope.spawn(|| empty.get())).collect();
+        let messages = [&[2; 25][..], &[2; 40], &[2; 56]];
+        let putters = messages.map(|message| scope.spawn(|| full.put(message)));
+        let getters = [(); 2].map(|()| scope.spawn(|| empty.get()));
         full.close();
         empty.close();
-        for putter in putters {
-            assert_eq!(putter.join().unwrap(), Err(PutError::Closed));
-        }
-        for getter in getters {
-            assert_eq!(getter.join().unwrap(), Err(GetError::Closed));
-        }
+        all_return(putters, &Err(PutError::Closed));
+        all_return(getters, &Err(GetError::Closed));
     });
     assert_eq!(full.get().unwrap(), [1; 30]);
 }
@@ -229,20 +200,18 @@ fn waits_end_by_their_timeouts() {
     let _watchdog = watchdog("timeouts");
     let queue = ByteQueue::new(64).unwrap();
     let timeout = Duration::from_millis(30);
-    let start = Instant::now();
-    assert_eq!(queue.get_timeout(timeout), Err(GetError::TimedOut));
-    assert_eq!(
-        queue.get_with_timeout(timeout, |_| ()),
-        Err(GetError::TimedOut)
-    );
+    let late = waits(timeout, || queue.get_timeout(timeout));
+    assert_eq!(late, Err(GetError::TimedOut));
+    let late = waits(timeout, || queue.get_with_timeout(timeout, |_| ()));
+    assert_eq!(late, Err(GetError::TimedOut));
     queue.put_timeout(&[1; 40], Duration::ZERO).unwrap();
-    // There is room, but not for that.
-    assert_eq!(queue.put_timeout(&[2; 9], timeout), Err(PutError::TimedOut));
-    assert!(start.elapsed() >= 3 * timeout);
+    // There is room, but not for 9 bytes.
+    let late = waits(timeout, || queue.put_timeout(&[2; 9], timeout));
+    assert_eq!(late, Err(PutError::TimedOut));
     assert_eq!(queue.put_timeout(&[2; 8], Duration::MAX), Ok(()));
 }
 
-/// One long message taken makes room for several short ones, and the other way round.
+/// The room of one long message is enough for several short ones, and the other way round.
 #[test]
 fn whoever_may_fit_now_is_woken() {
     const ROUNDS: usize = 200;
@@ -262,13 +231,13 @@ fn whoever_may_fit_now_is_woken() {
             queue.put(&[1; 248]).unwrap();
             together.wait(); // all four find it full
             assert_eq!(queue.get_timeout(LONG).unwrap(), [1; 248]);
-            // All four fit now, without anything more being taken.
+            // All four fit now, and nothing more has to be taken.
             let start = Instant::now();
             while queue.used() < 256 {
                 assert!(start.elapsed() < LONG, "somebody sleeps on");
                 thread::yield_now();
             }
-            // And now one long one has to wait for all of them.
+            // And now one long message has to wait for all four.
             thread::scope(|scope| {
                 let long = scope.spawn(|| queue.put(&[3; 248]));
                 for _ in 0..4 {
@@ -307,12 +276,11 @@ fn a_queue_is_found_by_name_by_file_and_by_descriptor() {
     let passed = ByteQueue::open(Place::fd(queue.try_clone_fd().unwrap())).unwrap();
     queue.put(b"by descriptor").unwrap();
     assert_eq!(passed.get().unwrap(), b"by descriptor");
-    let error = ByteQueue::create(&*name, 64).unwrap_err();
-    assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+    fails!(Error::AlreadyExists { .. }, ByteQueue::create(&*name, 64));
     let text = format!("{queue:?}");
     for part in [
         "ByteQueue",
-        &*name,
+        &name,
         "used: 0",
         "capacity: 64",
         "closed: false",

@@ -1,11 +1,13 @@
-//! `Producer` and `Consumer`: whose side it is meanwhile, slots and items in place, and what a dropped
-//! endpoint or chunk leaves.
+//! `Producer` and `Consumer`: the others at an owned side, slots and items in place, and the traces of a
+//! dropped endpoint or chunk.
 
 use crate::support::Name;
+use crate::support::checks::{deadlocks, panic_of};
 use crate::{LONG, watchdog};
-use shmkit::{ByteQueue, Consumer, GetError, Producer, PutAllError, PutError, Queue, Value};
+use shmkit::{
+    ByteQueue, Consumer, GetError, Producer, PutAllError, PutError, Queue, Value, WriteChunk,
+};
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const SHORT: Duration = Duration::from_millis(5);
 
-/// A queue, and both of its sides, in one value that can be moved.
+/// A queue and both of its sides, in one value that can be moved.
 struct Pipe {
     queue: Queue<u64>,
     into: Producer<u64>,
@@ -112,7 +114,7 @@ fn a_side_that_is_owned_is_busy_for_tries_and_keeps_others_waiting() {
         });
         assert_eq!(put.1.recv_timeout(LONG), Ok(Ok(())));
         assert_eq!(got.1.recv_timeout(LONG), Ok(Ok(0)));
-        // They wait by now, or soon will: for the owner, and not for items or room.
+        // Both wait by now, or soon will: for the owner, and not for items or room.
         assert!(put.1.recv_timeout(SHORT).is_err() && got.1.recv_timeout(SHORT).is_err());
         assert_eq!((out.try_get(), into.try_put(3)), (Ok(1), Ok(())));
         drop(into);
@@ -131,20 +133,13 @@ fn an_endpoints_thread_panics_rather_than_waits_for_itself() {
     let other = Queue::<u64>::open(&*name).unwrap();
     queue.put(1).unwrap();
     let (mut into, mut out) = (queue.producer().unwrap(), queue.consumer().unwrap());
-    let calls: [(&str, &dyn Fn()); 6] = [
-        ("put", &|| _ = other.put(2)),
-        ("put_timeout", &|| _ = other.put_timeout(2, LONG)),
-        ("producer", &|| _ = other.producer()),
-        ("get", &|| _ = other.get()),
-        ("get_with", &|| _ = other.get_with(|_| ())),
-        ("consumer", &|| _ = other.consumer()),
-    ];
-    for (verb, call) in calls {
-        let payload = catch_unwind(AssertUnwindSafe(call)).unwrap_err();
-        let text = payload.downcast_ref::<&str>().expect("a message");
-        assert!(text.starts_with("deadlock"), "{verb}: {text}");
-    }
-    // The endpoints are as they were; and the note of them goes with them.
+    deadlocks(|| other.put(2));
+    deadlocks(|| other.put_timeout(2, LONG));
+    deadlocks(|| other.producer());
+    deadlocks(|| other.get());
+    deadlocks(|| other.get_with(|_| ()));
+    deadlocks(|| other.consumer());
+    // The endpoints are as they were, and the thread's note of them goes with them.
     assert_eq!((into.put(3), out.get()), (Ok(()), Ok(1)));
     drop((into, out));
     assert_eq!((other.put(4), other.get()), (Ok(()), Ok(3)));
@@ -183,17 +178,20 @@ fn chunks_wrap_and_take_no_more_than_there_is() {
     }
 }
 
+/// A chunk of this length, with every slot written.
+fn written_chunk(into: &mut Producer<u64>, len: usize) -> WriteChunk<'_, u64> {
+    let mut chunk = into.chunk(len).unwrap();
+    chunk.iter_mut().for_each(|slot| *slot = 77);
+    chunk
+}
+
 #[test]
 fn a_dropped_chunk_leaves_no_trace() {
     let _watchdog = watchdog("dropped chunks");
     let mut pipe = Pipe::new(3);
     pipe.into.put(1).unwrap();
-    let mut chunk = pipe.into.chunk(2).unwrap();
-    chunk.iter_mut().for_each(|slot| *slot = 77);
-    drop(chunk);
-    let mut chunk = pipe.into.chunk(2).unwrap();
-    chunk.iter_mut().for_each(|slot| *slot = 77);
-    chunk.commit(0).unwrap();
+    drop(written_chunk(&mut pipe.into, 2));
+    written_chunk(&mut pipe.into, 2).commit(0).unwrap();
     assert_eq!(pipe.queue.len(), 1);
     pipe.into.put_all(&[2, 3]).unwrap();
 
@@ -203,13 +201,9 @@ fn a_dropped_chunk_leaves_no_trace() {
     pipe.out.chunk(2).unwrap().release(0);
     assert_eq!(pipe.out.peek(), Ok(&1));
     assert_eq!(pipe.into.try_put(4), Err(PutError::Full));
-    // Nor does an endpoint that is dropped with a chunk written.
+    // An endpoint that is dropped with a chunk written leaves none either.
     pipe.out.get().unwrap();
-    pipe.into
-        .chunk(1)
-        .unwrap()
-        .iter_mut()
-        .for_each(|slot| *slot = 77);
+    drop(written_chunk(&mut pipe.into, 1));
     drop((pipe.into, pipe.out));
     assert_eq!(pipe.queue.try_iter().collect::<Vec<_>>(), [2, 3]);
 }
@@ -218,19 +212,13 @@ fn a_dropped_chunk_leaves_no_trace() {
 fn more_than_a_chunk_has_is_a_panic_that_changes_nothing() {
     let _watchdog = watchdog("beyond a chunk");
     let mut pipe = Pipe::new(2);
-    let commit = catch_unwind(AssertUnwindSafe(|| pipe.into.chunk(2).unwrap().commit(3)));
-    let text = commit.unwrap_err();
-    assert_eq!(
-        text.downcast_ref::<String>().unwrap(),
-        "expected at most 2 slots of the chunk to be committed, found 3"
-    );
+    let said = panic_of(|| pipe.into.chunk(2).unwrap().commit(3));
+    let text = "expected at most 2 slots of the chunk to be committed, found 3";
+    assert_eq!(said, text);
     pipe.into.put(1).unwrap();
-    let release = catch_unwind(AssertUnwindSafe(|| pipe.out.chunk(2).unwrap().release(2)));
-    let text = release.unwrap_err();
-    assert_eq!(
-        text.downcast_ref::<String>().unwrap(),
-        "expected at most 1 items of the chunk to be released, found 2"
-    );
+    let said = panic_of(|| pipe.out.chunk(2).unwrap().release(2));
+    let text = "expected at most 1 items of the chunk to be released, found 2";
+    assert_eq!(said, text);
     assert_eq!((pipe.queue.len(), pipe.out.get()), (1, Ok(1)));
 }
 
@@ -239,8 +227,7 @@ fn a_close_is_heard_by_endpoints() {
     let _watchdog = watchdog("close");
     let mut pipe = Pipe::new(4);
     pipe.into.put(1).unwrap();
-    let mut chunk = pipe.into.chunk(2).unwrap();
-    chunk.iter_mut().for_each(|slot| *slot = 2);
+    let chunk = written_chunk(&mut pipe.into, 2);
     pipe.out.queue().close();
     assert_eq!(chunk.commit(2), Err(PutError::Closed), "written before it");
     assert_eq!(pipe.into.put(2), Err(PutError::Closed));
@@ -285,17 +272,18 @@ fn a_close_wakes_endpoints_that_wait() {
     assert_eq!(full.get(), Ok(1));
 }
 
-/// Either side an endpoint or plain, in a ring so small that both sleep often.
+/// Either side is an endpoint or plain, in a ring so small that both sleep often.
 #[test]
 fn endpoints_and_plain_calls_pass_everything_on() {
     const ITEMS: u64 = 4_000;
     let _watchdog = watchdog("a stream through endpoints");
-    for (capacity, owned_into, owned_out) in [
+    let setups = [
         (1, true, true),
         (3, true, false),
         (3, false, true),
         (64, true, true),
-    ] {
+    ];
+    for (capacity, owned_into, owned_out) in setups {
         let queue = Queue::<u64>::new(capacity).unwrap();
         let taken: Vec<u64> = thread::scope(|scope| {
             scope.spawn(|| {
@@ -317,7 +305,7 @@ fn endpoints_and_plain_calls_pass_everything_on() {
     }
 }
 
-/// Chunks of either side against the other's, of sizes that do not fit each other.
+/// Producer and consumer pass chunks, of sizes that do not fit each other.
 #[test]
 fn chunks_pass_everything_on() {
     const ITEMS: u64 = 4_000;
@@ -350,7 +338,7 @@ fn chunks_pass_everything_on() {
     assert!(taken.into_iter().eq(0..ITEMS));
 }
 
-/// Where the thread's own notes may be gone before the endpoint is.
+/// The thread's own notes may be gone before the endpoint is.
 #[test]
 fn an_endpoint_may_be_dropped_with_its_threads_locals() {
     thread_local! {
@@ -372,7 +360,7 @@ fn an_endpoint_may_be_dropped_with_its_threads_locals() {
     assert!(start.elapsed() < LONG);
 }
 
-/// Whoever has a side, and for however long: a close is heard by those who wait for it.
+/// A thread that waits for a side hears a close, whoever has the side and for however long.
 #[test]
 fn a_close_reaches_those_who_wait_for_an_owned_side() {
     let _watchdog = watchdog("a close beside endpoints");
@@ -398,7 +386,7 @@ fn a_close_reaches_those_who_wait_for_an_owned_side() {
     assert_eq!(room.commit(1), Err(PutError::Closed));
     drop(out);
 
-    // What is left is the owner's to take, and the others wait for their turn.
+    // The owner takes the items that are left, and the others wait for their turn.
     let queue = Queue::<u64>::new(2).unwrap();
     queue.put(7).unwrap();
     let mut out = queue.consumer().unwrap();
@@ -408,7 +396,7 @@ fn a_close_reaches_those_who_wait_for_an_owned_side() {
     assert_eq!(queue.try_get(), Err(GetError::Closed));
 }
 
-/// A call in a destructor that runs after the thread's notes are gone, while another has the lock.
+/// A destructor makes a call after the thread's notes are gone, while another thread has the lock.
 #[test]
 fn a_contended_call_may_come_from_a_thread_locals_drop() {
     struct Last(RefCell<Option<Box<dyn FnOnce()>>>);
@@ -428,7 +416,7 @@ fn a_contended_call_may_come_from_a_thread_locals_drop() {
     let _into = queue.producer().unwrap();
     let (queue, changed) = (queue.clone(), value.clone());
     let thread = thread::spawn(move || {
-        // Registered first, so destroyed last, on most systems: after the notes, which come with this.
+        // Registered first, so destroyed last, on most systems: after the notes, which `update` makes.
         LAST.with(|last| {
             *last.0.borrow_mut() = Some(Box::new(move || {
                 let put = queue.put_timeout(1, Duration::from_millis(1));

@@ -1,6 +1,7 @@
-//! What handles are: shared between threads, cloned, shown, and as good as before after a panic.
+//! Handles are shared between threads, cloned, and shown; after a panic they are as good as before.
 
 use crate::support::Name;
+use crate::support::checks::shm;
 use crate::watchdog;
 use shmkit::memory::HeapMemory;
 use shmkit::{Array, ByteQueue, Iter, Place, Queue, SegmentInfo, TryIter, Value, unlink};
@@ -28,8 +29,7 @@ fn handles_go_to_any_thread_and_can_be_shown() {
     is_shown::<shmkit::Error>();
 }
 
-/// Nobody has to say `AssertUnwindSafe`, and this is why: a panic of the user's own commits nothing, or
-/// poisons.
+/// A panic of the user's own commits nothing, or poisons: so no user needs `AssertUnwindSafe`.
 #[test]
 fn a_panic_under_a_handle_leaves_nothing_half_done_unseen() {
     let _watchdog = watchdog("panics");
@@ -71,30 +71,27 @@ fn a_panic_under_a_handle_leaves_nothing_half_done_unseen() {
 
 #[test]
 fn debug_tells_the_name_and_the_state() {
+    fn tells(handle: &dyn Debug, kind: &str, fields: &[&str]) {
+        let text = format!("{handle:?}");
+        assert!(text.starts_with(kind), "{text}");
+        for field in fields {
+            assert!(text.contains(field), "{text}");
+        }
+    }
     let name = Name::new("debug");
     let value = Value::create(&*name, 41u8).unwrap();
-    let text = format!("{value:?}");
-    assert!(text.starts_with("Value"), "{text}");
-    assert!(text.contains(&*name) && text.contains("41"), "{text}");
+    tells(&value, "Value", &[&name, "41"]);
 
     let name = Name::new("debug");
     let queue = Queue::<u8>::create(&*name, 3).unwrap();
     queue.put(1).unwrap();
-    let text = format!("{queue:?}");
-    assert!(text.starts_with("Queue"), "{text}");
-    assert!(text.contains(&*name), "{text}");
-    for field in ["len: 1", "capacity: 3", "closed: false"] {
-        assert!(text.contains(field), "{text}");
-    }
+    let fields = [&*name, "len: 1", "capacity: 3", "closed: false"];
+    tells(&queue, "Queue", &fields);
 
     let name = Name::new("debug");
     let array = Array::create(&*name, &[1u8, 2, 3]).unwrap();
-    let _guard = array.lock().unwrap(); // it can be shown all the same
-    let text = format!("{array:?}");
-    assert!(text.starts_with("Array"), "{text}");
-    for field in [&*name, "len: 3", "poisoned: false"] {
-        assert!(text.contains(field), "{text}");
-    }
+    let _guard = array.lock().unwrap(); // a locked array can be shown as well
+    tells(&array, "Array", &[&name, "len: 3", "poisoned: false"]);
 }
 
 #[test]
@@ -105,7 +102,7 @@ fn a_clone_is_the_same_segment_and_keeps_it() {
     let clone = queue.clone();
     queue.put(1).unwrap();
     drop(queue);
-    // The name is there as long as some handle is.
+    // The name is there as long as there is a handle.
     let other = Queue::<u64>::open(&*name).unwrap();
     other.put(2).unwrap();
     assert_eq!((clone.get(), clone.get()), (Ok(1), Ok(2)));
@@ -129,7 +126,7 @@ fn was_created_tells_the_creator_from_openers() {
     assert!(created.was_created() && created.clone().was_created());
     assert!(!opened.was_created() && !opened.clone().was_created());
     assert!(!Value::<u32>::open(&*name).unwrap().was_created());
-    assert_eq!(opened.get(), 1, "who opens does not set");
+    assert_eq!(opened.get(), 1, "an opener sets nothing");
 
     let name = Name::new("created");
     let created = Queue::<u8>::open_or_create(&*name, 2).unwrap();
@@ -162,7 +159,7 @@ fn one_handle_serves_many_threads() {
 #[test]
 fn a_handle_knows_whether_its_name_still_leads_to_it() {
     let name = Name::new("reachable");
-    let path = format!("/dev/shm/{}", &*name);
+    let path = shm(&name);
     let created = Value::create(&*name, 1u64).unwrap();
     let (opened, cloned) = (Value::<u64>::open(&*name).unwrap(), created.clone());
     let all = [&created, &opened, &cloned];

@@ -1,15 +1,15 @@
-//! `MessageQueue`: strings and enums; what can't be encoded, and what can't be decoded; user code in
-//! the middle.
+//! `MessageQueue`: strings and enums; items that can't be encoded, and messages that can't be decoded;
+//! user code in the middle.
 
 use crate::support::Name;
-use crate::{LONG, watchdog};
+use crate::support::checks::{deadlocks, fails, panic_of, refused};
+use crate::{LONG, all_return, watchdog};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use shmkit::{Error, GetError, Kind, MessageQueue, Place, PutError, inspect};
+use shmkit::{ByteQueue, Error, GetError, Kind, MessageQueue, Place, PutError, inspect};
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
@@ -23,14 +23,11 @@ enum Event {
 
 fn events() -> Vec<Event> {
     let map = BTreeMap::from([("a".to_owned(), -1), ("ü".to_owned(), i128::MAX)]);
-    let named = |name: &str, at| Event::Named {
-        name: name.into(),
-        at,
-    };
+    let named = |name, at| Event::Named { name, at };
     vec![
         Event::Empty,
-        named("", None),
-        named("löng".repeat(50).as_str(), Some(0.5)),
+        named(String::new(), None),
+        named("löng".repeat(50), Some(0.5)),
         Event::Many(vec![map.clone(), BTreeMap::new(), map]),
         Event::Nested(Box::new(Event::Nested(Box::new(Event::Empty)))),
     ]
@@ -58,10 +55,8 @@ fn what_was_put_is_what_is_taken() {
     let info = inspect(&*name).unwrap();
     assert_eq!((info.kind, &*info.element), (Kind::MessageQueue, "Event"));
     let text = format!("{queue:?}");
-    assert!(
-        text.starts_with("MessageQueue") && text.contains(&*name),
-        "{text}"
-    );
+    let told = text.starts_with("MessageQueue") && text.contains(&*name);
+    assert!(told, "{text}");
 }
 
 #[test]
@@ -74,7 +69,7 @@ fn what_a_type_is_borrowed_as_can_be_put() {
     let vectors = MessageQueue::<Vec<u16>>::new(100).unwrap();
     vectors.put(&[1u16, 2][..]).unwrap();
     assert_eq!(vectors.get().unwrap(), [1, 2]);
-    // Nothing at all fits into the smallest queue there is.
+    // A message of no bytes fits into the smallest queue there is.
     let signals = MessageQueue::<()>::new(1).unwrap();
     signals.put(&()).unwrap();
     assert_eq!(signals.try_put(&()), Err(PutError::Full));
@@ -90,49 +85,44 @@ fn a_text_that_never_fits_says_so_at_once() {
     assert_eq!((max, queue.capacity()), (56, 64));
     let longest = "x".repeat(55); // and a byte for its length
     queue.put(&longest).unwrap();
-    let too_long = "x".repeat(56);
-    assert_eq!(
-        queue.put(&too_long),
-        Err(PutError::TooLong { len: 57, max: 56 })
-    );
-    assert_eq!(
-        queue.put_timeout("y", Duration::ZERO),
-        Err(PutError::TimedOut)
-    );
+    let too_long = queue.put(&"x".repeat(56));
+    assert_eq!(too_long, Err(PutError::TooLong { len: 57, max: 56 }));
+    let full = queue.put_timeout("y", Duration::ZERO);
+    assert_eq!(full, Err(PutError::TimedOut));
     assert_eq!(queue.get().unwrap(), longest);
 }
 
-/// A type whose encoding is what the closure says.
+/// Is encoded as the number that the closure returns for this turn.
 struct By<F>(F);
 
 impl<F: Fn(u32) -> Result<u32, &'static str>> Serialize for By<F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        TURN.with(|turn| turn.set(turn.get() + 1));
-        let turn = TURN.with(Cell::get);
-        (self.0)(turn)
-            .map_err(S::Error::custom)?
-            .serialize(serializer)
+        let turn = TURN.get() + 1;
+        TURN.set(turn);
+        let number = (self.0)(turn).map_err(S::Error::custom)?;
+        number.serialize(serializer)
     }
 }
 
+/// Panics in code of the user's, and prints nothing.
+fn panic() -> ! {
+    std::panic::resume_unwind(Box::new("the user's"))
+}
+
 thread_local! {
-    /// How many times something was encoded.
+    /// How many times a `By` was encoded.
     static TURN: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Puts through a queue of `By`, whose type is no `DeserializeOwned`; reads with another handle.
-fn put_by(
+/// Puts a `By` through another handle of the queue: a `By` can't be decoded.
+fn put_by<F: Fn(u32) -> Result<u32, &'static str>>(
     queue: &MessageQueue<u32>,
-    encode: impl Fn(u32) -> Result<u32, &'static str>,
+    encode: F,
 ) -> Result<(), PutError> {
-    TURN.with(|turn| turn.set(0));
+    TURN.set(0);
     let fd = queue.try_clone_fd().unwrap();
-    let same = MessageQueue::open(Place::fd(fd).schema("number")).unwrap();
-    put_into(&same, &By(encode))
-}
-
-fn put_into<T: Serialize>(queue: &MessageQueue<T>, item: &T) -> Result<(), PutError> {
-    queue.put(item)
+    let same = MessageQueue::<By<F>>::open(Place::fd(fd).schema("number")).unwrap();
+    same.put(&By(encode))
 }
 
 #[test]
@@ -141,44 +131,27 @@ fn an_item_that_cannot_be_encoded_takes_no_room() {
     let name = Name::new("numbers");
     let place = || Place::named(&*name).schema("number");
     let queue = MessageQueue::<u32>::create(place(), 16).unwrap();
-    let refused = |put| match put {
-        Err(PutError::Encode(text)) => text,
-        other => panic!("{other:?}"),
-    };
-    // When its bytes are counted, so without room as well; and when it is written.
+    let refused = |text: &str| Err(PutError::Encode(text.into()));
+    // The encoding fails while the bytes are counted, so without room as well; or while they are written.
     queue.put(&7).unwrap();
-    assert_eq!(
-        refused(put_by(&queue, |_| Err("no"))),
-        "Serde Serialization Error"
-    );
+    let put = put_by(&queue, |_| Err("no"));
+    assert_eq!(put, refused("Serde Serialization Error"));
     assert_eq!(queue.get(), Ok(7));
     for bad in [2, 1] {
         let put = put_by(&queue, |turn| if turn == bad { Err("no") } else { Ok(1) });
-        assert_eq!(refused(put), "Serde Serialization Error");
+        assert_eq!(put, refused("Serde Serialization Error"));
     }
-    // Longer, or shorter, than when it was counted.
+    // The encoding is longer, or shorter, than when it was counted.
     let put = put_by(&queue, |turn| Ok(if turn == 1 { 1 } else { 1000 }));
-    assert_eq!(
-        refused(put),
-        "expected 1 bytes as when they were counted, found more"
-    );
+    let text = "expected 1 bytes as when they were counted, found more";
+    assert_eq!(put, refused(text));
     let put = put_by(&queue, |turn| Ok(if turn == 1 { 1000 } else { 1 }));
-    assert_eq!(
-        refused(put),
-        "expected 2 bytes as when they were counted, found fewer"
-    );
-    // A panic in either pass.
+    let text = "expected 2 bytes as when they were counted, found fewer";
+    assert_eq!(put, refused(text));
+    // Either pass may panic.
     for bad in [1, 2] {
-        let put = AssertUnwindSafe(|| {
-            put_by(&queue, |turn| {
-                if turn == bad {
-                    std::panic::resume_unwind(Box::new("the user's"));
-                }
-                Ok(1)
-            })
-        });
-        let payload = catch_unwind(put).unwrap_err();
-        assert_eq!(payload.downcast_ref(), Some(&"the user's"));
+        let put = || put_by(&queue, |turn| if turn == bad { panic() } else { Ok(1) });
+        assert_eq!(panic_of(put), "the user's");
     }
     assert!(queue.is_empty());
     // The lock is free, the room too.
@@ -202,9 +175,7 @@ fn an_item_that_puts_while_it_is_encoded_panics_rather_than_waits_for_itself() {
     // While its bytes are counted nothing is held.
     nested(1).unwrap();
     assert_eq!((queue.try_get(), queue.try_get()), (Ok(9), Ok(1)));
-    let payload = catch_unwind(AssertUnwindSafe(|| nested(2))).unwrap_err();
-    let text = payload.downcast_ref::<&str>().expect("a message");
-    assert!(text.starts_with("deadlock"), "{text}");
+    deadlocks(|| nested(2));
     assert_eq!(queue.try_get(), Err(GetError::Empty));
     queue.put_timeout(&2, LONG).unwrap();
     assert_eq!(queue.try_get(), Ok(2));
@@ -218,7 +189,7 @@ impl<'de> Deserialize<'de> for Fussy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match u32::deserialize(deserializer)? {
             1 => Err(D::Error::custom("not 1")),
-            2 => std::panic::resume_unwind(Box::new("the user's")),
+            2 => panic(),
             number => Ok(Self(number)),
         }
     }
@@ -234,9 +205,8 @@ fn a_message_that_cannot_be_decoded_is_its_own_error_alone() {
     let failed = || Err(GetError::Decode("Serde Deserialization Error".into()));
     assert_eq!(queue.get(), Ok(Fussy(0)));
     assert_eq!(queue.get(), failed());
-    // It is out before it is decoded: what dies of it does not come back for the next.
-    let payload = catch_unwind(AssertUnwindSafe(|| queue.get())).unwrap_err();
-    assert_eq!(payload.downcast_ref(), Some(&"the user's"));
+    // A message is out before it is decoded: one that kills its taker does not come back for the next.
+    assert_eq!(panic_of(|| queue.get()), "the user's");
     queue.close();
     let rest: Vec<_> = queue.iter().collect();
     assert_eq!(rest, [Ok(Fussy(3)), failed(), Ok(Fussy(4))]);
@@ -255,16 +225,12 @@ fn bytes_of_another_type_are_an_error_and_never_more() {
     };
     assert_eq!(decode((1, b'x')).unwrap(), "x");
     let failed = |text: &str| Err(GetError::Decode(text.into()));
-    // Shorter than it says, longer than it says, no text.
-    assert_eq!(
-        decode((2, b'x')),
-        failed("Hit the end of buffer, expected more data")
-    );
-    assert_eq!(
-        decode((0, 0)),
-        failed("expected an item of 1 bytes, found 1 more")
-    );
-    assert_eq!(decode((1, 0xff)), failed("Tried to parse invalid utf-8"));
+    let (shorter, longer, no_text) = ((2, b'x'), (0, 0), (1, 0xff));
+    let text = "Hit the end of buffer, expected more data";
+    assert_eq!(decode(shorter), failed(text));
+    let text = "expected an item of 1 bytes, found 1 more";
+    assert_eq!(decode(longer), failed(text));
+    assert_eq!(decode(no_text), failed("Tried to parse invalid utf-8"));
     let events = MessageQueue::<Event>::open(place()).unwrap();
     for pair in 0..=u16::MAX {
         let [first, second] = pair.to_le_bytes();
@@ -280,24 +246,23 @@ fn bytes_of_another_type_are_an_error_and_never_more() {
 fn another_type_or_kind_is_a_mismatch() {
     let name = Name::new("messages");
     let _queue = MessageQueue::<String>::create(&*name, 100).unwrap();
-    let error = MessageQueue::<Event>::open(&*name).unwrap_err();
-    let text = format!("{}: other type: expected Event, found String", &*name);
-    assert_eq!(error.to_string(), text);
-    let error = shmkit::ByteQueue::open(&*name).unwrap_err();
-    let text = format!(
-        "{}: other kind: expected ByteQueue, found MessageQueue",
-        &*name
+    refused!(
+        Error::Mismatch { what: "type", .. },
+        format!("{name}: other type: expected Event, found String"),
+        MessageQueue::<Event>::open(&*name),
     );
-    assert_eq!(error.to_string(), text);
-    let error = MessageQueue::<String>::open_or_create(&*name, 200).unwrap_err();
-    let is_mismatch = matches!(
-        error,
+    refused!(
+        Error::Mismatch { what: "kind", .. },
+        format!("{name}: other kind: expected ByteQueue, found MessageQueue"),
+        ByteQueue::open(&*name),
+    );
+    fails!(
         Error::Mismatch {
             what: "capacity",
             ..
-        }
+        },
+        MessageQueue::<String>::open_or_create(&*name, 200),
     );
-    assert!(is_mismatch, "{error:?}");
 }
 
 #[test]
@@ -307,20 +272,12 @@ fn messages_pass_between_threads() {
     let queue = MessageQueue::<(usize, String)>::new(2000).unwrap();
     let text = |n: usize| "x".repeat(n * 13 % 300);
     thread::scope(|scope| {
-        let putters: Vec<_> = (0..2)
-            .map(|who| {
-                let queue = &queue;
-                scope.spawn(move || {
-                    for n in 0..EACH {
-                        queue.put(&(2 * n + who, text(n))).unwrap();
-                    }
-                })
-            })
-            .collect();
+        let put = |item| queue.put(&item).unwrap();
+        let putters = [0, 1].map(|putter| {
+            scope.spawn(move || (0..EACH).for_each(|n| put((2 * n + putter, text(n)))))
+        });
         scope.spawn(|| {
-            putters
-                .into_iter()
-                .for_each(|putter| putter.join().unwrap());
+            all_return(putters, &());
             queue.close();
         });
         let mut next = [0, 1];

@@ -1,13 +1,9 @@
 //! Where segments live: names, files, nowhere, descriptors; and how long.
 
 use crate::support::Name;
+use crate::support::checks::{exists, fails, shm};
 use shmkit::{Error, Kind, Place, Queue, Value, inspect, list, unlink};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
-
-fn shm(name: &str) -> String {
-    format!("/dev/shm/{name}")
-}
 
 #[test]
 fn every_way_to_say_a_name_leads_to_the_same_segment() {
@@ -40,11 +36,10 @@ fn a_named_segment_ends_with_its_last_handle() {
     let second = Value::<u64>::open(&*name).unwrap();
     assert_eq!(second.name(), Some(&*name));
     drop(first);
-    assert!(Path::new(&shm(&name)).exists());
+    assert!(exists(&name));
     drop(second);
-    assert!(!Path::new(&shm(&name)).exists());
-    let gone = Value::<u64>::open(&*name).unwrap_err();
-    assert!(matches!(gone, Error::NotFound { .. }), "{gone:?}");
+    assert!(!exists(&name));
+    fails!(Error::NotFound { .. }, Value::<u64>::open(&*name));
 }
 
 #[test]
@@ -52,18 +47,16 @@ fn a_persistent_name_outlives_its_handles() {
     let name = Name::new("persistent");
     let place = Place::named(&*name).persistent(true);
     drop(Value::create(&place, 7u64).unwrap());
-    assert!(Path::new(&shm(&name)).exists());
-    // It is the creator's word, in the segment, that counts: the opener says nothing.
+    assert!(exists(&name));
+    // The creator's word counts, which is in the segment: the opener says nothing.
     drop(Value::<u64>::open(&*name).unwrap());
     let again = Value::<u64>::open(&*name).unwrap();
     assert_eq!(again.get(), 7);
-    let taken = Value::create(&*name, 8u64).unwrap_err();
-    assert!(matches!(taken, Error::AlreadyExists { .. }), "{taken:?}");
+    fails!(Error::AlreadyExists { .. }, Value::create(&*name, 8u64));
     drop(again);
     unlink(&place).unwrap();
-    assert!(!Path::new(&shm(&name)).exists());
-    let gone = unlink(&place).unwrap_err();
-    assert!(matches!(gone, Error::NotFound { .. }), "{gone:?}");
+    assert!(!exists(&name));
+    fails!(Error::NotFound { .. }, unlink(&place));
 }
 
 #[test]
@@ -94,8 +87,8 @@ fn a_file_is_persistent_unless_told_otherwise() {
     drop(Queue::<u16>::create(&place, 5).unwrap());
     assert!(!path.exists());
 
-    let none = Value::<u8>::open(Place::file(folder.path().join("no/where"))).unwrap_err();
-    assert!(matches!(none, Error::NotFound { .. }), "{none:?}");
+    let nowhere = Place::file(folder.path().join("no/where"));
+    fails!(Error::NotFound { .. }, Value::<u8>::open(nowhere));
 }
 
 #[test]
@@ -105,8 +98,8 @@ fn an_anonymous_segment_has_no_name_to_open_it_by() {
     assert!(value.was_created());
     let queue = Queue::<u64>::new(3).unwrap();
     assert_eq!((queue.name(), queue.capacity()), (None, 3));
-    let refused = Value::<u64>::open(Place::anonymous()).unwrap_err();
-    assert!(matches!(refused, Error::Unsupported { .. }), "{refused:?}");
+    let opened = Value::<u64>::open(Place::anonymous());
+    fails!(Error::Unsupported { .. }, opened);
 }
 
 #[test]
@@ -116,18 +109,17 @@ fn a_descriptor_leads_to_the_same_segment() {
     passed_on.set(2);
     assert_eq!(value.get(), 2);
     assert!(!passed_on.was_created());
-    // A holder of its own: the first may leave.
+    // The new handle is a holder of its own: the first may leave.
     drop(value);
     assert_eq!(passed_on.swap(3), 2);
 
     let queue = Queue::<u8>::new(3).unwrap();
-    let passed_on = Queue::<u8>::open(Place::fd(queue.try_clone_fd().unwrap())).unwrap();
+    let by_fd = || Place::fd(queue.try_clone_fd().unwrap());
+    let passed_on = Queue::<u8>::open(by_fd()).unwrap();
     queue.put(1).unwrap();
     assert_eq!((passed_on.capacity(), passed_on.get()), (3, Ok(1)));
-    let other = Queue::<u16>::open(Place::fd(queue.try_clone_fd().unwrap())).unwrap_err();
-    assert!(matches!(other, Error::Mismatch { .. }), "{other:?}");
-    let refused = Queue::<u8>::create(Place::fd(queue.try_clone_fd().unwrap()), 3).unwrap_err();
-    assert!(matches!(refused, Error::Unsupported { .. }), "{refused:?}");
+    fails!(Error::Mismatch { .. }, Queue::<u16>::open(by_fd()));
+    fails!(Error::Unsupported { .. }, Queue::<u8>::create(by_fd(), 3));
 }
 
 #[test]
@@ -148,27 +140,19 @@ fn a_schema_replaces_the_type_s_name() {
     let place = Place::named(&*name).schema("count/v2");
     let value = Value::create(&place, 1u64).unwrap();
     assert_eq!(Value::<u64>::open(&place).unwrap().get(), 1);
-    // Another type of the same size and alignment, under the same schema, is what it says it is.
+    // A type of the same size and alignment, under the same schema, is taken at its word.
     assert_eq!(Value::<i64>::open(&place).unwrap().get(), 1);
-    for wrong in [
-        Place::named(&*name),
-        Place::named(&*name).schema("count/v3"),
-    ] {
-        let error = Value::<u64>::open(wrong).unwrap_err();
-        assert!(
-            matches!(error, Error::Mismatch { what: "type", .. }),
-            "{error:?}"
-        );
-    }
-    let error = Value::<u32>::open(&place).unwrap_err();
-    assert!(
-        matches!(error, Error::Mismatch { what: "size", .. }),
-        "{error:?}"
+    fails!(
+        Error::Mismatch { what: "type", .. },
+        Value::<u64>::open(&*name),
+        Value::<u64>::open(Place::named(&*name).schema("count/v3")),
     );
+    let smaller = Value::<u32>::open(&place);
+    fails!(Error::Mismatch { what: "size", .. }, smaller);
     drop(value);
     for schema in ["", "a\0b", &"x".repeat(65)] {
-        let error = Value::create(Place::named(&*name).schema(schema), 1u64).unwrap_err();
-        assert!(matches!(error, Error::InvalidName { .. }), "{error:?}");
+        let place = Place::named(&*name).schema(schema);
+        fails!(Error::InvalidName { .. }, Value::create(place, 1u64));
     }
     Value::create(Place::named(&*name).schema("x".repeat(64)), 1u64).unwrap();
 }
@@ -177,16 +161,12 @@ fn a_schema_replaces_the_type_s_name() {
 fn open_or_create_wants_the_capacity_it_asks_for() {
     let name = Name::new("capacity");
     let queue = Queue::<u8>::open_or_create(&*name, 3).unwrap();
-    let error = Queue::<u8>::open_or_create(&*name, 4).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Mismatch {
-                what: "capacity",
-                ..
-            }
-        ),
-        "{error:?}"
+    fails!(
+        Error::Mismatch {
+            what: "capacity",
+            ..
+        },
+        Queue::<u8>::open_or_create(&*name, 4),
     );
     assert_eq!(Queue::<u8>::open(&*name).unwrap().capacity(), 3);
     assert_eq!(queue.capacity(), 3);
@@ -217,5 +197,5 @@ fn segments_can_be_looked_at() {
     let by_fd = inspect(Place::fd(queue.try_clone_fd().unwrap())).unwrap();
     assert_eq!((by_fd.kind, by_fd.holders), (Kind::Queue, 2));
     drop((queue, second));
-    assert!(matches!(inspect(&*name), Err(Error::NotFound { .. })));
+    fails!(Error::NotFound { .. }, inspect(&*name));
 }

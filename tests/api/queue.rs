@@ -2,14 +2,14 @@
 //! threads.
 
 use crate::support::Name;
-use crate::{LONG, watchdog};
+use crate::support::checks::{deadlocks, fails};
+use crate::{LONG, all_return, waits, watchdog};
 use shmkit::{Error, GetError, PutAllError, PutError, Queue};
 use std::error::Error as _;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[test]
 fn put_all_tells_how_many_were_put_before_the_close() {
@@ -17,7 +17,7 @@ fn put_all_tells_how_many_were_put_before_the_close() {
     let queue = Queue::<u64>::new(4).unwrap();
     thread::scope(|scope| {
         let putter = scope.spawn(|| queue.put_all(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]));
-        // 6 were put once 2 have been taken and 4 are there; nobody makes more room.
+        // Once 2 have been taken and 4 are there, 6 were put; nobody makes more room.
         assert_eq!((queue.get(), queue.get()), (Ok(0), Ok(1)));
         while !queue.is_full() {
             thread::yield_now();
@@ -25,15 +25,10 @@ fn put_all_tells_how_many_were_put_before_the_close() {
         queue.close();
         let error = putter.join().unwrap().unwrap_err();
         let source = PutError::Closed;
+        assert_eq!(error.source().unwrap().to_string(), source.to_string());
+        let text = "the queue is closed (after 6 items were put)";
+        assert_eq!(error.to_string(), text);
         assert_eq!(error, PutAllError { put: 6, source });
-        assert_eq!(
-            error.source().unwrap().to_string(),
-            PutError::Closed.to_string()
-        );
-        assert_eq!(
-            error.to_string(),
-            "the queue is closed (after 6 items were put)"
-        );
     });
     assert_eq!(queue.iter().collect::<Vec<_>>(), [2, 3, 4, 5]);
 }
@@ -87,17 +82,13 @@ fn close_wakes_all_who_wait() {
     let (full, empty) = (Queue::<u8>::new(1).unwrap(), Queue::<u8>::new(1).unwrap());
     full.put(1).unwrap();
     thread::scope(|scope| {
-        let putters: Vec<_> = (0..3).map(|_| scope.spawn(|| full.put(2))).collect();
-        let getters: Vec<_> = (0..3).map(|_| scope.spawn(|| empty.get())).collect();
+        let putters = [(); 3].map(|()| scope.spawn(|| full.put(2)));
+        let getters = [(); 3].map(|()| scope.spawn(|| empty.get()));
         let iterator = scope.spawn(|| empty.iter().count());
         full.close();
         empty.close();
-        for putter in putters {
-            assert_eq!(putter.join().unwrap(), Err(PutError::Closed));
-        }
-        for getter in getters {
-            assert_eq!(getter.join().unwrap(), Err(GetError::Closed));
-        }
+        all_return(putters, &Err(PutError::Closed));
+        all_return(getters, &Err(GetError::Closed));
         assert_eq!(iterator.join().unwrap(), 0);
     });
     assert_eq!(full.get(), Ok(1));
@@ -161,21 +152,16 @@ fn a_queue_of_one_passes_everything_on() {
 fn waits_end_by_their_timeouts() {
     let _watchdog = watchdog("timeouts");
     let queue = Queue::<u8>::new(1).unwrap();
-    assert_eq!(queue.get_timeout(Duration::ZERO), Err(GetError::TimedOut));
-    assert_eq!(queue.put_timeout(1, Duration::ZERO), Ok(()));
-    assert_eq!(
-        queue.put_timeout(2, Duration::ZERO),
-        Err(PutError::TimedOut)
-    );
-    let timeout = Duration::from_millis(30);
-    let start = Instant::now();
-    assert_eq!(queue.put_timeout(2, timeout), Err(PutError::TimedOut));
-    assert!(start.elapsed() >= timeout);
+    let (none, some) = (Duration::ZERO, Duration::from_millis(30));
+    assert_eq!(queue.get_timeout(none), Err(GetError::TimedOut));
+    assert_eq!(queue.put_timeout(1, none), Ok(()));
+    assert_eq!(queue.put_timeout(2, none), Err(PutError::TimedOut));
+    let late = waits(some, || queue.put_timeout(2, some));
+    assert_eq!(late, Err(PutError::TimedOut));
     assert_eq!(queue.get_timeout(Duration::MAX), Ok(1));
-    let start = Instant::now();
-    assert_eq!(queue.get_timeout(timeout), Err(GetError::TimedOut));
-    assert!(start.elapsed() >= timeout);
-    // Limits that no clock can count to wait, and are woken.
+    let late = waits(some, || queue.get_timeout(some));
+    assert_eq!(late, Err(GetError::TimedOut));
+    // A wait with a limit beyond any clock goes on until it is woken.
     thread::scope(|scope| {
         let getter = scope.spawn(|| queue.get_timeout(Duration::MAX));
         assert_eq!(queue.put_timeout(3, Duration::MAX), Ok(()));
@@ -216,12 +202,7 @@ fn a_get_from_inside_get_with_panics_rather_than_waits_for_itself() {
     let _watchdog = watchdog("get in get_with");
     let queue = Queue::<u8>::new(2).unwrap();
     queue.put(1).unwrap();
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        queue.get_with(|_| queue.get_timeout(LONG))
-    }));
-    let payload = result.unwrap_err();
-    let text = payload.downcast_ref::<&str>().expect("a message");
-    assert!(text.starts_with("deadlock"), "{text}");
+    deadlocks(|| queue.get_with(|_| queue.get_timeout(LONG)));
     assert_eq!(queue.try_get(), Ok(1), "the panic left the item");
 }
 
@@ -272,8 +253,7 @@ fn one_put_many_serves_several_getters() {
 #[test]
 fn a_refused_capacity_is_an_error() {
     for capacity in [0, usize::MAX, 1 << 61] {
-        let error = Queue::<u64>::new(capacity).unwrap_err();
-        assert!(matches!(error, Error::InvalidSize { .. }), "{error:?}");
+        fails!(Error::InvalidSize { .. }, Queue::<u64>::new(capacity));
     }
 }
 
@@ -286,23 +266,13 @@ fn outcomes_become_errors_of_the_crate_and_of_io() {
     }
     let queue = Queue::<u8>::new(1).unwrap();
     let error = work(&queue).unwrap_err();
-    let source = GetError::Empty;
-    assert!(
-        matches!(&error, Error::Get { source: s } if *s == source),
-        "{error:?}"
-    );
     assert_eq!(error.to_string(), "get: the queue is empty");
+    let source = GetError::Empty;
+    assert!(matches!(&error, Error::Get { source: s } if *s == source));
     assert_eq!(io::Error::from(error).kind(), io::ErrorKind::WouldBlock);
     queue.close();
     let error = work(&queue).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Put {
-                source: PutError::Closed
-            }
-        ),
-        "{error:?}"
-    );
+    let source = PutError::Closed;
+    assert!(matches!(&error, Error::Put { source: s } if *s == source));
     assert_eq!(io::Error::from(error).kind(), io::ErrorKind::BrokenPipe);
 }

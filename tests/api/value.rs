@@ -1,12 +1,13 @@
 //! `Value`: comparing bytes, trying, waiting between threads.
 
 use crate::support::Name;
-use crate::{LONG, watchdog};
+use crate::support::checks::deadlocks;
+use crate::{LONG, waits, watchdog};
 use shmkit::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[test]
 fn compare_exchange_compares_bytes() {
@@ -77,19 +78,15 @@ fn a_call_from_inside_update_panics_rather_than_waits_for_itself() {
     let other = Value::<u64>::open(&*name).unwrap();
     let calls: [fn(&Value<u64>); 2] =
         [|inner| inner.set(3), |inner| _ = inner.set_timeout(3, LONG)];
-    for (inner, call) in [&value, &value.clone(), &other]
-        .into_iter()
-        .flat_map(|inner| calls.map(|call| (inner, call)))
-    {
-        let result = catch_unwind(AssertUnwindSafe(|| {
+    let handles = [&value, &value.clone(), &other];
+    let each = handles.map(|inner| calls.map(|call| (inner, call)));
+    for (inner, call) in each.into_iter().flatten() {
+        deadlocks(|| {
             value.update(|v| {
                 *v = 2;
                 call(inner);
             });
-        }));
-        let payload = result.unwrap_err();
-        let text = payload.downcast_ref::<&str>().expect("a message");
-        assert!(text.starts_with("deadlock"), "{text}");
+        });
         assert_eq!(value.get(), 1);
     }
     // Reading takes no lock, and another value is another lock.
@@ -159,22 +156,15 @@ fn every_verb_that_changes_the_value_wakes_who_waits() {
 fn a_wait_ends_by_its_timeout() {
     let _watchdog = watchdog("timeouts");
     let value = Value::new(1u64).unwrap();
-    assert_eq!(value.wait_until_timeout(Duration::ZERO, |v| *v == 2), None);
-    assert_eq!(
-        value.wait_until_timeout(Duration::ZERO, |v| *v == 1),
-        Some(1)
-    );
-    assert_eq!(
-        value.wait_until_timeout(Duration::MAX, |v| *v == 1),
-        Some(1)
-    );
+    let wait = |limit, wanted| value.wait_until_timeout(limit, |v| *v == wanted);
+    assert_eq!(wait(Duration::ZERO, 2), None);
+    assert_eq!(wait(Duration::ZERO, 1), Some(1));
+    assert_eq!(wait(Duration::MAX, 1), Some(1));
     let timeout = Duration::from_millis(30);
-    let start = Instant::now();
-    assert_eq!(value.wait_until_timeout(timeout, |v| *v == 2), None);
-    assert!(start.elapsed() >= timeout);
-    // One that no clock can count to waits, and is woken.
+    assert_eq!(waits(timeout, || wait(timeout, 2)), None);
+    // A wait with a limit beyond any clock goes on until it is woken.
     thread::scope(|scope| {
-        let waiter = scope.spawn(|| value.wait_until_timeout(Duration::MAX, |v| *v == 2));
+        let waiter = scope.spawn(|| wait(Duration::MAX, 2));
         value.set(2);
         assert_eq!(waiter.join().unwrap(), Some(2));
     });

@@ -1,7 +1,8 @@
 //! An open that waits for its segment, and waits that another thread ends.
 
 use crate::support::Name;
-use crate::{LONG, watchdog};
+use crate::support::checks::{exists, fails, shm};
+use crate::{LONG, waits, watchdog};
 use shmkit::{Array, ByteQueue, Error, Place, Queue, Result, Value};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,16 +69,15 @@ fn an_open_that_waits_in_vain_ends_with_its_timeout() {
     let _watchdog = watchdog("an open in vain");
     let name = Name::new("never");
     let began = Instant::now();
-    let never = Value::<u64>::open(patient(&name, A_WHILE)).unwrap_err();
+    let never = Value::<u64>::open(patient(&name, A_WHILE));
     let waited = began.elapsed();
-    assert!(matches!(never, Error::NotFound { .. }), "{never:?}");
+    fails!(Error::NotFound { .. }, never);
     assert!((A_WHILE..A_WHILE + SOON).contains(&waited), "{waited:?}");
 
     // Without a timeout, and with one of zero, there is one look.
     for place in [Place::named(&*name), patient(&name, Duration::ZERO)] {
         let began = Instant::now();
-        let absent = Value::<u64>::open(place).unwrap_err();
-        assert!(matches!(absent, Error::NotFound { .. }), "{absent:?}");
+        fails!(Error::NotFound { .. }, Value::<u64>::open(place));
         assert!(began.elapsed() < SOON);
     }
     // And one look is enough for what is there.
@@ -93,16 +93,12 @@ fn a_leftover_is_no_segment_to_wait_for() {
     let (original, name) = (Name::new("original"), Name::new("leftover"));
     let _held = Value::create(&*original, 7u64).unwrap();
     // A copy of a sound segment, which nobody holds.
-    fs::copy(
-        format!("/dev/shm/{}", &*original),
-        format!("/dev/shm/{}", &*name),
-    )
-    .unwrap();
-    let began = Instant::now();
-    let gone = Value::<u64>::open(patient(&name, A_WHILE)).unwrap_err();
-    assert!(matches!(gone, Error::NotFound { .. }), "{gone:?}");
-    assert!(began.elapsed() >= A_WHILE, "the open waited on");
-    assert!(!name.exists());
+    fs::copy(shm(&original), shm(&name)).unwrap();
+    waits(A_WHILE, || {
+        let gone = Value::<u64>::open(patient(&name, A_WHILE));
+        fails!(Error::NotFound { .. }, gone);
+    });
+    assert!(!exists(&name));
 }
 
 #[test]
@@ -120,36 +116,33 @@ fn an_open_gets_in_among_segments_that_come_and_go() {
         done.store(true, Ordering::Relaxed);
         assert_eq!(opened.unwrap().get(), 7);
     });
-    assert!(!name.exists());
+    assert!(!exists(&name));
 }
 
 #[test]
 fn only_absence_is_waited_out() {
     let _watchdog = watchdog("errors at once");
     let name = Name::new("wrong");
-    let path = format!("/dev/shm/{}", &*name);
+    let open = |name: &str| Value::<u64>::open(patient(name, LONG));
     let began = Instant::now();
-    fs::write(&path, "hello").unwrap();
-    let foreign = Value::<u64>::open(patient(&name, LONG)).unwrap_err();
-    assert!(matches!(foreign, Error::Foreign { .. }), "{foreign:?}");
-    fs::remove_file(&path).unwrap();
+    fs::write(shm(&name), "hello").unwrap();
+    fails!(Error::Foreign { .. }, open(&name));
+    fs::remove_file(shm(&name)).unwrap();
 
     let _other = Value::create(&*name, 1u8).unwrap();
-    let other = Value::<u64>::open(patient(&name, LONG)).unwrap_err();
-    assert!(matches!(other, Error::Mismatch { .. }), "{other:?}");
-    let invalid = Value::<u64>::open(patient("a/b", LONG)).unwrap_err();
-    assert!(matches!(invalid, Error::InvalidName { .. }), "{invalid:?}");
-    let nowhere = Value::<u64>::open(Place::anonymous().open_timeout(LONG)).unwrap_err();
-    assert!(matches!(nowhere, Error::Unsupported { .. }), "{nowhere:?}");
+    fails!(Error::Mismatch { .. }, open(&name));
+    fails!(Error::InvalidName { .. }, open("a/b"));
+    let nowhere = Place::anonymous().open_timeout(LONG);
+    fails!(Error::Unsupported { .. }, Value::<u64>::open(nowhere));
     // A wrong file that comes later ends the wait, too.
     let later = Name::new("wrong-later");
     let foreign = thread::scope(|scope| {
-        let opener = scope.spawn(|| Value::<u64>::open(patient(&later, LONG)));
-        fs::write(format!("/dev/shm/{}", &*later), "hello").unwrap();
-        opener.join().unwrap().unwrap_err()
+        let opener = scope.spawn(|| open(&later));
+        fs::write(shm(&later), "hello").unwrap();
+        opener.join().unwrap()
     });
-    assert!(matches!(foreign, Error::Foreign { .. }), "{foreign:?}");
-    // Who creates does not wait.
+    fails!(Error::Foreign { .. }, foreign);
+    // A call that creates does not wait.
     let absent = Name::new("absent");
     let created = Value::open_or_create(patient(&absent, LONG), 1u8).unwrap();
     assert!(created.was_created());

@@ -1,25 +1,24 @@
 //! Values that a forked child inherits.
 
 use crate::fork::Name;
-use shmkit::{Element, Process, Value};
+use crate::{finish, spawn};
+use shmkit::{Element, Value};
 use std::fmt::Debug;
 
-/// What a child writes is seen by its parent, through an anonymous value and a named one, inherited
-/// and opened.
+/// The parent sees the writes of its child, through an anonymous value and a named one, inherited and
+/// opened.
 fn child_writes<T: Element + PartialEq + Debug>(from: T, to: T) {
     let name = Name::new("written");
     let nameless = Value::new(from).expect("create");
     let named = Value::create(&name.0, from).expect("create");
-    let child = Process::spawn(|| {
+    let child = spawn(|| {
         assert_eq!((nameless.get(), named.get()), (from, from));
         nameless.set(to);
         assert_eq!(named.swap(to), from);
         let opened = Value::<T>::open(&name.0).expect("open");
         assert_eq!(opened.compare_exchange(to, from), Ok(to));
     });
-    let child = child.expect("spawn");
-    child.join().expect("join");
-    assert_eq!(child.exit_code(), Some(0));
+    finish(&child);
     assert_eq!(nameless.get(), to);
     assert_eq!(named.get(), from);
     drop(named);

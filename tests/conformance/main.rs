@@ -1,8 +1,8 @@
 //! Behaviours known from Python's `multiprocessing`, case by case and by its tests' names: processes,
-//! queues, pools, and what is inherited by a fork.
+//! queues, pools, and values that a fork inherits.
 //!
-//! Without libtest's harness, because its threads would be in the way of the forks. Arguments are parts
-//! of the names of the tests to run.
+//! The tests have no libtest harness, because its threads would be in the way of the forks. Arguments are
+//! parts of the names of the tests to run.
 
 #[cfg(feature = "serde")]
 #[path = "../support/crew.rs"]
@@ -16,6 +16,7 @@ mod pool;
 mod process;
 mod queue;
 
+use shmkit::Process;
 use std::time::{Duration, Instant};
 
 const TESTS: fork::Tests = fork::tests![
@@ -72,24 +73,39 @@ fn main() {
     fork::run(TESTS);
 }
 
-/// What a call that does not wait may take on a machine that is busy with other things.
+/// Starts a child that does not outlive a failed test for long.
+fn spawn(f: impl FnOnce()) -> Process {
+    let child = Process::spawn(|| {
+        fork::end_after(fork::LIMIT);
+        f();
+    });
+    child.expect("spawn")
+}
+
+/// Waits for a child, and fails unless it ended well.
+fn finish(child: &Process) {
+    child.join().expect("join");
+    assert_eq!(child.exit_code(), Some(0));
+}
+
+/// The most that a call without a wait may take, on a machine that is busy with other things.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// What came of a call, and how long that took.
+/// Returns the result of a call, and the time that it took.
 fn timed<R>(call: impl FnOnce() -> R) -> (R, Duration) {
     let began = Instant::now();
     let result = call();
     (result, began.elapsed())
 }
 
-/// What came of a call that does not wait.
+/// Makes a call that must not wait.
 fn at_once<R>(call: impl FnOnce() -> R) -> R {
     let (result, took) = timed(call);
     assert!(took < AT_ONCE, "took {took:?}");
     result
 }
 
-/// What came of a call that waits in vain.
+/// Makes a call that waits in vain.
 fn within<R>(timeout: Duration, call: impl FnOnce(Duration) -> R) -> R {
     let (result, took) = timed(|| call(timeout));
     assert!(took >= timeout, "ended after {took:?} of {timeout:?}");

@@ -1,4 +1,4 @@
-//! Pools; and what `concurrent.futures` shows of killed workers.
+//! Pools; and the cases of `concurrent.futures` in which a worker is killed.
 
 use crate::crew::{children_of, kill_child, supervisor};
 use crate::fork::{Name, captured, descriptors, has_children, kill_me, soon, until};
@@ -38,7 +38,7 @@ pub(crate) fn map() {
     let pool = pool();
     assert_eq!(pool.map(sqr, 0..10), Ok(squares(10)));
     assert_eq!(pool.map(sqr, 0..100), Ok(squares(100)));
-    // What chunks are for there: several items a task.
+    // Python's chunks have several items a task.
     let chunk = |xs: Vec<u64>| xs.into_iter().map(sqr).collect::<Vec<_>>();
     let chunks: Vec<Vec<u64>> = (0..5).map(|n| (20 * n..20 * n + 20).collect()).collect();
     let mapped = pool.map(chunk, chunks).expect("map");
@@ -60,8 +60,8 @@ pub(crate) fn map() {
     pool.join().expect("join");
 }
 
-/// What `f` makes of a pool whose tasks' panics are not shown, since that pool has another standard
-/// error; and what they printed there.
+/// Runs `f` with a pool whose standard error is captured, so that no panic of a task is shown. Returns the
+/// result, and the captured text.
 fn captured_pool<R>(workers: usize, f: impl FnOnce(&Pool) -> R) -> (R, String) {
     let mut result = None;
     let printed = captured(libc::STDERR_FILENO, || {
@@ -134,7 +134,7 @@ pub(crate) fn imap() {
         assert_eq!(failing.next(), None);
     });
 
-    // An endless one, of which no more is asked for than is needed.
+    // Of an endless iterator, the pool asks for few more items than it needs.
     let mut asked = 0;
     let endless = std::iter::repeat_with(|| {
         asked += 1;
@@ -147,30 +147,23 @@ pub(crate) fn imap() {
 
 pub(crate) fn imap_unordered() {
     let pool = pool();
-    let mut all: Vec<_> = pool
-        .imap_unordered(sqr, 0..10)
-        .map(|n| n.expect("a square"))
-        .collect();
+    let squared = pool.imap_unordered(sqr, 0..10);
+    let mut all: Vec<_> = squared.map(|n| n.expect("a square")).collect();
     all.sort_unstable();
     assert_eq!(all, squares(10));
 
     // The slow one comes last.
     let waits = [500, 0, 0, 0, 0].map(Duration::from_millis);
     let args = (0..).zip(waits);
-    let order: Vec<_> = pool
-        .imap_unordered(sqr_after, args)
-        .map(|n| n.expect("a square"))
-        .collect();
-    assert_eq!(order.last(), Some(&0));
+    let squared = pool.imap_unordered(sqr_after, args);
+    let last = squared.map(|n| n.expect("a square")).last();
+    assert_eq!(last, Some(0));
 
     let (outcomes, _) = captured_pool(WORKERS, |pool| {
         pool.imap_unordered(fails_at_3, 0..6).collect::<Vec<_>>()
     });
     assert_eq!(outcomes.len(), 6);
-    let failed: Vec<_> = outcomes
-        .iter()
-        .filter_map(|outcome| outcome.clone().err())
-        .collect();
+    let failed: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
     assert_eq!(failed, [TaskError::Panicked("there is no 3".into())]);
     pool.join().expect("join");
 }
@@ -215,10 +208,8 @@ pub(crate) fn a_panicking_task_is_that_tasks_error_and_the_worker_lives_on() {
             assert_eq!(pool.apply(panics, String::new()), Ok(pid));
         }
     });
-    assert!(
-        printed.contains(texts[0].1) && printed.contains(texts[1].1),
-        "{printed}"
-    );
+    let both = printed.contains(texts[0].1) && printed.contains(texts[1].1);
+    assert!(both, "{printed}");
 }
 
 static PLAIN: AtomicU64 = AtomicU64::new(1);
@@ -241,20 +232,31 @@ pub(crate) fn a_plain_variable_stays_unchanged_and_a_named_value_and_array_chang
     pool.join().expect("join");
 }
 
+/// Waits until all workers are there, and returns their ids.
+fn whole_crew(supervisor: u32) -> Vec<u32> {
+    until("all are there", || children_of(supervisor).len() == WORKERS);
+    children_of(supervisor)
+}
+
+/// Waits until a new worker has the place of this one.
+fn replaced(supervisor: u32, pid: u32) {
+    until("a new worker takes its place", || {
+        let now = children_of(supervisor);
+        now.len() == WORKERS && !now.contains(&pid)
+    });
+}
+
 pub(crate) fn drop_reaps_every_worker() {
     let before = descriptors();
     let pool = pool();
     assert_eq!(pool.map(sqr, 0..10), Ok(squares(10)));
     let supervisor = supervisor();
-    until("all are there", || children_of(supervisor).len() == WORKERS);
-    let crew = children_of(supervisor);
+    let crew = whole_crew(supervisor);
     drop(pool);
     assert!(!has_children());
     for pid in crew.iter().chain([&supervisor]) {
-        assert!(
-            !std::fs::exists(format!("/proc/{pid}")).expect("look at /proc"),
-            "{pid}"
-        );
+        let is_there = std::fs::exists(format!("/proc/{pid}"));
+        assert!(!is_there.expect("look at /proc"), "{pid}");
     }
     assert_eq!(descriptors(), before);
 }
@@ -262,18 +264,14 @@ pub(crate) fn drop_reaps_every_worker() {
 pub(crate) fn futures_a_worker_killed_while_idle() {
     let pool = pool();
     let supervisor = supervisor();
-    until("all are there", || children_of(supervisor).len() == WORKERS);
-    let crew = children_of(supervisor);
+    let crew = whole_crew(supervisor);
     assert!(kill_child(supervisor, crew[0]));
     assert_eq!(pool.map(sqr, 0..100), Ok(squares(100)));
-    until("a new worker takes its place", || {
-        let now = children_of(supervisor);
-        now.len() == WORKERS && !now.contains(&crew[0])
-    });
+    replaced(supervisor, crew[0]);
     pool.join().expect("join");
 }
 
-/// Kills its worker when it is half encoded.
+/// Kills its worker when half of it is encoded.
 #[derive(Debug, Deserialize)]
 struct Deadly;
 
@@ -307,10 +305,7 @@ pub(crate) fn futures_a_worker_killed_while_running_or_encoding_a_big_result() {
         for (n, task) in (0..).zip(beside) {
             assert_eq!(task.get(), Ok(n * n));
         }
-        until("a new worker takes its place", || {
-            let now = children_of(supervisor);
-            now.len() == WORKERS && !now.contains(&pid)
-        });
+        replaced(supervisor, pid);
     }
     assert_eq!(pool.map(sqr, 0..100), Ok(squares(100)));
     pool.join().expect("join");

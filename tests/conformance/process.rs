@@ -30,8 +30,8 @@ pub(crate) fn current() {
     assert_eq!(current_name(), "main");
 }
 
-/// A child of a parent that ends by `end`; what it said before its own end, which must come by
-/// itself. `after` is told once the parent is gone.
+/// Starts a child of a parent that ends by `end`. Returns the child's words before its own end, which must
+/// come by itself.
 fn child_of_ending(daemon: bool, end: fn()) -> String {
     let witness = Witness::new();
     let (started, parent_gone) = (Line::new(), Line::new());
@@ -43,7 +43,7 @@ fn child_of_ending(daemon: bool, end: fn()) -> String {
             witness.say("outlived its parent");
         });
         child.expect("spawn");
-        started.hear(); // it is a daemon by now, or not
+        started.hear(); // the child is a daemon by now, or not
         end();
     });
     parent.wait();
@@ -81,7 +81,7 @@ pub(crate) fn lifecycle() {
     assert!(!child.is_alive());
     assert_eq!(child.exit_code(), Some(0));
     assert!(!has_children());
-    // A name of its own does not take it out of the count.
+    // A process with a name of its own is counted too.
     let next = Process::spawn(|| ()).expect("spawn");
     assert_eq!(next.name(), "Process-2");
     next.join().expect("join");
@@ -159,7 +159,7 @@ pub(crate) fn many_processes() {
     assert!(!has_children());
 }
 
-/// The exit code of a process, and what it wrote to standard error.
+/// Returns the exit code of a process, and its words on standard error.
 fn ends_with(start: impl FnOnce() -> shmkit::Result<Process>) -> (Option<i32>, String) {
     let mut code = None;
     let said = captured(libc::STDERR_FILENO, || {
@@ -257,7 +257,7 @@ pub(crate) fn captures_dropped_in_the_parent_and_in_the_child() {
     refused.expect_err("a guard is held");
     assert_eq!(drops.try_get(), Ok(me));
     assert!(drops.is_empty());
-    // What it returns is dropped in the child.
+    // The child drops the value that it returns.
     let mut pid = 0;
     captured(libc::STDERR_FILENO, || {
         let child = Process::spawn(|| Err::<(), _>(Said(Noted(&drops)))).expect("spawn");
@@ -276,34 +276,34 @@ impl std::fmt::Debug for Said<'_> {
     }
 }
 
+fn spawn_and_join(f: impl FnOnce()) {
+    let child = Process::spawn(f).expect("spawn");
+    child.join().expect("join");
+}
+
 pub(crate) fn stdout_of_the_child_flushed_once_never_twice() {
     let said = captured(libc::STDOUT_FILENO, || {
-        print!("before "); // no end of a line: it stays in the buffer
-        let child = Process::spawn(|| {
+        print!("before "); // without the end of a line, the text stays in the buffer
+        spawn_and_join(|| {
             print!("child ");
-            let grandchild = Process::spawn(|| print!("grandchild ")).expect("spawn");
-            grandchild.join().expect("join");
+            spawn_and_join(|| print!("grandchild "));
             print!("goes on ");
         });
-        child.expect("spawn").join().expect("join");
         print!("between ");
-        // However it ends, short of a signal.
-        let child = Process::spawn(|| {
+        // A child's text comes out however the child ends, short of a signal.
+        spawn_and_join(|| {
             print!("exits ");
             std::process::exit(0);
         });
-        child.expect("spawn").join().expect("join");
-        let child = Process::spawn(|| {
+        spawn_and_join(|| {
             std::panic::set_hook(Box::new(|_| ()));
             print!("panics ");
             panic!("on purpose");
         });
-        child.expect("spawn").join().expect("join");
-        // In the middle of the parent's own writing.
+        // A child may start in the middle of the parent's own writing.
         let mut out = std::io::stdout().lock();
         write!(out, "locked ").expect("write");
-        let child = Process::spawn(|| print!("child of locked "));
-        child.expect("spawn").join().expect("join");
+        spawn_and_join(|| print!("child of locked "));
         write!(out, "after").expect("write");
         out.flush().expect("flush");
     });

@@ -1,8 +1,8 @@
 //! Queues that forked children inherit.
 
-use crate::fork::{LIMIT, Line, end_after};
-use crate::{AT_ONCE, at_once, timed, within};
-use shmkit::{GetError, Process, PutError, Queue};
+use crate::fork::Line;
+use crate::{AT_ONCE, at_once, finish, spawn, timed, within};
+use shmkit::{GetError, PutError, Queue};
 use std::time::Duration;
 
 const MOST: usize = 6;
@@ -13,19 +13,6 @@ fn queue() -> Queue<u64> {
     Queue::new(MOST).expect("create")
 }
 
-fn spawn(f: impl FnOnce()) -> Process {
-    let child = Process::spawn(|| {
-        end_after(LIMIT);
-        f();
-    });
-    child.expect("spawn")
-}
-
-fn finish(child: &Process) {
-    child.join().expect("join");
-    assert_eq!(child.exit_code(), Some(0));
-}
-
 pub(crate) fn put_and_get() {
     let (queue, go, full) = (queue(), Line::new(), Line::new());
     let taker = spawn(|| {
@@ -34,7 +21,7 @@ pub(crate) fn put_and_get() {
             let taken: Vec<u64> = (0..6).map(|_| queue.get().expect("get")).collect();
             assert!(taken.into_iter().eq(first..first + 6));
         }
-        // And the other way round.
+        // Then the other way round.
         go.hear();
         for item in 0..6 {
             queue.put(item).expect("put");
@@ -142,7 +129,7 @@ pub(crate) fn timeout() {
     };
     look();
     finish(&spawn(look));
-    // What comes in time ends the wait: 30 s are not waited for.
+    // An item that comes in time ends the wait long before its 30 s.
     let child = spawn(|| queue.put(7).expect("put"));
     let (item, took) = timed(|| queue.get_timeout(LONG));
     assert_eq!(item, Ok(7));
@@ -183,7 +170,7 @@ pub(crate) fn close() {
     assert_eq!(full.get(), Err(GetError::Closed));
 }
 
-/// In a queue with room for one: what was refused is followed by one that has all of it.
+/// In a queue with room for one message, a refused message leaves all of the room to the next.
 #[cfg(feature = "serde")]
 pub(crate) fn a_message_that_cannot_be_encoded_takes_no_space() {
     use serde::{Deserialize, Serialize, Serializer, ser::Error};

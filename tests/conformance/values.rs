@@ -1,8 +1,8 @@
 //! Behaviours known from Python's `multiprocessing`, case by case and by its tests' names: values and
 //! arrays that other processes open by name, and the life of their segments.
 //!
-//! The processes are this test binary again, each in a role. What is inherited by a fork has a test
-//! binary of its own, without libtest's threads.
+//! The processes are this test binary again, each in a role. The values that a fork inherits are tested in
+//! a binary of their own, without libtest's threads.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -13,13 +13,14 @@ use std::fmt::Debug;
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use support::checks::fails;
 use support::{Kid, Name, Watchdog, start};
 
 fn watchdog(what: &'static str) -> Watchdog {
     Watchdog::new(what, Duration::from_secs(100))
 }
 
-/// What a child does that was started for a role; nothing in the test run itself.
+/// Plays the role for which a child was started; does nothing in the test run itself.
 #[test]
 fn role() {
     let Some((role, args)) = support::my_role() else {
@@ -103,7 +104,7 @@ fn array_of_zeros_by_size() {
     let _watchdog = watchdog("zeros");
     let name = Name::new("zeros");
     for len in [1, 10, 1000, 100_000] {
-        // Again and again: what one has written does not come back in the next.
+        // The numbers of one array don't come back in the next.
         for _ in 0..3 {
             let array = Array::<i32>::zeroed(&*name, len).expect("create");
             assert_eq!(array.len(), len);
@@ -260,10 +261,12 @@ fn value_and_array_locked_read_modify_write_from_4_processes_loses_no_update() {
 fn segment_name_taken() {
     let name = Name::new("taken");
     let array = Array::create(&*name, &[1u8, 2]).expect("create");
-    let taken = |refusal: Option<Error>| matches!(refusal, Some(Error::AlreadyExists { .. }));
-    assert!(taken(Array::create(&*name, &[3u8, 4]).err()));
-    assert!(taken(Array::<u8>::zeroed(&*name, 2).err()));
-    assert!(taken(Value::create(&*name, 3u8).err()), "whatever the kind");
+    fails!(
+        Error::AlreadyExists { .. },
+        Array::create(&*name, &[3u8, 4]),
+        Array::<u8>::zeroed(&*name, 2),
+        Value::create(&*name, 3u8), // whatever the kind
+    );
     assert_eq!(array.to_vec(), [1, 2], "as it was");
     drop(array);
     assert!(Array::create(&*name, &[3u8, 4]).is_ok());
@@ -272,11 +275,13 @@ fn segment_name_taken() {
 #[test]
 fn segment_name_absent() {
     let name = Name::new("absent");
-    let absent = |refusal: Option<Error>| matches!(refusal, Some(Error::NotFound { .. }));
-    assert!(absent(Array::<u8>::open(&*name).err()));
-    assert!(absent(Value::<u8>::open(&*name).err()));
+    fails!(
+        Error::NotFound { .. },
+        Array::<u8>::open(&*name),
+        Value::<u8>::open(&*name),
+    );
     drop(Array::create(&*name, &[1u8]).expect("create"));
-    assert!(absent(Array::<u8>::open(&*name).err()), "no more");
+    fails!(Error::NotFound { .. }, Array::<u8>::open(&*name)); // no more
 }
 
 const ROUNDS: u64 = 50;
@@ -305,8 +310,8 @@ fn race(name: &str, ready: &str, result: &str, who: &str) {
         };
         assert_eq!(first_won + second_won, 1, "one wins");
         assert_eq!(first_sees, second_sees, "the same segment");
-        assert_eq!(first_sees, second_won, "the number of whoever won");
-        // What each writes, both see.
+        assert_eq!(first_sees, second_won, "the winner's number");
+        // Both see the writes of each.
         array.lock().expect("not poisoned")[1] += 1;
         meet();
         assert_eq!(array.get(1), Some(2));
@@ -322,10 +327,7 @@ fn segment_two_creators_race_one_wins_both_end_with_the_same_segment() {
     let _result = Array::create(&*result, &[0u64; 4]).expect("create");
     let kids = ["0", "1"].map(|who| start("race", &[&name, &ready, &result, who]));
     kids.into_iter().for_each(Kid::finish);
-    assert!(matches!(
-        Array::<u64>::open(&*name),
-        Err(Error::NotFound { .. })
-    ));
+    fails!(Error::NotFound { .. }, Array::<u64>::open(&*name));
 }
 
 fn hold(name: &str, ready: &str) {
@@ -343,20 +345,17 @@ fn segment_a_process_killed_with_sigkill_leaves_nothing_that_hinders_the_next_ru
     let (name, ready) = (Name::new("killed"), Name::new("ready"));
     let stage = Value::create(&*ready, 0u64).expect("create");
     for round in 1..=5 {
-        // Each creates under the name that the one before was killed with, its lock held.
+        // Each creates under the name that the one before had when it was killed with the lock held.
         let kid = start("hold", &[&name, &ready]);
         wait_for(&stage, round);
         kid.kill_and_reap();
     }
-    assert!(matches!(
-        Array::<u64>::open(&*name),
-        Err(Error::NotFound { .. })
-    ));
+    fails!(Error::NotFound { .. }, Array::<u64>::open(&*name));
     let array = Array::create(&*name, &[4u64]).expect("nothing hinders");
     assert_eq!(*array.lock().expect("a new one is not poisoned"), [4]);
 }
 
-/// What `examples/consumer` takes: compiled into another program, with fields of its own.
+/// An item of `examples/consumer`, which is another program and declares the fields anew.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Block {

@@ -11,7 +11,8 @@
 //! | CI | `-- --ci` | every instruction of every row up to 2,500 of them; of longer ones 1,000 points |
 //! | full | `-- --full` | every instruction of every row, each with either survivor first |
 //!
-//! Both longer forms sweep `segment_rows` at 120 points alone. Where possible, the CI form runs a child to
+//! The CI form sweeps `segment_rows`, which are long, before and after each system call, and after each store to
+//! the segment: nothing else can be seen by others. Where possible, the CI form runs a child to
 //! shortly before its point (`path`) and steps it from there; the other forms step it all the way.
 //!
 //! Further arguments choose the rows whose names contain one of them.
@@ -237,7 +238,7 @@ mod x86_64 {
         table.add(crate::shmem_rows::rows());
         println!(
             "instr.: instructions of the whole operation. points: where children were killed, `stride` \
-             instructions apart. verdicts: deaths judged.\nastray: children that had to be stepped all the way. \
+             instructions apart (0: at system calls and stores). verdicts: deaths judged.\nastray: children that had to be stepped all the way. \
              holding: died holding a lock. before, after: died before or after the commit. max ms: a \
              survivor's longest call."
         );

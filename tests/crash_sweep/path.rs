@@ -8,7 +8,7 @@
 //! a clock. There the notes end, and the children are stepped. The sweep still compares where a child stopped
 //! with the notes. If the two differ, a new child is stepped all the way.
 
-use crate::step::{Child, State, Step};
+use crate::step::{Child, Raw, State, Step};
 use std::collections::HashMap;
 
 /// A child is stopped at most so many instructions before its point.
@@ -21,6 +21,10 @@ pub(crate) struct Path {
     /// How often the path came to each instruction.
     counts: HashMap<u64, usize>,
     has_ended: bool,
+    /// After how many instructions a child is killed if the row is swept by its events, in order.
+    events: Vec<usize>,
+    /// The segment's first bytes when the last state was noted.
+    segment: Option<[u8; 1024]>,
 }
 
 #[derive(Debug)]
@@ -57,6 +61,31 @@ impl Path {
         self.marks.push(Mark { state, arrivals });
         self.has_ended = child.looks_at_the_clock()?;
         Ok(())
+    }
+
+    /// Notes whether the state after so many instructions is an event: a system call comes or has just been
+    /// made, or the segment has just changed.
+    pub(crate) fn note_events(
+        &mut self,
+        child: &Child,
+        segment: &Raw,
+        instructions: usize,
+    ) -> Result<(), String> {
+        let now = segment.start();
+        let before = self.segment.replace(now);
+        if before.is_some_and(|before| before != now) {
+            self.events.push(instructions);
+        }
+        if child.is_at_system_call()? {
+            self.events.extend([instructions, instructions + 1]);
+        }
+        self.events.dedup();
+        Ok(())
+    }
+
+    /// After how many instructions each event is, in order.
+    pub(crate) fn events(&self) -> &[usize] {
+        &self.events
     }
 
     /// How many instructions the notes cover.

@@ -114,8 +114,9 @@ pub(crate) trait Family {
     /// The offsets of the lock words from the begin of the control words.
     const LOCKS: &'static [u64];
 
-    /// The most points at which a row is swept, in every form: a limit for very long rows.
-    const MOST_POINTS: usize = usize::MAX;
+    /// Whether the CI form sweeps a row at its events alone: before and after each system call, and after each
+    /// store to the segment. The instructions in between change nothing that anybody else can see.
+    const BY_EVENTS: bool = false;
 
     /// Whether the operation has a commit: the sweep must then see deaths on both sides of it.
     fn commits(&self) -> bool {

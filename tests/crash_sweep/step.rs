@@ -6,6 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// The instruction that calls the kernel.
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
+
 /// An argument that a request ignores.
 const NONE: *mut libc::c_void = std::ptr::null_mut();
 
@@ -41,6 +44,13 @@ pub(crate) enum Step {
     Ended,
 }
 
+/// Why a child stands still.
+enum Stop {
+    At(Step),
+    /// Its own child has ended, and it was about to get the signal.
+    ChildEnded,
+}
+
 impl Child {
     /// Forks a child that stops right before `operate`, and ends when `operate` returns. Then [`answer`] has
     /// the result.
@@ -55,8 +65,8 @@ impl Child {
             pid => {
                 let mut child = Self { pid, running: true };
                 match child.wait()? {
-                    Step::Ended => Err("the child ended before its operation".into()),
-                    Step::Stopped => {
+                    Stop::At(Step::Ended) => Err("the child ended before its operation".into()),
+                    _ => {
                         // If this process is killed, the child must not run on.
                         child.ptrace(
                             libc::PTRACE_SETOPTIONS,
@@ -73,8 +83,18 @@ impl Child {
     /// Lets the child do one instruction. A system call is one; an instruction with a `rep` prefix is as many
     /// as its repetitions.
     pub(crate) fn step(&mut self) -> Result<Step, String> {
-        self.ptrace(libc::PTRACE_SINGLESTEP, NONE, NONE)?;
-        self.wait()
+        self.go_on(libc::PTRACE_SINGLESTEP)
+    }
+
+    /// Lets the child go on until it stops by itself. The end of its own child is nothing that it handles.
+    fn go_on(&mut self, request: libc::c_uint) -> Result<Step, String> {
+        loop {
+            self.ptrace(request, NONE, NONE)?;
+            match self.wait()? {
+                Stop::At(step) => return Ok(step),
+                Stop::ChildEnded => {}
+            }
+        }
     }
 
     fn registers(&self) -> Result<libc::user_regs_struct, String> {
@@ -92,20 +112,29 @@ impl Child {
         })
     }
 
-    /// Whether the next instruction looks at a clock, the CPU's or the kernel's.
-    pub(crate) fn looks_at_the_clock(&self) -> Result<bool, String> {
-        const RDTSC: [u8; 2] = [0x0f, 0x31];
-        const RDTSCP: [u8; 3] = [0x0f, 0x01, 0xf9];
-        const SYSCALL: [u8; 2] = [0x0f, 0x05];
-        let registers = self.registers()?;
+    /// Returns the bytes from the next instruction on.
+    fn code_at(&self, registers: &libc::user_regs_struct) -> [u8; 8] {
         let next = std::ptr::without_provenance_mut::<libc::c_void>(address(registers.rip));
         // The call returns the word at that address. It can't fail, because the child is about to execute the word.
         // SAFETY: the call reads the child's memory, and none of ours.
         let word = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, self.pid, next, NONE) };
-        let code = word.to_le_bytes();
+        word.to_le_bytes()
+    }
+
+    /// Whether the next instruction looks at a clock, the CPU's or the kernel's.
+    pub(crate) fn looks_at_the_clock(&self) -> Result<bool, String> {
+        const RDTSC: [u8; 2] = [0x0f, 0x31];
+        const RDTSCP: [u8; 3] = [0x0f, 0x01, 0xf9];
+        let registers = self.registers()?;
+        let code = self.code_at(&registers);
         let asks =
             code.starts_with(&SYSCALL) && registers.rax.cast_signed() == libc::SYS_clock_gettime;
         Ok(asks || code.starts_with(&RDTSC) || code.starts_with(&RDTSCP))
+    }
+
+    /// Whether the next instruction is a system call.
+    pub(crate) fn is_at_system_call(&self) -> Result<bool, String> {
+        Ok(self.code_at(&self.registers()?).starts_with(&SYSCALL))
     }
 
     /// Lets the child run until it is about to do that instruction for the `times`th time. A breakpoint of the
@@ -114,8 +143,7 @@ impl Child {
         self.set_debug_register(0, instruction)?;
         self.set_debug_register(7, 1)?; // turns on the first breakpoint, for execution, in this process alone
         for _ in 0..times {
-            self.ptrace(libc::PTRACE_CONT, NONE, NONE)?;
-            if self.wait()? == Step::Ended {
+            if self.go_on(libc::PTRACE_CONT)? == Step::Ended {
                 return Ok(Step::Ended);
             }
         }
@@ -158,17 +186,18 @@ impl Child {
         }
     }
 
-    fn wait(&mut self) -> Result<Step, String> {
+    fn wait(&mut self) -> Result<Stop, String> {
         let status = wait_for(self.pid)?;
         if libc::WIFSTOPPED(status) {
             return match libc::WSTOPSIG(status) {
-                libc::SIGTRAP => Ok(Step::Stopped),
+                libc::SIGTRAP => Ok(Stop::At(Step::Stopped)),
+                libc::SIGCHLD => Ok(Stop::ChildEnded),
                 signal => Err(format!("the child got signal {signal}")),
             };
         }
         self.running = false;
         if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 {
-            Ok(Step::Ended)
+            Ok(Stop::At(Step::Ended))
         } else if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == NO_TRACING {
             Err(format!("{TRACING_REFUSED} in the child"))
         } else {
@@ -280,6 +309,11 @@ fn answer_word() -> &'static AtomicU64 {
     })
 }
 
+/// Says that the operation got through, before it ends the child in its own way.
+pub(crate) fn answer_before_exit() {
+    answer_word().store(1, Ordering::Relaxed);
+}
+
 /// The control words of a segment as they lie in its file, for an observer outside.
 #[derive(Debug)]
 pub(crate) struct Raw(std::fs::File);
@@ -305,6 +339,16 @@ impl Raw {
     /// The word at an offset from the begin of the control words.
     pub(crate) fn word(&self, offset: u64) -> u64 {
         self.at(BODY + offset)
+    }
+
+    /// The header and the control words: all that a store through a mapping can change before a commit.
+    pub(crate) fn start(&self) -> [u8; 1024] {
+        let mut bytes = [0; 1024];
+        let _ = self
+            .0
+            .read_at(&mut bytes, 0)
+            .expect("read a segment's file");
+        bytes
     }
 
     fn at(&self, offset: u64) -> u64 {

@@ -31,13 +31,12 @@ const SHORT_CONTROL: usize = 100;
 impl Form {
     fn stride<F: Family>(self, row: &Row<F>, instructions: usize) -> usize {
         let short_control = row.is_control && instructions <= SHORT_CONTROL;
-        let most = F::MOST_POINTS;
-        if instructions <= self.exhaustive.min(most) || short_control {
+        if instructions <= self.exhaustive || short_control {
             return 1;
         }
         // Reaching n points that lie evenly takes n times half the length.
         let affordable = self.steps / (instructions / 2).max(1);
-        instructions.div_ceil(self.points.min(most).min(affordable).max(2))
+        instructions.div_ceil(self.points.min(affordable).max(2))
     }
 }
 
@@ -62,6 +61,9 @@ pub(crate) struct Report {
     /// Why the row failed. A control fails if the sweep found no fault in it.
     pub(crate) failure: Option<String>,
 }
+
+/// The stride of a row that is swept at its events.
+const BY_EVENTS: usize = 0;
 
 /// How long a kill point may take in all, on a loaded machine.
 const POINT_LIMIT: Duration = Duration::from_secs(60);
@@ -108,8 +110,17 @@ pub(crate) fn sweep<F: Family>(row: &Row<F>, form: Form, name: &str) -> Report {
         Ok(whole) => {
             report.instructions = whole.instructions;
             report.is_cut = !whole.ended;
-            report.stride = form.stride(row, whole.instructions);
-            sweep_points(row, form, name, &paths, &mut report);
+            let events = paths[OWN].as_ref().filter(|_| F::BY_EVENTS);
+            if let Some(events) = events {
+                report.stride = BY_EVENTS;
+                let points = events.events().iter().copied();
+                sweep_points(row, form, name, &paths, points, &mut report);
+            } else {
+                let stride = form.stride(row, whole.instructions);
+                report.stride = stride;
+                let points = (stride.div_ceil(2)..=form.farthest).step_by(stride);
+                sweep_points(row, form, name, &paths, points, &mut report);
+            }
         }
         Err(violation) => report.violations.push(format!("no death: {violation}")),
     }
@@ -124,10 +135,10 @@ fn sweep_points<F: Family>(
     form: Form,
     name: &str,
     paths: &[Option<Path>; 2],
+    points: impl Iterator<Item = usize>,
     report: &mut Report,
 ) {
-    let begin = report.stride.div_ceil(2);
-    for point in (begin..=form.farthest).step_by(report.stride) {
+    for point in points {
         let orders: &[_] = match (form.both_orders, report.points % 2) {
             (true, _) => &[First::Attached, First::Newcomer],
             (false, 0) => &[First::Attached],
@@ -167,7 +178,7 @@ fn failure<F: Family>(row: &Row<F>, report: &Report) -> Option<String> {
     let Report { before, after, .. } = *report;
     // A few points may all lie on one side of the commit, but not all instructions.
     let sides = match report.stride {
-        1 if !row.is_control => before > 0 && row.family.commits() == (after > 0),
+        BY_EVENTS | 1 if !row.is_control => before > 0 && row.family.commits() == (after > 0),
         _ => row.family.commits() || after == 0,
     };
     match report.violations.len() {
@@ -273,6 +284,9 @@ fn attempt<F: Family>(
     while death.instructions < point && !death.ended {
         if let Going::Noting(paths) = &mut going {
             paths[OWN].note(&child)?;
+            if F::BY_EVENTS {
+                paths[OWN].note_events(&child, &raw, death.instructions)?;
+            }
         }
         if let Some(meanwhile) = meanwhile {
             meanwhile(&handle, &raw);

@@ -1,10 +1,11 @@
 //! Headers with one flipped byte, and headers that are whole and contradict themselves.
 
+use crate::LIMIT;
 use crate::foreign::{refuse_ours, segment_bytes};
 use crate::life::sweep_alone;
 use crate::snapshot::Snapshot;
+use crate::support::checks::{fails, refused, shm};
 use crate::support::{Name, Watchdog};
-use crate::{LIMIT, refused};
 use shmkit::{Error, Kind, Place, Queue, Value, inspect, unlink};
 use std::fs;
 use std::ops::Range;
@@ -38,10 +39,6 @@ fn number(bytes: &[u8], field: Range<usize>) -> u64 {
     let mut number = [0; 8];
     number[..field.len()].copy_from_slice(&bytes[field]);
     u64::from_le_bytes(number)
-}
-
-fn shm(name: &str) -> String {
-    format!("/dev/shm/{name}")
 }
 
 #[test]
@@ -81,41 +78,39 @@ fn one_flipped_byte_in_any_field_is_refused_and_left() {
 }
 
 fn refuse_flipped(name: &str, field: &str, flipped: &[u8]) {
-    let taken = |by: &str| format!("{name}: name is taken by {by}");
     match field {
-        "magic" => refuse_ours(
-            name,
-            &format!(
-                "{name}: expected a shmkit segment, found a file that begins with \"{}\"",
-                flipped[..8].escape_ascii()
-            ),
-            &taken("a file that is not a segment"),
-            |error| matches!(error, Error::Foreign { .. }),
-        ),
-        "layout" => refuse_ours(
-            name,
-            &format!(
-                "{name}: other layout: expected 1, found {}",
-                number(flipped, 8..12)
-            ),
-            &taken("a segment of another layout"),
-            |error| matches!(error, Error::Mismatch { what: "layout", .. }),
-        ),
-        _ => refuse_ours(
-            name,
-            &format!(
-                "{name}: corrupt header: expected checksum {:016x}, found {:016x}",
-                fnv1a(&flipped[..136]),
-                number(flipped, 136..144)
-            ),
-            &taken("a damaged segment"),
-            |error| matches!(error, Error::Corrupt { what: "header", .. }),
-        ),
+        "magic" => {
+            let begin = flipped[..8].escape_ascii();
+            let text =
+                format!(r#"expected a shmkit segment, found a file that begins with "{begin}""#);
+            refuse_ours(name, &text, "a file that is not a segment", |error| {
+                matches!(error, Error::Foreign { .. })
+            });
+        }
+        "layout" => {
+            let text = format!("other layout: expected 1, found {}", number(flipped, 8..12));
+            refuse_ours(name, &text, "a segment of another layout", |error| {
+                matches!(error, Error::Mismatch { what: "layout", .. })
+            });
+        }
+        _ => {
+            let (sum, stored) = (fnv1a(&flipped[..136]), number(flipped, 136..144));
+            let text = format!("corrupt header: expected checksum {sum:016x}, found {stored:016x}");
+            refuse_ours(name, &text, "a damaged segment", |error| {
+                matches!(error, Error::Corrupt { what: "header", .. })
+            });
+        }
     }
 }
 
-/// Whoever opens draws a number before anything else, so a damaged counter lets nobody in. The name
-/// is still that of a sound segment, and can be listed and unlinked.
+/// The text of a refusal for a damaged counter of holders.
+pub fn counter_text(name: &str) -> String {
+    let expected = "expected a number never drawn before, and its check";
+    format!("{name}: corrupt holder counter: {expected}, found another word")
+}
+
+/// An opener draws a number before anything else, so a damaged counter lets nobody in. The segment is
+/// sound otherwise, and can be listed and unlinked.
 #[test]
 fn one_flipped_byte_in_the_holder_counter_is_refused_and_left() {
     let _watchdog = Watchdog::new("a flipped counter", LIMIT);
@@ -127,40 +122,26 @@ fn one_flipped_byte_in_the_holder_counter_is_refused_and_left() {
             flipped[offset] ^= mask;
             fs::write(shm(&name), &flipped).unwrap();
             let before = Snapshot::of(shm(&name));
-            let text = format!(
-                "{}: corrupt holder counter: expected a number never drawn before, and its check, \
-                 found another word",
-                &*name
-            );
-            let corrupt = |error: Error| {
-                let is_it = matches!(
-                    error,
-                    Error::Corrupt {
-                        what: "holder counter",
-                        ..
-                    }
-                );
-                assert!(is_it, "{error:?}");
-                assert_eq!(error.to_string(), text);
-            };
-            corrupt(Value::<u64>::open(&*name).unwrap_err());
-            corrupt(Value::open_or_create(&*name, 1u64).unwrap_err());
             refused!(
-                Value::create(&*name, 1u64),
+                Error::Corrupt {
+                    what: "holder counter",
+                    ..
+                },
+                counter_text(&name),
+                Value::<u64>::open(&*name),
+                Value::open_or_create(&*name, 1u64),
+            );
+            refused!(
                 Error::AlreadyExists { .. },
-                format!("{}: name is taken by a persistent segment", &*name)
+                format!("{name}: name is taken by a persistent segment"),
+                Value::create(&*name, 1u64),
             );
             let info = inspect(&*name).unwrap();
-            assert_eq!(
-                (info.kind, info.holders, info.persistent),
-                (Kind::Value, 0, true)
-            );
+            let seen = (info.kind, info.holders, info.persistent);
+            assert_eq!(seen, (Kind::Value, 0, true));
             sweep_alone();
-            assert_eq!(
-                Snapshot::of(shm(&name)),
-                before,
-                "byte {offset} ^ {mask:#x}"
-            );
+            let after = Snapshot::of(shm(&name));
+            assert_eq!(after, before, "byte {offset} ^ {mask:#x}");
             unlink(&*name).unwrap();
         }
     }
@@ -172,30 +153,26 @@ fn a_holder_counter_that_was_set_back_is_refused() {
     let _watchdog = Watchdog::new("a counter set back", LIMIT);
     let name = Name::new("set-back");
     let value = Value::create(&*name, 7u64).unwrap();
-    let sound = fs::read(shm(&name)).unwrap();
-    // The word of a new segment: 1 is the next number, the check above it.
+    let mut bytes = fs::read(shm(&name)).unwrap();
+    // In a new segment, the word has the next number, which is 1, and the number's check above it.
     let first = (1u64 ^ 0x5a5a) << 48 | 1;
-    assert_ne!(
-        number(&sound, NEXT_HOLDER),
-        first,
-        "the creator drew number 1"
-    );
-    let mut bytes = sound;
+    let drawn = number(&bytes, NEXT_HOLDER);
+    assert_ne!(drawn, first, "the creator drew number 1");
     bytes[NEXT_HOLDER].copy_from_slice(&first.to_le_bytes());
     fs::write(shm(&name), &bytes).unwrap(); // same inode, same length
-    assert!(matches!(
-        Value::<u64>::open(&*name),
-        Err(Error::Corrupt {
+    fails!(
+        Error::Corrupt {
             what: "holder counter",
             ..
-        })
-    ));
+        },
+        Value::<u64>::open(&*name),
+    );
     assert_eq!(value.get(), 7);
 }
 
-/// Changes a field of a sound segment and makes the checksum right again: what a stray tool, or a
-/// future version with a mistake, might leave.
-fn forged(field: &str, to: u64) -> (Name, Vec<u8>) {
+/// Changes a field of a sound segment and makes the checksum right again, as a stray tool or a future
+/// version with a mistake might.
+fn forged(field: &str, to: u64) -> Name {
     let mut bytes = segment_bytes();
     let (_, range) = FIELDS
         .into_iter()
@@ -207,96 +184,64 @@ fn forged(field: &str, to: u64) -> (Name, Vec<u8>) {
     bytes[136..144].copy_from_slice(&sum.to_le_bytes());
     let name = Name::new("forged");
     fs::write(shm(&name), &bytes).unwrap();
-    (name, bytes)
+    name
+}
+
+/// The refusal of a capacity that does not fill a segment of `len` bytes, without the segment's name.
+fn capacity_text(len: usize, found: u64) -> String {
+    let expected = format!("expected what fills {len} bytes");
+    format!("corrupt capacity: {expected}, found {found} elements of 8 bytes")
 }
 
 #[test]
 fn a_header_that_contradicts_itself_is_refused_and_left() {
     let _watchdog = Watchdog::new("forged headers", LIMIT);
     let len = segment_bytes().len();
+    let capacity = |found| capacity_text(len, found);
+    let flags =
+        |unknown, found| format!("corrupt flags: expected no bit of {unknown}, found {found}");
+    let reserved = "corrupt reserved field: expected no bit of 0x5, found 0x5".into();
+    let length = format!("corrupt length: expected 1099511627776 bytes, found {len} bytes");
     for (field, to, text) in [
-        (
-            "kind",
-            9,
-            "other kind: expected Value, found kind 9".to_owned(),
-        ),
+        ("kind", 9, "other kind: expected Value, found kind 9".into()),
         ("elem_size", 0, "other size: expected 8, found 0".into()),
         (
             "elem_align",
             0,
             "other alignment: expected 8, found 0".into(),
         ),
-        (
-            "capacity",
-            0,
-            format!(
-                "corrupt capacity: expected what fills {len} bytes, found 0 elements of 8 bytes"
-            ),
-        ),
-        (
-            "capacity",
-            2, // a sound capacity, of a longer segment
-            format!(
-                "corrupt capacity: expected what fills {len} bytes, found 2 elements of 8 bytes"
-            ),
-        ),
-        (
-            "capacity",
-            1 << 60,
-            format!(
-                "corrupt capacity: expected what fills {len} bytes, \
-                 found 1152921504606846976 elements of 8 bytes"
-            ),
-        ),
-        (
-            "capacity",
-            u64::MAX,
-            format!(
-                "corrupt capacity: expected what fills {len} bytes, \
-                 found 18446744073709551615 elements of 8 bytes"
-            ),
-        ),
-        (
-            "flags",
-            0b1001, // persistent, and a flag of a later version
-            "corrupt flags: expected no bit of 0x8, found 0x9".into(),
-        ),
+        ("capacity", 0, capacity(0)),
+        ("capacity", 2, capacity(2)), // a sound capacity, of a longer segment
+        ("capacity", 1 << 60, capacity(1 << 60)),
+        ("capacity", u64::MAX, capacity(u64::MAX)),
+        ("flags", 0b1001, flags("0x8", "0x9")), // persistent, and a flag of a later version
         (
             "flags",
             1 << 63,
-            "corrupt flags: expected no bit of 0x8000000000000000, found 0x8000000000000000".into(),
+            flags("0x8000000000000000", "0x8000000000000000"),
         ),
-        (
-            "reserved",
-            5,
-            "corrupt reserved field: expected no bit of 0x5, found 0x5".into(),
-        ),
-        (
-            "total_len",
-            1 << 40,
-            format!("corrupt length: expected 1099511627776 bytes, found {len} bytes"),
-        ),
+        ("reserved", 5, reserved),
+        ("total_len", 1 << 40, length),
     ] {
-        let (name, _) = forged(field, to);
+        let name = forged(field, to);
         let before = Snapshot::of(shm(&name));
-        let error = Value::<u64>::open(&*name).unwrap_err();
-        assert_eq!(error.to_string(), format!("{}: {text}", &*name));
-        assert!(
-            matches!(error, Error::Mismatch { .. } | Error::Corrupt { .. }),
-            "{error:?}"
+        refused!(
+            Error::Mismatch { .. } | Error::Corrupt { .. },
+            format!("{name}: {text}"),
+            Value::<u64>::open(&*name),
         );
         assert!(Value::create(&*name, 1u64).is_err());
         assert!(Queue::<u64>::open(&*name).is_err());
         sweep_alone();
         assert_eq!(Snapshot::of(shm(&name)), before, "{field}");
     }
-    // The same way of forging, without a change: it is the field that was refused.
-    let (name, _) = forged("capacity", 1);
+    // Without a change, a segment that was made in the same way opens: the field was refused.
+    let name = forged("capacity", 1);
     assert_eq!(Value::<u64>::open(Place::named(&*name)).unwrap().get(), 7);
 }
 
-/// A capacity is not only refused if its elements would lie beyond the end: the file is as long as its capacity
-/// says.
+/// A file is exactly as long as its capacity says: a capacity is refused too if its elements leave room before
+/// the end.
 #[test]
 fn a_capacity_that_leaves_room_is_refused_and_left() {
     let _watchdog = Watchdog::new("capacities that leave room", LIMIT);
@@ -316,12 +261,8 @@ fn a_capacity_that_leaves_room_is_refused_and_left() {
             opened.unwrap();
             continue;
         }
-        let text = format!(
-            "{}: corrupt capacity: expected what fills {len} bytes, \
-             found {capacity} elements of 8 bytes",
-            &*name
-        );
-        refused!(opened, Error::Corrupt { .. }, text);
+        let text = format!("{name}: {}", capacity_text(len, capacity));
+        refused!(Error::Corrupt { .. }, text, opened);
         assert_eq!(Snapshot::of(shm(&name)), before);
     }
     drop(held);

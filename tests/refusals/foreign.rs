@@ -1,56 +1,39 @@
 //! Files that are not ours: refused by every verb, and left as they were.
 
+use crate::LIMIT;
 use crate::life::sweep_alone;
 use crate::shapes::fd_place;
 use crate::snapshot::Snapshot;
+use crate::support::checks::{exists, fails, refused, shm};
 use crate::support::{Name, Watchdog};
-use crate::{LIMIT, refused};
 use shmkit::{Error, Place, Queue, Value, inspect, unlink};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 
-fn shm(name: &str) -> String {
-    format!("/dev/shm/{name}")
-}
-
-/// Runs every verb on the file `name` in /dev/shm, by its name and by its path. `found` is what
-/// openers are told is there, `taken` what creators are told.
+/// Runs every verb on the file `name` in /dev/shm, by its name and by its path. An opener is told that
+/// `found` is there, a creator that `taken` is.
 fn refuse_everything(name: &str, found: &str, taken: &str) {
     let before = Snapshot::of(shm(name));
     for place in [Place::named(name), Place::file(shm(name))] {
-        let text = format!("{place}: expected a shmkit segment, found {found}");
-        refused!(Value::<u64>::open(&place), Error::Foreign { .. }, text);
-        refused!(Queue::<u64>::open(&place), Error::Foreign { .. }, text);
         refused!(
+            Error::Foreign { .. },
+            format!("{place}: expected a shmkit segment, found {found}"),
+            Value::<u64>::open(&place),
+            Queue::<u64>::open(&place),
             Value::open_or_create(&place, 1u64),
-            Error::Foreign { .. },
-            text
-        );
-        refused!(
             Queue::<u64>::open_or_create(&place, 8),
-            Error::Foreign { .. },
-            text
+            unlink(&place),
         );
-        refused!(unlink(&place), Error::Foreign { .. }, text);
-        let text = format!("{place}: name is taken by {taken}");
         refused!(
+            Error::AlreadyExists { .. },
+            format!("{place}: name is taken by {taken}"),
             Value::create(&place, 1u64),
-            Error::AlreadyExists { .. },
-            text
-        );
-        refused!(
             Queue::<u64>::create(&place, 8),
-            Error::AlreadyExists { .. },
-            text
         );
-        assert!(
-            matches!(inspect(&place), Err(Error::Foreign { .. })),
-            "{place}"
-        );
+        fails!(Error::Foreign { .. }, inspect(&place));
     }
     let swept = sweep_alone();
     assert!(swept.iter().all(|info| info.name != name), "{swept:?}");
@@ -89,7 +72,8 @@ fn links_folders_pipes_and_sockets_are_no_segments() {
     let _watchdog = Watchdog::new("special files", LIMIT);
     let taken = "something that is not a segment";
 
-    // A link to a sound segment is not followed: who may put a link there need not be who may open.
+    // A link to a sound segment is not followed: a user who may put it there need not be allowed to open
+    // the target.
     let target = Name::new("target");
     let value = Value::create(&*target, 7u64).unwrap();
     let link = Name::new("link");
@@ -126,9 +110,12 @@ fn a_descriptor_of_something_else_is_refused() {
     fs::write(&path, "seven b").unwrap();
     let before = Snapshot::of(&path);
     let place = Place::fd(File::open(&path).unwrap());
-    let text = format!("{place}: expected a shmkit segment, found a file of 7 bytes");
-    refused!(Value::<u64>::open(&place), Error::Foreign { .. }, text);
-    refused!(inspect(&place), Error::Foreign { .. }, text);
+    refused!(
+        Error::Foreign { .. },
+        format!("{place}: expected a shmkit segment, found a file of 7 bytes"),
+        Value::<u64>::open(&place),
+        inspect(&place),
+    );
     assert_eq!(Snapshot::of(&path), before);
 
     let ((reader, writer), (socket, _peer)) =
@@ -141,11 +128,14 @@ fn a_descriptor_of_something_else_is_refused() {
         File::open("/dev/null").unwrap().into(),
     ];
     for (label, place) in others.map(fd_place) {
-        let text = format!(
-            "{label}: expected a shmkit segment, found something that is not a regular file"
+        refused!(
+            Error::Foreign { .. },
+            format!(
+                "{label}: expected a shmkit segment, found something that is not a regular file"
+            ),
+            Value::<u64>::open(&place),
+            inspect(&place),
         );
-        refused!(Value::<u64>::open(&place), Error::Foreign { .. }, text);
-        refused!(inspect(&place), Error::Foreign { .. }, text);
     }
 }
 
@@ -161,18 +151,18 @@ fn another_layout_version_is_a_mismatch_and_stays() {
     let _watchdog = Watchdog::new("another layout", LIMIT);
     let sound = segment_bytes();
     // A newer version may have changed everything but the magic and the version.
+    let rest_of_layout_1 = sound.len() - 12;
     for (version, rest) in [
         (2u32, 0),
         (0, 1000),
-        (7, sound.len() - 12),
+        (7, rest_of_layout_1),
         (u32::MAX, 5000),
     ] {
         let name = Name::new("layout");
         let bytes = [&sound[..8], &version.to_le_bytes(), &vec![0xaa; rest]].concat();
         fs::write(shm(&name), bytes).unwrap();
-        let text = format!("{}: other layout: expected 1, found {version}", &*name);
-        let taken = format!("{}: name is taken by a segment of another layout", &*name);
-        refuse_ours(&name, &text, &taken, |error| {
+        let text = format!("other layout: expected 1, found {version}");
+        refuse_ours(&name, &text, "a segment of another layout", |error| {
             matches!(error, Error::Mismatch { what: "layout", .. })
         });
     }
@@ -183,35 +173,18 @@ fn a_segment_of_another_length_than_it_says_is_corrupt_and_stays() {
     let _watchdog = Watchdog::new("truncated segments", LIMIT);
     let sound = segment_bytes();
     let whole = sound.len();
-    let lengths = [
-        8,
-        11,
-        12,
-        100,
-        143,
-        144,
-        256,
-        511,
-        512,
-        whole - 1,
-        whole + 1,
-    ];
-    for len in lengths {
+    let cut = [8, 11, 12, 100, 143, 144, 256, 511, 512];
+    for len in cut.into_iter().chain([whole - 1, whole + 1]) {
         let name = Name::new("cut");
         let mut bytes = sound.clone();
         bytes.resize(len, 0);
         fs::write(shm(&name), bytes).unwrap();
-        let expected = if len < 512 {
-            "at least 512".to_owned()
-        } else {
-            whole.to_string()
+        let expected = match len {
+            ..512 => "at least 512".to_owned(),
+            _ => whole.to_string(),
         };
-        let text = format!(
-            "{}: corrupt length: expected {expected} bytes, found {len} bytes",
-            &*name
-        );
-        let taken = format!("{}: name is taken by a damaged segment", &*name);
-        refuse_ours(&name, &text, &taken, |error| {
+        let text = format!("corrupt length: expected {expected} bytes, found {len} bytes");
+        refuse_ours(&name, &text, "a damaged segment", |error| {
             matches!(error, Error::Corrupt { what: "length", .. })
         });
     }
@@ -221,7 +194,8 @@ fn a_segment_of_another_length_than_it_says_is_corrupt_and_stays() {
     assert_eq!(Value::<u64>::open(&*name).unwrap().get(), 7);
 }
 
-/// Runs every verb on a file that claims to be a segment.
+/// Runs every verb on a file that claims to be a segment. After the name, an opener is told `text`; a
+/// creator is told that `taken` has the name.
 pub fn refuse_ours(name: &str, text: &str, taken: &str, is_it: impl Fn(&Error) -> bool) {
     let before = Snapshot::of(shm(name));
     let refusals = [
@@ -235,23 +209,18 @@ pub fn refuse_ours(name: &str, text: &str, taken: &str, is_it: impl Fn(&Error) -
         Value::<u64>::open(Place::fd(File::open(shm(name)).unwrap())).unwrap_err(),
     ];
     for error in refusals {
+        // The error of a descriptor begins with another label.
         let found = error.to_string();
-        // The label of a descriptor is not the name's; what follows it is.
-        let [found, text] = [&found, text].map(|text| text.split_once(": ").unwrap().1);
-        assert_eq!(found, text);
+        assert_eq!(found.split_once(": ").unwrap().1, text);
         assert!(is_it(&error), "{error:?}");
     }
     refused!(
+        Error::AlreadyExists { .. },
+        format!("{name}: name is taken by {taken}"),
         Value::create(name, 1u64),
-        Error::AlreadyExists { .. },
-        taken
-    );
-    refused!(
         Queue::<u64>::create(name, 8),
-        Error::AlreadyExists { .. },
-        taken
     );
     sweep_alone();
     assert_eq!(Snapshot::of(shm(name)), before);
-    assert!(Path::new(&shm(name)).exists());
+    assert!(exists(name));
 }

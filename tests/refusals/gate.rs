@@ -1,20 +1,19 @@
-//! A gate that nobody leaves, as where a process was stopped in it: here this process's own, through
-//! another open file. What is decided in the gate is not decided then, and nothing is removed.
+//! A gate that nobody leaves, as if a process had been stopped in it: here this process sits in it,
+//! through another open file. Nothing that needs the gate is decided then, and nothing is removed.
 
 use crate::LIMIT;
-use crate::refused;
 use crate::shapes::fd_place;
+use crate::support::checks::{exists, refused, shm};
 use crate::support::{Name, Watchdog, start, until};
 use shmkit::{Error, Value, inspect, unlink};
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The byte of the gate, part of what processes agree on.
 const GATE: libc::off_t = 1 << 62;
 
-/// How long anybody tries to get in.
+/// How long a process tries to get in.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub fn sit_in_the_gate(file: &File) {
@@ -27,7 +26,7 @@ pub fn sit_in_the_gate(file: &File) {
     assert_eq!(locked, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// Not before all the patience is gone.
+/// Makes a call that gives up, and not before all the patience is gone.
 pub fn patiently<R>(operation: impl FnOnce() -> R) -> R {
     let start = Instant::now();
     let result = operation();
@@ -44,42 +43,37 @@ fn an_operation_that_cannot_get_into_the_gate_is_stalled() {
 }
 
 /// A role, in a process that has no other names to wait for.
-pub fn stalled(args: &[&str]) {
-    let [name] = args else { panic!("{args:?}") };
-    let path = Path::new("/dev/shm").join(name);
-    let value = Value::create(*name, 1u64).unwrap();
+pub fn stalled(name: &str) {
+    let value = Value::create(name, 1u64).unwrap();
     let mut options = File::options();
-    let sitting = options.read(true).write(true).open(&path).unwrap();
+    let sitting = options.read(true).write(true).open(shm(name)).unwrap();
     sit_in_the_gate(&sitting);
 
     let text = format!(
         "{name}: stalled: no turn at its gate for 1000 ms (is a process that uses it stopped?)"
     );
-    let open = || Value::<u64>::open(*name).map(drop);
-    let create = || Value::create(*name, 2u64).map(drop);
-    let open_or_create = || Value::open_or_create(*name, 2u64).map(drop);
-    refused!(patiently(open), Error::Stalled { .. }, text);
-    refused!(patiently(create), Error::Stalled { .. }, text);
-    refused!(patiently(open_or_create), Error::Stalled { .. }, text);
-    refused!(patiently(|| unlink(*name)), Error::Stalled { .. }, text);
-    let (label, place) = fd_place(value.try_clone_fd().unwrap());
-    let by_descriptor = || Value::<u64>::open(&place).map(drop);
     refused!(
-        patiently(by_descriptor),
         Error::Stalled { .. },
-        text.replace(&**name, &label)
+        text,
+        patiently(|| Value::<u64>::open(name)),
+        patiently(|| Value::create(name, 2u64)),
+        patiently(|| Value::open_or_create(name, 2u64)),
+        patiently(|| unlink(name)),
     );
-    value.set(3); // who has it open needs no gate
+    let (label, place) = fd_place(value.try_clone_fd().unwrap());
+    refused!(
+        Error::Stalled { .. },
+        text.replace(name, &label),
+        patiently(|| Value::<u64>::open(&place)),
+    );
+    value.set(3); // a holder needs no gate
 
     patiently(|| drop(value));
-    assert!(inspect(*name).unwrap().is_orphan(), "left as it was");
+    assert!(inspect(name).unwrap().is_orphan(), "left as it was");
     drop(sitting);
-    refused!(
-        open(),
-        Error::NotFound { .. },
-        format!("{name}: no such segment")
-    );
-    assert!(!path.exists(), "removed, as any orphan");
+    let text = format!("{name}: no such segment");
+    refused!(Error::NotFound { .. }, text, Value::<u64>::open(name));
+    assert!(!exists(name), "removed, as any orphan");
 }
 
 /// Whoever waits at one gate delays nobody else in the process.
@@ -88,7 +82,7 @@ fn a_wait_at_a_gate_delays_no_other_open_and_no_fork() {
     let _watchdog = Watchdog::new("a wait at a gate", LIMIT);
     let (shut, other) = (Name::new("shut"), Name::new("other"));
     let value = Value::create(&*shut, 1u64).unwrap();
-    let path = Path::new("/dev/shm").join(&*shut);
+    let path = shm(&shut);
     let mut options = File::options();
     let sitting = options.read(true).write(true).open(&path).unwrap();
     sit_in_the_gate(&sitting);
@@ -119,7 +113,7 @@ fn a_wait_at_a_gate_delays_no_other_open_and_no_fork() {
     });
     drop(sitting);
     drop(value);
-    assert!(!path.exists());
+    assert!(!exists(&shut));
 }
 
 /// A reader needs no permission to write for a read lock.
@@ -128,8 +122,9 @@ fn lock_as_a_reader(file: &File, from: libc::off_t, len: libc::off_t) {
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
     range.l_type = libc::F_RDLCK.try_into().expect("small");
     (range.l_start, range.l_len) = (from, len);
-    // A sweep, of this or another program, is in the gate of each file for a moment.
-    until("a lock that no sweep is in the way of", || {
+    // Others may be in the way for a moment: a child that another test forks at this moment is a holder until
+    // it exits, and a sweep, of this or another program, is in the gate of each file.
+    until("no passing child or sweep holds", || {
         // SAFETY: F_OFD_SETLK reads one flock, which is alive.
         let locked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
         locked == 0
@@ -137,12 +132,9 @@ fn lock_as_a_reader(file: &File, from: libc::off_t, len: libc::off_t) {
 }
 
 /// A role: has the segment open until it is killed.
-pub fn hold_and_lock(args: &[&str]) {
-    let [name, locked] = args else {
-        panic!("{args:?}")
-    };
-    let value = Value::<u64>::open(*name).unwrap();
-    let locked = Value::<u8>::open(*locked).unwrap();
+pub fn hold_and_lock(name: &str, locked: &str) {
+    let value = Value::<u64>::open(name).unwrap();
+    let locked = Value::<u8>::open(locked).unwrap();
     value.update(|n| {
         *n = 7; // not committed
         locked.set(1);
@@ -158,7 +150,7 @@ fn a_readers_locks_fake_neither_life_nor_damage() {
     let _watchdog = Watchdog::new("a reader's locks", LIMIT);
     let name = Name::new("reader");
     let value = Value::create(&*name, 1u64).unwrap();
-    let path = Path::new("/dev/shm").join(&*name);
+    let path = shm(&name);
     let reader = File::open(&path).unwrap();
 
     // The owner of the lock dies, and a reader has its byte.
@@ -178,7 +170,7 @@ fn a_readers_locks_fake_neither_life_nor_damage() {
 
     // What nobody holds is an orphan.
     drop(value);
-    assert!(!path.exists(), "the last holder removes the name");
+    assert!(!exists(&name), "the last holder removes the name");
     drop(reader);
 
     // The gate is what a reader can shut.

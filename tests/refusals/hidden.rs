@@ -1,8 +1,8 @@
-//! Creating without /proc, as on filesystems that have no files without a name: drafts have hidden
-//! names then, and all who create one segment want the same hidden name.
+//! Creating without /proc, as on filesystems where no file can be without a name: drafts have hidden
+//! names then, and all creators of one segment want the same hidden name.
 
 use crate::support::{Kid, Watchdog, command};
-use crate::{LIMIT, sandbox};
+use crate::{LIMIT, end_in_time, sandbox};
 use shmkit::{Error, Place, Value};
 use std::fs;
 use std::io::{self, Read};
@@ -22,12 +22,12 @@ fn creators_with_hidden_drafts_get_the_name_or_are_told_who_has_it() {
 }
 
 /// Has children race for one name, in mounts of its own that have no /proc.
-pub fn hidden_drafts(args: &[&str]) {
+pub fn hidden_drafts(dir: &str) {
     sandbox::enter_own_mounts();
     let mut kids: Vec<_> = (0..KIDS)
         .map(|_| {
-            // While there is a /proc, which says what program to start.
-            let mut command = command("create-hidden", args);
+            // While there is a /proc, which names the program to start.
+            let mut command = command("create-hidden", &[dir]);
             Kid(command.stdin(Stdio::piped()).spawn().unwrap())
         })
         .collect();
@@ -39,13 +39,11 @@ pub fn hidden_drafts(args: &[&str]) {
 }
 
 /// Creates and drops, or opens, one segment over and over.
-pub fn create_hidden(args: &[&str]) {
-    let [folder] = args else { panic!("{args:?}") };
-    // SAFETY: touches no memory; ends this process if the test can't.
-    unsafe { libc::alarm(120) };
+pub fn create_hidden(dir: &str) {
+    end_in_time();
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
     assert!(!Path::new("/proc/self").exists());
-    let place = Place::file(Path::new(folder).join("value")).persistent(false);
+    let place = Place::file(Path::new(dir).join("value")).persistent(false);
     let mut created = 0;
     for round in 0..ROUNDS {
         match Value::create(&place, round) {

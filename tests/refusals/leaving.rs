@@ -1,21 +1,18 @@
 //! The name goes with the last holder: also when two leave at once, and when another thread is just
 //! starting a program.
 
-use crate::LIMIT;
+use crate::support::checks::{exists, shm};
 use crate::support::{Name, Watchdog, start};
+use crate::{LIMIT, end_in_time};
 use shmkit::{Place, Value, inspect, unlink};
 use std::path::Path;
-
-fn exists(name: &str) -> bool {
-    Path::new("/dev/shm").join(name).exists()
-}
 
 /// Starting a program copies all descriptors into a child, where they stay open until the child
 /// runs that program. No fork handler is called for it (`posix_spawn` shares the parent's memory).
 struct StartingProgram(libc::pid_t);
 
 impl StartingProgram {
-    /// A child that has come as far as having the copies, and stays there.
+    /// Starts a child that has the copies, and stays there.
     fn new() -> Self {
         let (flags, none) = (libc::SIGCHLD, 0);
         // SAFETY: without CLONE_VM the child has a copy of the memory, as after a fork; it only
@@ -56,9 +53,8 @@ fn a_program_being_started_holds_nothing() {
 }
 
 /// A role, because the limit is the whole process's.
-pub fn drop_without_descriptors(args: &[&str]) {
-    let [name] = args else { panic!("{args:?}") };
-    let value = Value::create(*name, 1u64).unwrap();
+pub fn drop_without_descriptors(name: &str) {
+    let value = Value::create(name, 1u64).unwrap();
     let none = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -66,11 +62,8 @@ pub fn drop_without_descriptors(args: &[&str]) {
     // SAFETY: a limit to read.
     let failed = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) };
     assert_eq!(failed, 0);
-    let refused = value.try_clone_fd().unwrap_err();
-    assert!(
-        refused.to_string().contains("Too many open files"),
-        "{refused}"
-    );
+    let refused = value.try_clone_fd().unwrap_err().to_string();
+    assert!(refused.contains("Too many open files"), "{refused}");
     drop(value);
     assert!(!exists(name));
 }
@@ -84,10 +77,8 @@ fn the_last_holder_takes_the_name_away_though_it_can_open_nothing() {
 }
 
 /// A role, because the working folder is the whole process's.
-pub fn drop_elsewhere(args: &[&str]) {
-    let [folder, elsewhere] = args else {
-        panic!("{args:?}")
-    };
+pub fn drop_elsewhere(folder: &str, elsewhere: &str) {
+    let absolute = Path::new(folder).join("value");
     for path in ["value", "./sub/../value"] {
         std::env::set_current_dir(folder).unwrap();
         let place = Place::file(path).persistent(false);
@@ -96,14 +87,9 @@ pub fn drop_elsewhere(args: &[&str]) {
         assert_eq!((created.name(), opened.name()), (Some(path), Some(path)));
         std::env::set_current_dir(elsewhere).unwrap();
         drop(created);
-        assert_eq!(
-            inspect(Place::file(Path::new(folder).join("value")))
-                .unwrap()
-                .holders,
-            1
-        );
+        assert_eq!(inspect(Place::file(&absolute)).unwrap().holders, 1);
         drop(opened);
-        assert!(!Path::new(folder).join("value").exists());
+        assert!(!absolute.exists());
     }
 }
 
@@ -125,11 +111,10 @@ fn who_came_by_a_descriptor_takes_the_name_away_too() {
     let _watchdog = Watchdog::new("leaving by descriptor", LIMIT);
     let name = Name::new("by-descriptor");
     let folder = tempfile::tempdir().unwrap();
-    let file = Place::file(folder.path().join("value")).persistent(false);
-    let shm = Place::named(&*name);
+    let path = folder.path().join("value");
     for (place, path) in [
-        (&shm, Path::new("/dev/shm").join(&*name)),
-        (&file, folder.path().join("value")),
+        (&Place::named(&*name), shm(&name).into()),
+        (&Place::file(&path).persistent(false), path),
     ] {
         // A creator's file was made without a name, an opener's was opened by it.
         for of_creator in [true, false] {
@@ -141,10 +126,8 @@ fn who_came_by_a_descriptor_takes_the_name_away_too() {
             assert!(path.exists(), "held");
             assert_eq!(Value::<u64>::open(place).unwrap().get(), 1);
             drop(last);
-            assert!(
-                !path.exists(),
-                "{place}, descriptor of the creator: {of_creator}"
-            );
+            let gone = !path.exists();
+            assert!(gone, "{place}, descriptor of the creator: {of_creator}");
         }
     }
 }
@@ -180,7 +163,7 @@ fn of_two_that_leave_at_once_one_takes_the_name() {
     let _watchdog = Watchdog::new("leaving together", LIMIT);
     const ROUNDS: u64 = 3000;
     let (turn_name, name) = (Name::new("turn"), Name::new("together"));
-    // Even: the name is free. Odd: it is there for the other to open.
+    // Even: the name is free. Odd: it is there for the other process to open.
     let turn = Value::create(&*turn_name, 0u64).unwrap();
     let arrived = Name::new("arrived");
     let other_arrived = Value::create(&*arrived, 0u64).unwrap();
@@ -192,31 +175,25 @@ fn of_two_that_leave_at_once_one_takes_the_name() {
         turn.set(2 * round + 2); // both leave
         drop(mine);
         other_arrived.wait_until(|at| *at == 2 * round + 2);
-        assert!(
-            !exists(&name),
-            "round {round}: both have left, and the name is there"
-        );
+        let gone = !exists(&name);
+        assert!(gone, "round {round}: both have left, and the name is there");
     }
     turn.set(u64::MAX);
     kid.finish();
 }
 
-/// The other of the two.
-pub fn leave_together(args: &[&str]) {
-    let [turn, arrived, name] = args else {
-        panic!("{args:?}")
-    };
-    // SAFETY: touches no memory; ends this process if the test can't.
-    unsafe { libc::alarm(120) };
-    let turn = Value::<u64>::open(*turn).unwrap();
-    let arrived = Value::<u64>::open(*arrived).unwrap();
+/// Plays the other process of the two.
+pub fn leave_together(turn: &str, arrived: &str, name: &str) {
+    end_in_time();
+    let turn = Value::<u64>::open(turn).unwrap();
+    let arrived = Value::<u64>::open(arrived).unwrap();
     let mut last = 0;
     loop {
         let now = turn.wait_until(|turn| *turn > last);
         if now == u64::MAX {
             return;
         }
-        let mine = Value::<u64>::open(*name).unwrap();
+        let mine = Value::<u64>::open(name).unwrap();
         arrived.set(now);
         last = turn.wait_until(|turn| *turn > now);
         drop(mine);

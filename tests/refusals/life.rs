@@ -1,32 +1,27 @@
-//! What a segment's life looks like from outside: modes, names that stay and names that go, what is
-//! listed, and segments passed on by their descriptor.
+//! A segment's life, seen from outside: modes, names that stay and names that go, listings, and segments
+//! passed on by their descriptor.
 
-use crate::LIMIT;
+use crate::support::checks::{exists, refused, shm};
 use crate::support::{Kid, Name, Watchdog, command, start};
+use crate::{LIMIT, end_in_time};
 use shmkit::{Error, Kind, Place, Queue, SegmentInfo, Value, inspect, list, sweep, unlink};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// Tests that sweep, and tests that leave an orphan and look at it, keep out of each other's way.
-static ORPHANS: Mutex<()> = Mutex::new(());
+/// Keeps tests that sweep, and tests that leave an orphan and look for it, out of each other's way.
+fn lock_orphans() -> MutexGuard<'static, ()> {
+    static ORPHANS: Mutex<()> = Mutex::new(());
+    ORPHANS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Sweeps while no other test here has an orphan that it wants to find.
 pub fn sweep_alone() -> Vec<SegmentInfo> {
-    let _lock = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _lock = lock_orphans();
     sweep().unwrap()
-}
-
-fn shm(name: &str) -> String {
-    format!("/dev/shm/{name}")
-}
-
-fn exists(name: &str) -> bool {
-    Path::new(&shm(name)).exists()
 }
 
 #[test]
@@ -38,17 +33,14 @@ fn modes_are_exact_whatever_the_umask() {
 }
 
 /// A role, because the umask is the whole process's.
-pub fn modes_under_umask(args: &[&str]) {
-    let [name, dir] = args else {
-        panic!("{args:?}")
-    };
+pub fn modes_under_umask(name: &str, dir: &str) {
     let mode_of = |path: &str| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     for umask in [0, 0o022, 0o077, 0o777] {
         // SAFETY: touches no memory.
         unsafe { libc::umask(umask) };
         let file = format!("{dir}/value");
         for (place, path) in [
-            (Place::named(*name), shm(name)),
+            (Place::named(name), shm(name)),
             (Place::file(&file).persistent(false), file),
         ] {
             let value = Value::create(place.clone(), 1u64).unwrap();
@@ -96,12 +88,10 @@ fn a_persistent_name_outlives_its_holders() {
     let _watchdog = Watchdog::new("persistent names", LIMIT);
     let name = Name::new("persistent");
     let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("value");
     for (place, path) in [
         (Place::named(&*name).persistent(true), shm(&name).into()),
-        (
-            Place::file(dir.path().join("value")),
-            dir.path().join("value"),
-        ),
+        (Place::file(&path), path),
     ] {
         drop(Value::create(&place, 1u64).unwrap());
         for round in 1..4 {
@@ -112,11 +102,9 @@ fn a_persistent_name_outlives_its_holders() {
         let swept = sweep_alone();
         assert!(swept.iter().all(|info| info.name != *name), "{swept:?}");
         let info = inspect(&place).unwrap();
-        assert!(
-            info.persistent && info.holders == 0 && !info.is_orphan(),
-            "{info:?}"
-        );
-        // What the opener asks for does not make it less persistent.
+        let is_kept = info.persistent && info.holders == 0 && !info.is_orphan();
+        assert!(is_kept, "{info:?}");
+        // An opener's word does not make it less persistent.
         drop(Value::<u64>::open(place.clone().persistent(false)).unwrap());
         assert!(path.exists());
         unlink(&place).unwrap();
@@ -159,10 +147,7 @@ fn what_is_listed() {
 
     let queue = inspect(&*queue_name).unwrap();
     assert_eq!(queue.name, *queue_name);
-    assert_eq!(
-        (queue.kind, queue.element.as_str()),
-        (Kind::Queue, "[u16; 3]")
-    );
+    assert_eq!((queue.kind, &*queue.element), (Kind::Queue, "[u16; 3]"));
     assert_eq!((queue.element_size, queue.capacity), (6, 5));
     assert_eq!(queue.size, fs::metadata(shm(&queue_name)).unwrap().len());
     assert_eq!((queue.holders, queue.persistent), (2, false));
@@ -177,16 +162,12 @@ fn what_is_listed() {
 
     let listed = list().unwrap();
     assert!(listed.is_sorted_by_key(|info| info.name.clone()));
-    assert!(
-        listed.contains(&queue) && listed.contains(&value),
-        "{listed:?}"
-    );
-    // By descriptor it is the same segment under another name.
+    let both = listed.contains(&queue) && listed.contains(&value);
+    assert!(both, "{listed:?}");
+    // By its descriptor, the queue is the same segment under another name.
     let by_fd = inspect(Place::fd(_queue.try_clone_fd().unwrap())).unwrap();
-    assert_eq!(
-        (by_fd.kind, by_fd.holders, by_fd.size),
-        (queue.kind, 2, queue.size)
-    );
+    let seen = (by_fd.kind, by_fd.holders, by_fd.size);
+    assert_eq!(seen, (queue.kind, 2, queue.size));
 }
 
 #[test]
@@ -208,19 +189,15 @@ fn unlink_takes_the_name_and_leaves_the_holders() {
 }
 
 /// Holds a new value until it is killed.
-pub fn hold(args: &[&str]) {
-    let [name, ready] = args else {
-        panic!("{args:?}")
-    };
-    // SAFETY: touches no memory; ends this process if the test can't.
-    unsafe { libc::alarm(120) };
-    let _held = Value::create(*name, 7u64).unwrap();
-    let ready = Value::<u32>::open(*ready).unwrap();
+pub fn hold(name: &str, ready: &str) {
+    end_in_time();
+    let _held = Value::create(name, 7u64).unwrap();
+    let ready = Value::<u32>::open(ready).unwrap();
     ready.set(1);
-    ready.wait_until(|word| *word == 2); // never: the test kills us
+    ready.wait_until(|word| *word == 2); // never: the test kills this process
 }
 
-/// A process that holds a new segment called `name`, alone.
+/// Starts a process that holds a new segment called `name`, alone.
 fn start_holder(name: &str) -> Kid {
     let ready_name = Name::new("ready");
     let ready = Value::create(&*ready_name, 0u32).unwrap();
@@ -230,7 +207,7 @@ fn start_holder(name: &str) -> Kid {
     kid
 }
 
-/// A killed holder's segment. Run with `ORPHANS` locked.
+/// Leaves a killed holder's segment. The caller has the orphans locked.
 fn leave_orphan(name: &str) {
     let kid = start_holder(name);
     assert_eq!(inspect(name).unwrap().holders, 1);
@@ -241,19 +218,18 @@ fn leave_orphan(name: &str) {
 #[test]
 fn what_a_killed_holder_left_is_not_found_and_gone() {
     let _watchdog = Watchdog::new("opening an orphan", LIMIT);
-    let _lock = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _lock = lock_orphans();
     let name = Name::new("orphan");
     leave_orphan(&name);
-    let error = Value::<u64>::open(&*name).unwrap_err();
-    assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
-    assert_eq!(error.to_string(), format!("{}: no such segment", &*name));
+    let text = format!("{name}: no such segment");
+    refused!(Error::NotFound { .. }, text, Value::<u64>::open(&*name));
     assert!(!exists(&name));
 }
 
 #[test]
 fn what_a_killed_holder_left_is_replaced_by_create() {
     let _watchdog = Watchdog::new("replacing an orphan", LIMIT);
-    let _lock = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _lock = lock_orphans();
     let name = Name::new("orphan");
     leave_orphan(&name);
     let left = fs::metadata(shm(&name)).map(|status| status.ino());
@@ -271,34 +247,32 @@ fn what_a_killed_holder_left_is_replaced_by_create() {
 #[test]
 fn what_a_killed_holder_left_is_listed_and_swept() {
     let _watchdog = Watchdog::new("sweeping an orphan", LIMIT);
-    let _lock = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _lock = lock_orphans();
     let held_name = Name::new("held");
     let held = start_holder(&held_name);
-    // Another program on this machine may sweep between our kill and our look: then once more.
+    // Another program on this machine may sweep between the kill and the look: then once more.
     let swept = (0..20).find_map(|_| {
         let name = Name::new("orphan");
         leave_orphan(&name);
         let listed = list().unwrap().into_iter().find(|info| info.name == *name);
         let swept = sweep().unwrap().into_iter().find(|info| info.name == *name);
-        assert!(!exists(&name), "swept by whomever");
+        assert!(!exists(&name), "swept by somebody");
         Some((listed?, swept?))
     });
-    let (listed, swept) = swept.expect("of 20 orphans we found one ourselves");
+    let (listed, swept) = swept.expect("this test found one of 20 orphans itself");
     assert!(listed.is_orphan(), "{listed:?}");
     assert_eq!(swept, listed);
-    assert_eq!(
-        (swept.kind, swept.element.as_str(), swept.holders),
-        (Kind::Value, "u64", 0)
-    );
+    let seen = (swept.kind, swept.element.as_str(), swept.holders);
+    assert_eq!(seen, (Kind::Value, "u64", 0));
 
-    // What a live process holds stays.
+    // A live process's segment stays.
     assert_eq!(inspect(&*held_name).unwrap().holders, 1);
     assert_eq!(Value::<u64>::open(&*held_name).unwrap().get(), 7);
     drop(held);
 }
 
-/// Opens what came as standard input.
-pub fn open_fd(_: &[&str]) {
+/// Opens the segment whose descriptor is this process's standard input.
+pub fn open_fd() {
     let fd = io::stdin().as_fd().try_clone_to_owned().unwrap();
     let value = Value::<u64>::open(Place::fd(fd)).unwrap();
     assert_eq!((value.name(), value.was_created()), (None, false));
@@ -317,8 +291,7 @@ fn a_descriptor_passes_a_segment_on() {
         Value::create(&*name, 7u64).unwrap(),
     ] {
         let fd = value.try_clone_fd().unwrap();
-        let kid = command("open-fd", &[]).stdin(fd).spawn().unwrap();
-        let kid = Kid(kid);
+        let kid = Kid(command("open-fd", &[]).stdin(fd).spawn().unwrap());
         assert_eq!(value.wait_until_timeout(LIMIT, |v| *v != 7), Some(8));
         let info = inspect(Place::fd(value.try_clone_fd().unwrap())).unwrap();
         assert_eq!(info.holders, 2, "the child is a holder of its own");

@@ -1,7 +1,8 @@
 //! Names that are taken, absent, or none.
 
+use crate::LIMIT;
+use crate::support::checks::{refused, shm};
 use crate::support::{Name, Watchdog};
-use crate::{LIMIT, refused};
 use shmkit::{Error, Place, Queue, Value, inspect, unlink};
 
 #[test]
@@ -9,26 +10,18 @@ fn a_name_in_use_is_taken() {
     let _watchdog = Watchdog::new("a name in use", LIMIT);
     let name = Name::new("taken");
     let first = Value::create(&*name, 7u64).unwrap();
-    let text = format!("{}: name is taken by a segment in use", &*name);
     refused!(
+        Error::AlreadyExists { .. },
+        format!("{name}: name is taken by a segment in use"),
         Value::create(&*name, 8u64),
-        Error::AlreadyExists { .. },
-        text
-    );
-    refused!(
         Queue::<u8>::create(&*name, 8),
-        Error::AlreadyExists { .. },
-        text
     );
     assert_eq!(first.get(), 7);
 
     // Its last holder takes the name away.
     drop(first);
-    refused!(
-        Value::<u64>::open(&*name),
-        Error::NotFound { .. },
-        format!("{}: no such segment", &*name)
-    );
+    let text = format!("{name}: no such segment");
+    refused!(Error::NotFound { .. }, text, Value::<u64>::open(&*name));
 }
 
 #[test]
@@ -37,16 +30,11 @@ fn a_persistent_name_is_taken_though_nobody_holds_it() {
     let name = Name::new("persistent");
     let place = Place::named(&*name).persistent(true);
     drop(Value::create(place.clone(), 7u64).unwrap());
-    let text = format!("{}: name is taken by a persistent segment", &*name);
     refused!(
+        Error::AlreadyExists { .. },
+        format!("{name}: name is taken by a persistent segment"),
         Value::create(place, 8u64),
-        Error::AlreadyExists { .. },
-        text
-    );
-    refused!(
         Value::create(&*name, 8u64),
-        Error::AlreadyExists { .. },
-        text
     );
     assert_eq!(Value::<u64>::open(&*name).unwrap().get(), 7);
     unlink(&*name).unwrap();
@@ -56,30 +44,25 @@ fn a_persistent_name_is_taken_though_nobody_holds_it() {
 fn nothing_is_not_found() {
     let _watchdog = Watchdog::new("an absent name", LIMIT);
     let name = Name::new("absent");
-    let text = format!("{}: no such segment", &*name);
-    refused!(Value::<u64>::open(&*name), Error::NotFound { .. }, text);
-    refused!(Queue::<u64>::open(&*name), Error::NotFound { .. }, text);
-    refused!(inspect(&*name), Error::NotFound { .. }, text);
-    refused!(unlink(&*name), Error::NotFound { .. }, text);
-
-    // Neither is a file in a folder that is not there; creating says what was looked for.
-    let path = format!("/dev/shm/{}/no-such-folder", &*name);
-    let text = format!("{path}: no such segment");
     refused!(
-        Value::<u64>::open(Place::file(&path)),
         Error::NotFound { .. },
-        text
+        format!("{name}: no such segment"),
+        Value::<u64>::open(&*name),
+        Queue::<u64>::open(&*name),
+        inspect(&*name),
+        unlink(&*name),
     );
-    let text = format!("{path}: cannot find its folder: No such file or directory (os error 2)");
+
+    // A file is not found either if its folder is not there. A creator is told about the folder.
+    let path = shm(&format!("{name}/no-such-folder"));
+    let place = Place::file(&path);
+    let text = format!("{path}: no such segment");
+    refused!(Error::NotFound { .. }, text, Value::<u64>::open(&place));
     refused!(
-        Value::create(Place::file(&path), 1u64),
         Error::Os { .. },
-        text
-    );
-    refused!(
-        Value::open_or_create(Place::file(&path), 1u64),
-        Error::Os { .. },
-        text
+        format!("{path}: cannot find its folder: No such file or directory (os error 2)"),
+        Value::create(&place, 1u64),
+        Value::open_or_create(&place, 1u64),
     );
 }
 
@@ -97,27 +80,18 @@ fn what_is_no_name_is_refused_by_every_verb() {
         ("a\0b", "a name has no NUL"),
     ];
     for (name, reason) in cases {
-        let text = format!("invalid name {name:?}: {reason}");
-        refused!(Value::create(name, 1u64), Error::InvalidName { .. }, text);
-        refused!(Value::<u64>::open(name), Error::InvalidName { .. }, text);
         refused!(
+            Error::InvalidName { .. },
+            format!("invalid name {name:?}: {reason}"),
+            Value::create(name, 1u64),
+            Value::<u64>::open(name),
             Value::open_or_create(name, 1u64),
-            Error::InvalidName { .. },
-            text
-        );
-        refused!(
             Queue::<u64>::create(name, 1),
-            Error::InvalidName { .. },
-            text
-        );
-        refused!(Queue::<u64>::open(name), Error::InvalidName { .. }, text);
-        refused!(
+            Queue::<u64>::open(name),
             Queue::<u64>::open_or_create(name, 1),
-            Error::InvalidName { .. },
-            text
+            inspect(name),
+            unlink(name),
         );
-        refused!(inspect(name), Error::InvalidName { .. }, text);
-        refused!(unlink(name), Error::InvalidName { .. }, text);
     }
     assert_eq!(
         Value::<u64>::open("a\0b").unwrap_err().to_string(),
@@ -131,7 +105,7 @@ fn a_name_of_200_bytes_is_one() {
     let short = Name::new("long");
     // Bytes are counted, not letters.
     let letters = "é".repeat((200 - short.len()) / 2);
-    let mut name = format!("{}{letters}", &*short);
+    let mut name = format!("{short}{letters}");
     name.push_str(&"x".repeat(200 - name.len()));
     assert_eq!(name.len(), 200);
     let value = Value::create(&name, 7u64).unwrap();
@@ -148,15 +122,14 @@ fn a_path_ends_in_a_name() {
         ("/dev/shm/..", "a path ends in a file's name"),
         ("/dev/shm/a\0b", "a path has no NUL"),
     ] {
-        let text = format!("invalid name {path:?}: {reason}");
         let place = || Place::file(path);
         refused!(
-            Value::create(place(), 1u64),
             Error::InvalidName { .. },
-            text
+            format!("invalid name {path:?}: {reason}"),
+            Value::create(place(), 1u64),
+            Value::<u64>::open(place()),
+            unlink(place()),
         );
-        refused!(Value::<u64>::open(place()), Error::InvalidName { .. }, text);
-        refused!(unlink(place()), Error::InvalidName { .. }, text);
     }
 }
 
@@ -171,18 +144,13 @@ fn what_is_no_schema_is_refused() {
         ("job\0v2", "a schema has no NUL"),
     ];
     for (schema, reason) in cases {
-        let text = format!("invalid name {schema:?}: {reason}");
         let place = || Place::named(&*name).schema(schema);
         refused!(
+            Error::InvalidName { .. },
+            format!("invalid name {schema:?}: {reason}"),
             Value::create(place(), 1u64),
-            Error::InvalidName { .. },
-            text
-        );
-        refused!(Value::<u64>::open(place()), Error::InvalidName { .. }, text);
-        refused!(
+            Value::<u64>::open(place()),
             Queue::<u64>::open_or_create(place(), 1),
-            Error::InvalidName { .. },
-            text
         );
     }
     let longest = Place::named(&*name).schema("s".repeat(64));

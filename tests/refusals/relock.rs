@@ -1,21 +1,10 @@
 //! A thread that waits for a lock it holds: a panic that says so, instead of a hang.
 
 use crate::LIMIT;
+use crate::support::checks::panic_of;
 use crate::support::{Name, Watchdog};
 use shmkit::{Array, ByteQueue, GetError, PutError, Queue, Value};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
-
-/// What the panic in `f` says.
-fn panic_of<R>(f: impl FnOnce() -> R) -> String {
-    let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
-        panic!("no panic");
-    };
-    match payload.downcast::<String>() {
-        Ok(text) => *text,
-        Err(payload) => (*payload.downcast::<&str>().expect("a text")).to_owned(),
-    }
-}
 
 const SAYS: &str = "deadlock: this thread holds the lock it waits for \
                     (a call on a handle from inside a closure that runs under its lock, \
@@ -43,8 +32,8 @@ fn a_write_inside_an_update_says_deadlock() {
                 });
             });
             assert_eq!(said, SAYS, "{verb}");
-            // The panic went through the outer update as well: nothing of it shows, and the lock is
-            // free for this thread and for others.
+            // The panic went through the outer update as well: nothing of that update shows, and its
+            // lock is free for this thread and for others.
             assert_eq!(opened.get(), 1);
         }
     }
@@ -73,20 +62,16 @@ fn a_call_beside_a_guard_says_deadlock() {
             assert_eq!(panic_of(call), SAYS, "{verb}");
             assert_eq!(*guard, [1, 2], "{verb}");
             drop(guard);
-            // What is no access to the elements is fine, and so is another array.
-            assert!(
-                !opened.is_poisoned(),
-                "the panic was caught beside the guard"
-            );
+            let poisoned = opened.is_poisoned();
+            assert!(!poisoned, "the panic was caught beside the guard");
         }
     }
+    // A call that reads and writes no element is fine, and so is another array.
     let other = Array::new(&[5u64]).unwrap();
     let guard = array.lock().unwrap();
     other.set(0, 6).unwrap();
-    assert_eq!(
-        (array.len(), array.get(2), other.get(0)),
-        (2, None, Some(6))
-    );
+    let seen = (array.len(), array.get(2), other.get(0));
+    assert_eq!(seen, (2, None, Some(6)));
     assert_eq!(*other.lock().unwrap(), [6]);
     array.clear_poison();
     drop(guard);
@@ -131,7 +116,7 @@ fn another_thread_waits_instead() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             entered.wait();
-            // Somebody else is in it: no panic, in no form of the call.
+            // The other thread is in its update: no form of the call panics.
             assert_eq!(value.try_update(|v| *v += 10), None);
             assert_eq!(value.get(), 0);
             looked.wait();
@@ -177,14 +162,12 @@ fn putting_inside_get_with_is_fine() {
     // The producers' side has a lock of its own; but the slot is free only after the closure.
     let refusal = queue.get_with(|_| queue.try_put(3)).unwrap();
     assert_eq!(refusal, Err(PutError::Full));
-    queue
-        .get_with(|item| queue.try_put(*item + 10))
-        .unwrap()
-        .unwrap();
+    let put = queue.get_with(|item| queue.try_put(*item + 10));
+    put.unwrap().unwrap();
     assert_eq!(queue.try_iter().collect::<Vec<_>>(), [12]);
 }
 
-/// What only this thread could bring about: it has the other side of the queue.
+/// A thread that has one side of a queue, and waits for what only that side could do.
 #[test]
 fn a_wait_for_ones_own_other_side_says_deadlock() {
     const SAYS: &str = "deadlock: this thread holds the other side of the queue that it waits for \
@@ -204,10 +187,8 @@ fn a_wait_for_ones_own_other_side_says_deadlock() {
     let put = queue.put_timeout(2, std::time::Duration::from_millis(1));
     assert_eq!(put, Err(PutError::TimedOut));
     drop(consumer);
-    assert_eq!(
-        (queue.get(), bytes.get()),
-        (Ok(1), Ok(b"12345678".to_vec()))
-    );
+    let left = (queue.get(), bytes.get());
+    assert_eq!(left, (Ok(1), Ok(b"12345678".to_vec())));
 
     let producer = queue.producer().unwrap();
     assert_eq!(panic_of(|| queue.get()), SAYS);

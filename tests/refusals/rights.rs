@@ -1,8 +1,9 @@
-//! Segments of another user: what is refused, and what is not.
+//! Segments of another user: some verbs are refused, and some are not.
 
 use crate::snapshot::Snapshot;
+use crate::support::checks::{exists, refused, shm};
 use crate::support::{Name, Watchdog, start};
-use crate::{LIMIT, refused, sandbox};
+use crate::{LIMIT, sandbox};
 use shmkit::{Error, Place, Queue, Value, inspect, list, sweep, unlink};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -12,12 +13,12 @@ fn set_mode(path: impl AsRef<Path>, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// What a crash of all its holders leaves: a sound segment that nobody holds. A copy is one.
-fn leave_orphan(path: &str, mode: u32) {
-    let name = Name::new("original");
-    let _held = Value::create(&*name, 7u64).unwrap();
-    fs::copy(format!("/dev/shm/{}", &*name), path).unwrap();
-    set_mode(path, mode);
+/// Leaves a sound segment that nobody holds, as a crash of all its holders would: a copy of a file.
+fn leave_orphan(name: &str, mode: u32) {
+    let original = Name::new("original");
+    let _held = Value::create(&*original, 7u64).unwrap();
+    fs::copy(shm(&original), shm(name)).unwrap();
+    set_mode(shm(name), mode);
 }
 
 #[test]
@@ -26,8 +27,8 @@ fn another_users_segment_is_out_of_reach() {
     sandbox::run("another-user", &[]);
 }
 
-/// Has a /dev/shm of its own: everything here is out of others' way, and they of ours.
-pub fn another_user(_: &[&str]) {
+/// Plays in a /dev/shm of its own, where nobody else's segments are.
+pub fn another_user() {
     sandbox::enter_own_mounts();
     // The mode of every system's /dev/shm: all may create, and remove what is their own.
     sandbox::mount_tmpfs("/dev/shm", c"size=8m,mode=1777");
@@ -36,20 +37,12 @@ pub fn another_user(_: &[&str]) {
     let private = Value::create("private", 7u64).unwrap();
     let readable = Value::create(Place::named("readable").mode(0o644), 7u64).unwrap();
     let shared = Value::create(Place::named("shared").mode(0o666), 7u64).unwrap();
-    leave_orphan("/dev/shm/orphan", 0o666);
-    leave_orphan("/dev/shm/readable-orphan", 0o644);
-    leave_orphan("/dev/shm/hidden-orphan", 0o600);
-    leave_orphan("/dev/shm/folder/orphan", 0o666);
-    let files = [
-        "private",
-        "readable",
-        "orphan",
-        "readable-orphan",
-        "hidden-orphan",
-        "folder/orphan",
-    ]
-    .map(|name| format!("/dev/shm/{name}"));
-    let before = files.each_ref().map(Snapshot::of);
+    leave_orphan("orphan", 0o666);
+    leave_orphan("readable-orphan", 0o644);
+    leave_orphan("hidden-orphan", 0o600);
+    leave_orphan("folder/orphan", 0o666);
+    let readable_files = ["readable", "orphan", "readable-orphan"];
+    let before = readable_files.map(|name| Snapshot::of(shm(name)));
 
     sandbox::become_nobody();
     refuse_private("private");
@@ -57,140 +50,107 @@ pub fn another_user(_: &[&str]) {
     let info = inspect("readable").unwrap();
     assert_eq!((info.holders, info.element.as_str()), (1, "u64"));
 
-    // Who may write may take part, and may not take the name away.
+    // A user with the right to write may take part, and may not take the name away.
     let opened = Value::<u64>::open("shared").unwrap();
     opened.set(8);
     assert_eq!((shared.get(), inspect("shared").unwrap().holders), (8, 2));
     let text = "shared: no permission to remove the name: the file belongs to user 0";
-    refused!(unlink("shared"), Error::PermissionDenied { .. }, text);
+    refused!(Error::PermissionDenied { .. }, text, unlink("shared"));
 
     // Another user's leftovers stay, and everybody is told why.
-    let text = "orphan: no permission to remove the name: user 0 left it, nobody holds it, \
-                and user 0 can remove it";
+    let left = "user 0 left it, nobody holds it";
     refused!(
+        Error::PermissionDenied { .. },
+        format!("orphan: no permission to remove the name: {left}, and user 0 can remove it"),
         Value::<u64>::open("orphan"),
-        Error::PermissionDenied { .. },
-        text
-    );
-    refused!(
         Value::create("orphan", 1u64),
-        Error::PermissionDenied { .. },
-        text
-    );
-    refused!(
         Value::open_or_create("orphan", 1u64),
-        Error::PermissionDenied { .. },
-        text
+        unlink("orphan"),
     );
-    refused!(unlink("orphan"), Error::PermissionDenied { .. }, text);
     // This user may read the next one, and so sees that nobody holds it.
-    let text = "readable-orphan: no permission to open: user 0 left it, nobody holds it, \
-                and user 0 can remove it";
     let name = "readable-orphan";
     refused!(
+        Error::PermissionDenied { .. },
+        format!("{name}: no permission to open: {left}, and user 0 can remove it"),
         Value::<u64>::open(name),
-        Error::PermissionDenied { .. },
-        text
-    );
-    refused!(
         Value::create(name, 1u64),
-        Error::PermissionDenied { .. },
-        text
+        unlink(name),
     );
-    refused!(unlink(name), Error::PermissionDenied { .. }, text);
-    // And of this one, to whom it belongs.
+    // Of this one, this user sees only to whom it belongs.
     refuse_private("hidden-orphan");
-    // No user's sticky bit, but the folder's mode protects the last one.
-    let place = Place::file("/dev/shm/folder/orphan").persistent(false);
-    let text = format!(
-        "{place}: no permission to remove the name: user 0 left it, nobody holds it, \
-         and a user who may write its folder can remove it"
-    );
+    // The last one's folder has no sticky bit, and its mode protects the file.
+    let place = Place::file(shm("folder/orphan")).persistent(false);
+    let remover = "a user who may write its folder can remove it";
     refused!(
-        Value::<u64>::open(&place),
         Error::PermissionDenied { .. },
-        text
+        format!("{place}: no permission to remove the name: {left}, and {remover}"),
+        Value::<u64>::open(&place),
     );
     assert_eq!(sweep().unwrap(), []);
-    let listed: Vec<_> = list().unwrap();
-    let listed: Vec<_> = listed
-        .iter()
-        .map(|i| (&*i.name, i.holders, i.is_orphan()))
-        .collect();
+    let infos = list().unwrap();
+    let listed = infos.iter().map(|i| (&*i.name, i.holders, i.is_orphan()));
     let expected = [
         ("orphan", 0, true),
         ("readable", 1, false),
         ("readable-orphan", 0, true),
         ("shared", 2, false),
     ];
-    assert_eq!(listed, expected);
+    assert_eq!(listed.collect::<Vec<_>>(), expected);
 
     // A folder that is not this user's.
     let place = Place::file("/dev/shm/folder/value");
     refused!(
+        Error::PermissionDenied { .. },
+        format!("{place}: no permission to create a file"),
         Value::create(&place, 1u64),
-        Error::PermissionDenied { .. },
-        format!("{place}: no permission to create a file")
-    );
-    refused!(
         Queue::<u8>::open_or_create(&place, 1),
-        Error::PermissionDenied { .. },
-        format!("{place}: no permission to create a file")
     );
 
-    // What is this user's own works as ever.
+    // This user's own segments work as ever.
     let own = Value::create("own", 1u64).unwrap();
     assert_eq!(Value::<u64>::open("own").unwrap().get(), 1);
     drop(own);
-    assert!(!Path::new("/dev/shm/own").exists());
+    assert!(!exists("own"));
     drop(opened);
 
-    let after = ["readable", "orphan", "readable-orphan"]
-        .map(|name| Snapshot::of(format!("/dev/shm/{name}")));
-    assert_eq!(after[..], before[1..4]);
-    for path in &files {
-        assert!(Path::new(path).exists(), "{path}");
+    let after = readable_files.map(|name| Snapshot::of(shm(name)));
+    assert_eq!(after, before);
+    for name in ["private", "hidden-orphan", "folder/orphan"] {
+        assert!(exists(name), "{name}");
     }
-    // Their creator has become somebody else, too, and leaves without a word.
+    // Their creator has become another user as well, and leaves without a word.
     drop((private, readable, shared));
 }
 
+fn not_opened(name: &str) -> String {
+    let owner = fs::metadata(shm(name)).unwrap().uid();
+    format!("{name}: no permission to open: the file belongs to user {owner}")
+}
+
 fn refuse_opening(name: &str) {
-    let owner = fs::metadata(format!("/dev/shm/{name}")).unwrap().uid();
-    let text = format!("{name}: no permission to open: the file belongs to user {owner}");
     refused!(
+        Error::PermissionDenied { .. },
+        not_opened(name),
         Value::<u64>::open(name),
-        Error::PermissionDenied { .. },
-        text
-    );
-    refused!(
         Value::open_or_create(name, 1u64),
-        Error::PermissionDenied { .. },
-        text
-    );
-    refused!(
         Queue::<u64>::open(name),
-        Error::PermissionDenied { .. },
-        text
+        unlink(name),
     );
-    refused!(unlink(name), Error::PermissionDenied { .. }, text);
-    let text = format!("{name}: name is taken by a file that this user can't open");
-    refused!(Value::create(name, 1u64), Error::AlreadyExists { .. }, text);
     refused!(
-        Queue::<u64>::create(name, 1),
         Error::AlreadyExists { .. },
-        text
+        format!("{name}: name is taken by a file that this user can't open"),
+        Value::create(name, 1u64),
+        Queue::<u64>::create(name, 1),
     );
 }
 
 fn refuse_private(name: &str) {
     refuse_opening(name);
-    let owner = fs::metadata(format!("/dev/shm/{name}")).unwrap().uid();
-    let text = format!("{name}: no permission to open: the file belongs to user {owner}");
-    refused!(inspect(name), Error::PermissionDenied { .. }, text);
+    let text = not_opened(name);
+    refused!(Error::PermissionDenied { .. }, text, inspect(name));
 }
 
-/// The same without a second user: nobody but root may open a file of mode 0, its owner included.
+/// Nobody but root may open a file of mode 0, its owner included: this needs no second user.
 #[test]
 fn a_mode_without_rights_refuses_even_the_owner() {
     let _watchdog = Watchdog::new("a mode without rights", LIMIT);
@@ -202,19 +162,17 @@ fn a_mode_without_rights_refuses_even_the_owner() {
     }
 }
 
-pub fn own_without_rights(args: &[&str]) {
-    let [name] = args else { panic!("{args:?}") };
+pub fn own_without_rights(name: &str) {
     if sandbox::is_root() {
         sandbox::become_nobody();
     }
-    let path = format!("/dev/shm/{name}");
-    let held = Value::create(Place::named(*name).mode(0), 7u64).unwrap();
+    let held = Value::create(Place::named(name).mode(0), 7u64).unwrap();
     refuse_private(name);
-    set_mode(&path, 0o444);
+    set_mode(shm(name), 0o444);
     refuse_opening(name);
-    assert_eq!(inspect(*name).unwrap().holders, 1);
-    set_mode(&path, 0o600);
-    assert_eq!(Value::<u64>::open(*name).unwrap().get(), 7);
+    assert_eq!(inspect(name).unwrap().holders, 1);
+    set_mode(shm(name), 0o600);
+    assert_eq!(Value::<u64>::open(name).unwrap().get(), 7);
     drop(held);
-    assert!(!Path::new(&path).exists());
+    assert!(!exists(name));
 }

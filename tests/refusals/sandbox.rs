@@ -1,8 +1,8 @@
-//! Places for tests that need rights: a mount namespace of their own, where a filesystem can be
-//! mounted that nobody else sees, and the life of another user.
+//! Rights for tests that need them: a mount namespace of their own, in which a role mounts a filesystem
+//! that nobody else sees, and the identity of another user.
 //!
-//! A role asks for them as its first act. Where the system refuses, the role ends with [`NOT_RUN`]
-//! and the test prints `not run: why`; with `SHMKIT_REQUIRE_ALL` set, as CI does, that is a failure.
+//! A role asks for rights as its first act. If the system refuses, the role ends with [`NOT_RUN`], and the
+//! test prints `not run: why`; with `SHMKIT_REQUIRE_ALL` set, as CI does, the test fails.
 
 use crate::support::command;
 use std::ffi::{CStr, CString};
@@ -27,7 +27,7 @@ pub fn run(role: &str, args: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.code() == Some(NOT_RUN) {
         assert!(std::env::var_os("SHMKIT_REQUIRE_ALL").is_none(), "{said}");
-        // Past the test harness, which keeps what a passing test prints with `eprint` to itself.
+        // The test harness doesn't show the output of a passing test's `eprint`.
         let _ = io::stderr().write_all(said.as_bytes());
         return;
     }
@@ -55,8 +55,8 @@ pub fn is_root() -> bool {
 /// Set for a process that was started as root of a user namespace of its own.
 const IN_OWN_USERS: &str = "SHMKIT_TEST_IN_OWN_USERS";
 
-/// Moves this role into a mount namespace of its own. Where that takes more rights than it has, the
-/// role starts again as root of a user namespace: that call returns in the new process alone.
+/// Moves this role into a mount namespace of its own. A role without the rights for this call starts
+/// again as root of a user namespace: then the call returns in the new process alone.
 pub fn enter_own_mounts() {
     let entered = match std::env::var_os(IN_OWN_USERS) {
         Some(_) => Ok(()), // and with it a mount namespace
@@ -66,13 +66,14 @@ pub fn enter_own_mounts() {
     if entered.is_err() {
         start_again_in_own_users();
     }
-    // Nothing that is mounted from here on shows outside.
+    // No later mount shows outside.
     if let Err(error) = mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE, c"") {
         not_run("mounts of its own", &error);
     }
 }
 
-/// A user namespace is for a process with one thread, which a test has not; a fork of it has.
+/// Starts this role again. A user namespace is for a process with one thread: a test has more, and a fork
+/// of the test has one.
 fn start_again_in_own_users() -> ! {
     // SAFETY: geteuid has no conditions.
     let user = unsafe { libc::geteuid() };
@@ -139,8 +140,8 @@ fn set_nobody() -> io::Result<()> {
     check(unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) })?;
     // SAFETY: likewise.
     check(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) })?;
-    // A change of user takes /proc/self away until the next exec; a program that was started as
-    // that user has it.
+    // A change of user takes /proc/self away until the next exec. A program that was started as this
+    // user has it.
     // SAFETY: likewise.
     check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) })
 }

@@ -1,12 +1,13 @@
 //! Mappings of the crate `shared_memory` that are no memory for a segment.
 
+use crate::damage::counter_text;
 use crate::gate::{patiently, sit_in_the_gate};
+use crate::support::checks::{exists, refused, shm};
 use crate::support::{Name, Watchdog};
-use crate::{LIMIT, refused, sandbox};
+use crate::{LIMIT, sandbox};
 use shmkit::memory::Memory;
 use shmkit::shared_memory::{Shmem, ShmemConf};
 use shmkit::{Error, Result, ShmemMemory, Value, unlink};
-use std::path::Path;
 use std::sync::Arc;
 
 fn create(name: &str, size: usize) -> Shmem {
@@ -22,10 +23,6 @@ fn hold(shmem: Shmem) -> Result<Arc<dyn Memory>> {
     Ok(Arc::new(unsafe { ShmemMemory::new(shmem) }?))
 }
 
-fn exists(name: &str) -> bool {
-    Path::new("/dev/shm").join(name).exists()
-}
-
 /// Overwrites a word of the mapping.
 fn write(shmem: &Shmem, at: usize, word: u64) {
     assert!(at + 8 <= shmem.len() && at.is_multiple_of(8));
@@ -39,33 +36,27 @@ fn a_shmem_that_is_too_small_or_has_no_name_of_ours_says_so() {
     let _watchdog = Watchdog::new("small shmems", LIMIT);
     let name = Name::new("small");
     refused!(
-        hold(create(&name, 511)),
         Error::NoSpace { .. },
-        format!(
-            "{}: no space: the segment needs 512 bytes, 511 are free",
-            &*name
-        )
+        format!("{name}: no space: the segment needs 512 bytes, 511 are free"),
+        hold(create(&name, 511)),
     );
     assert!(!exists(&name), "its owner took it along");
     // A header fits, a value does not.
     refused!(
-        Value::create_in(hold(create(&name, 512)).unwrap(), 1u64),
         Error::NoSpace { .. },
-        format!(
-            "{}: no space: the segment needs 792 bytes, 512 are free",
-            &*name
-        )
+        format!("{name}: no space: the segment needs 792 bytes, 512 are free"),
+        Value::create_in(hold(create(&name, 512)).unwrap(), 1u64),
     );
-    let hidden = format!(".{}", &*name);
+    let hidden = format!(".{name}");
     refused!(
-        hold(create(&hidden, 4096)),
         Error::InvalidName { .. },
-        format!("invalid name \"{hidden}\": a name does not begin with a dot")
+        format!("invalid name \"{hidden}\": a name does not begin with a dot"),
+        hold(create(&hidden, 4096)),
     );
     assert!(!exists(&hidden));
     // With the slash that `shm_open` wants it is the same name.
-    let slash = format!("/{}", &*name);
-    let value = Value::create_in(hold(create(&slash, 4096)).unwrap(), 1u64).unwrap();
+    let slash = create(&format!("/{name}"), 4096);
+    let value = Value::create_in(hold(slash).unwrap(), 1u64).unwrap();
     assert_eq!(value.name(), Some(&*name));
     assert_eq!(Value::<u64>::open(&*name).unwrap().get(), 1);
 }
@@ -77,12 +68,9 @@ fn a_shmem_with_something_else_in_it_is_foreign_and_stays() {
     let shmem = create(&name, 4096);
     write(&shmem, 0, u64::from_le_bytes(*b"theirs!!"));
     refused!(
-        hold(open(&name)),
         Error::Foreign { .. },
-        format!(
-            "{}: expected a shmkit segment, found a file that begins with \"theirs!!\"",
-            &*name
-        )
+        format!("{name}: expected a shmkit segment, found a file that begins with \"theirs!!\""),
+        hold(open(&name)),
     );
     assert!(exists(&name));
     // SAFETY: nobody writes it meanwhile.
@@ -98,20 +86,12 @@ fn a_shmem_whose_name_leads_elsewhere_is_refused_and_removes_nothing() {
     let (owner, user) = (create(&name, 4096), open(&name));
     Value::create_in(hold(open(&name)).unwrap(), 1u64).unwrap();
     assert!(!exists(&name), "the last one out removed it");
-    refused!(
-        hold(user),
-        Error::NotFound { .. },
-        format!("{}: no such segment", &*name)
-    );
+    let text = format!("{name}: no such segment");
+    refused!(Error::NotFound { .. }, text, hold(user));
     let successor = Value::create(&*name, 2u64).unwrap();
-    refused!(
-        hold(owner),
-        Error::Foreign { .. },
-        format!(
-            "{}: expected a shmkit segment, found another file than the one that is mapped",
-            &*name
-        )
-    );
+    let found = "another file than the one that is mapped";
+    let text = format!("{name}: expected a shmkit segment, found {found}");
+    refused!(Error::Foreign { .. }, text, hold(owner));
     assert_eq!(Value::<u64>::open(&*name).unwrap().get(), successor.get());
     unlink(&*name).unwrap();
 }
@@ -123,8 +103,8 @@ fn a_refused_owner_leaves_the_name_of_a_successor() {
     // Too small, and a name that no segment may have.
     for (prefix, size) in [("", 511), (".", 4096)] {
         let name = Name::new("refused-owner");
-        let name = format!("{prefix}{}", &*name);
-        let path = Path::new("/dev/shm").join(&name);
+        let name = format!("{prefix}{name}");
+        let path = shm(&name);
         let owner = create(&name, size);
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "a successor's").unwrap();
@@ -141,12 +121,12 @@ fn a_refused_owner_removes_nothing_while_the_gate_is_shut() {
     let _watchdog = Watchdog::new("refused owners at a gate", LIMIT);
     let name = Name::new("shut-out");
     let owner = create(&name, 511);
-    let path = Path::new("/dev/shm").join(&*name);
+    let path = shm(&name);
     let mut options = std::fs::File::options();
     let sitting = options.read(true).write(true).open(&path).unwrap();
     sit_in_the_gate(&sitting);
     assert!(patiently(|| hold(owner)).is_err());
-    assert!(path.exists());
+    assert!(exists(&name));
 }
 
 #[test]
@@ -160,16 +140,12 @@ fn a_counter_of_holders_that_was_set_back_is_corrupt() {
         let shmem = open(&name);
         write(&shmem, 256, word);
         refused!(
-            hold(shmem),
             Error::Corrupt {
                 what: "holder counter",
                 ..
             },
-            format!(
-                "{}: corrupt holder counter: expected a number never drawn before, and its check, \
-                 found another word",
-                &*name
-            )
+            counter_text(&name),
+            hold(shmem),
         );
     }
     assert_eq!(value.get(), 1);

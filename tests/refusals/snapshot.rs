@@ -1,10 +1,10 @@
-//! What a file was like, to see that nobody touched it.
+//! The state of a file, to see that nobody touched it.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-/// Everything about a file that touching it would change.
+/// Everything about a file that a touch would change.
 #[derive(Debug, PartialEq)]
 pub struct Snapshot {
     inode: u64,

@@ -2,6 +2,7 @@
 //! watchdog.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its own part
 
+pub mod checks;
 mod common;
 
 #[allow(unused_imports)]

@@ -1,9 +1,9 @@
 //! `boost::interprocess::message_queue`, through `boost.cpp`.
 
-use crate::sides::{Measure, Pause, Setup, between_processes, segment_name};
+use crate::sides::{Measure, Pause, Setup, inherited, segment_name};
 use std::ffi::{CStr, CString, c_char};
 
-/// What the other side of the language border has: a `message_queue`.
+/// A `message_queue`, behind the border to the other language.
 #[repr(C)]
 struct Raw {
     _opaque: [u8; 0],
@@ -80,28 +80,24 @@ pub(crate) fn version() -> String {
     version.to_string_lossy().replace('_', ".")
 }
 
-/// Sleeps where it can't go on.
+/// Sleeps while it can't go on.
 pub(crate) fn blocking(setup: Setup) -> Result<Measure, String> {
     let queue = MessageQueue::create(setup.capacity)?;
-    Ok(Box::new(move |items| {
-        between_processes(
-            setup,
-            items,
-            || |item| queue.send(item),
-            || || queue.receive(),
-        )
-    }))
+    Ok(inherited(
+        setup,
+        queue,
+        MessageQueue::send,
+        MessageQueue::receive,
+    ))
 }
 
-/// Tries again where it can't go on.
+/// Tries again while it can't go on.
 pub(crate) fn spinning(setup: Setup, pause: Pause) -> Result<Measure, String> {
     let queue = MessageQueue::create(setup.capacity)?;
-    Ok(Box::new(move |items| {
-        between_processes(
-            setup,
-            items,
-            || |item| pause.until(|| queue.try_send(item).then_some(())),
-            || || pause.until(|| queue.try_receive()),
-        )
-    }))
+    Ok(inherited(
+        setup,
+        queue,
+        move |queue, item| pause.until(|| queue.try_send(item).then_some(())),
+        move |queue| pause.until(|| queue.try_receive()),
+    ))
 }

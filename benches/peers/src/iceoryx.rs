@@ -1,6 +1,6 @@
-//! iceoryx2's publish-subscribe: samples lent, written in place and sent. Overflow is off, and what a
-//! full buffer refuses is sent again, so that nothing is lost. Its own way to wait for room,
-//! `BackpressureStrategy::RetryUntilDelivered`, is no faster.
+//! iceoryx2's publish-subscribe: samples lent, written in place and sent. Overflow is off, and the sender
+//! sends again each sample that a full buffer refused, so that nothing is lost. iceoryx2's own way to wait
+//! for room, `BackpressureStrategy::RetryUntilDelivered`, is no faster.
 
 use crate::sides::{Measure, Pause, Setup, between_processes, segment_name};
 use iceoryx2::prelude::*;
@@ -8,7 +8,7 @@ use iceoryx2::service::port_factory::publish_subscribe::PortFactory as PublishSu
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// Where the two sides meet. Its files are in a directory of our own, or have names of our own.
+/// The meeting place of the two sides. Its files are in a directory of our own, or have names of our own.
 struct Meeting {
     config: Config,
     root: PathBuf,
@@ -34,7 +34,7 @@ impl Meeting {
         })
     }
 
-    /// For a process of its own: the sides share nothing but the names.
+    /// Opens the service in one side's process: the sides share nothing but the names.
     fn service(&self) -> (Node<ipc::Service>, PublishSubscribe<ipc::Service, u64, ()>) {
         let node = NodeBuilder::new().config(&self.config);
         let node = node.create::<ipc::Service>().expect("a node");
@@ -87,11 +87,8 @@ impl Drop for Meeting {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.root);
         for entry in fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
-            if entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(&self.prefix)
-            {
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with(&self.prefix) {
                 let _ = fs::remove_file(entry.path());
             }
         }

@@ -1,6 +1,6 @@
-//! What the kernel has: a POSIX message queue, and a pipe. Both sleep where they can't go on.
+//! The kernel's: a POSIX message queue, and a pipe. Both sleep while they can't go on.
 
-use crate::sides::{Measure, Setup, between_processes, segment_name};
+use crate::sides::{Measure, Setup, inherited, segment_name};
 use std::ffi::CString;
 use std::fs::read_to_string;
 use std::io::{self, Error, Read, Write};
@@ -50,7 +50,7 @@ impl Drop for Posix {
     }
 }
 
-/// How many messages a queue may have here: the system has a limit for all but the privileged.
+/// The number of messages that a queue may have: the system has a limit for all but the privileged.
 pub(crate) fn posix_capacity(wanted: usize) -> usize {
     if Posix::create(wanted).is_ok() {
         return wanted;
@@ -62,32 +62,20 @@ pub(crate) fn posix_capacity(wanted: usize) -> usize {
 pub(crate) fn posix(setup: Setup) -> Result<Measure, String> {
     let queue = Posix::create(posix_capacity(setup.capacity));
     let queue = queue.map_err(|error| error.to_string())?;
-    Ok(Box::new(move |items| {
-        between_processes(
-            setup,
-            items,
-            || |item| queue.send(item),
-            || || queue.receive(),
-        )
-    }))
+    Ok(inherited(setup, queue, Posix::send, Posix::receive))
 }
 
 pub(crate) fn pipe(setup: Setup) -> Result<Measure, String> {
-    let (reader, writer) = io::pipe().map_err(|error| error.to_string())?;
-    let send = |mut writer: &io::PipeWriter, item: u64| {
+    type Pipe = (io::PipeReader, io::PipeWriter);
+    let pipe = io::pipe().map_err(|error| error.to_string())?;
+    let send = |(_, writer): &Pipe, item: u64| {
+        let mut writer = writer;
         writer.write_all(&item.to_ne_bytes()).expect("write");
     };
-    let receive = |mut reader: &io::PipeReader| {
-        let mut item = [0; size_of::<u64>()];
+    let receive = |(reader, _): &Pipe| {
+        let (mut reader, mut item) = (reader, [0; size_of::<u64>()]);
         reader.read_exact(&mut item).expect("read");
         u64::from_ne_bytes(item)
     };
-    Ok(Box::new(move |items| {
-        between_processes(
-            setup,
-            items,
-            || |item| send(&writer, item),
-            || || receive(&reader),
-        )
-    }))
+    Ok(inherited(setup, pipe, send, receive))
 }

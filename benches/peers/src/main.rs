@@ -1,4 +1,4 @@
-//! `Queue<u64>`, put and get one by one, against what else moves numbers from one process to another:
+//! `Queue<u64>`, put and get one by one, against other ways to move numbers from one process to another:
 //! items per second of each, by turns with ours, and their ratio. One producer, one consumer, each a
 //! process pinned to a CPU; the same two CPUs for all, the same capacity where one can be chosen, and
 //! every item is checked on arrival.
@@ -8,11 +8,11 @@
 //! `SHMKIT_BENCH_ONLY`, a part of a peer's name. A peer that isn't there is `not measured: why`; with
 //! `SHMKIT_REQUIRE_ALL=1` that is an error in the end.
 //!
-//! A run: the consumer's clock starts at a barrier that both sides have reached, and stops when the
-//! last item has arrived. How many items there are is chosen so that a run takes `RUN_SECONDS`.
+//! In a run, the consumer's clock starts at a barrier that both sides have reached, and stops when the
+//! last item has arrived. The number of items is chosen so that a run takes `RUN_SECONDS`.
 //!
-//! A peer that leaves the waiting to its user is measured twice: as it is usually written, trying
-//! again at once, and with the pause that makes the most of it here.
+//! A peer that leaves the waiting to its user is measured twice: with attempts that follow at once, as they
+//! are usually written, and with the pause that makes the peer fastest here.
 
 #[cfg(boost)]
 mod boost;
@@ -22,24 +22,20 @@ mod mutexed;
 mod python;
 mod sides;
 
-// The benches' own.
-#[allow(dead_code)]
-#[path = "../../support/process.rs"]
-mod process;
 #[path = "../../support/mod.rs"]
 mod support;
 
 use shmkit::Queue;
-use sides::{Measure, Pause, Setup, between_processes};
+use sides::{Measure, Pause, Setup, inherited};
 use std::process::ExitCode;
-use support::{Spread, describe, in_turns, is_brief, two_cpus};
+use support::{Spread, describe, in_turns, is_brief, setting, two_cpus};
 
 const RUN_SECONDS: f64 = 0.4;
-/// Of a brief run; and of the first one, from which the others' number is found.
+/// The items of a brief run; and of the first run, from which the number for the others is found.
 const FEW_ITEMS: u64 = 3000;
 
 const AT_ONCE: Pause = Pause::Spin(1);
-/// From these the best is chosen, by the median of a few runs of each.
+/// The pauses from which the best is chosen, by the median of a few runs of each.
 const PAUSES: [Pause; 6] = [
     AT_ONCE,
     Pause::Yield,
@@ -56,10 +52,6 @@ type OpenWith<'a> = &'a dyn Fn(Setup, Pause) -> Result<Measure, String>;
 
 fn main() -> ExitCode {
     describe("peers");
-    let setting = |name: &str, default: usize| match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}: a number")),
-        Err(_) => default,
-    };
     let setup = Setup {
         capacity: setting("SHMKIT_BENCH_CAPACITY", 1024),
         rounds: setting("SHMKIT_BENCH_ROUNDS", if is_brief() { 1 } else { 9 }),
@@ -93,28 +85,23 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Is printed line by line.
+/// The table, which is printed line by line.
 struct Table {
     setup: Setup,
     /// A part of the names of the lines to print.
     wanted: String,
     ours: Measure,
     our_items: u64,
-    /// How many peers could not be measured.
+    /// The number of peers that could not be measured.
     gaps: usize,
 }
 
 impl Table {
     fn new(setup: Setup) -> Self {
         let queue = Queue::<u64>::new(setup.capacity).expect("an anonymous queue");
-        let mut ours: Measure = Box::new(move |items| {
-            between_processes(
-                setup,
-                items,
-                || |item| queue.put(item).expect("open"),
-                || || queue.get().expect("open"),
-            )
-        });
+        let put = |queue: &Queue<u64>, item| queue.put(item).expect("open");
+        let get = |queue: &Queue<u64>| queue.get().expect("open");
+        let mut ours = inherited(setup, queue, put, get);
         let our_items = size_of_run(&mut ours);
         println!(
             "capacity {}, CPUs {:?}; M items/s, and their ratio round by round",
@@ -146,19 +133,17 @@ impl Table {
         }
     }
 
-    /// Trying again at once, and with the best pause if that is another one.
+    /// Adds a peer that tries again at once, and then with the best pause if that is another one.
     fn add_twice(&mut self, name: &str, goal: Option<u32>, open: OpenWith) {
         let at_once = format!("{name}, {AT_ONCE}");
         self.add(&at_once, goal, &|setup| open(setup, AT_ONCE));
         if !name.contains(&self.wanted) {
             return;
         }
-        match best_pause(|pause| open(self.setup, pause)) {
-            Some(AT_ONCE) | None => {}
-            Some(best) => {
-                let paused = format!("{name}, {best}");
-                self.add(&paused, goal, &|setup| open(setup, best));
-            }
+        let best = best_pause(|pause| open(self.setup, pause));
+        if let Some(best) = best.filter(|best| *best != AT_ONCE) {
+            let paused = format!("{name}, {best}");
+            self.add(&paused, goal, &|setup| open(setup, best));
         }
     }
 
@@ -168,7 +153,7 @@ impl Table {
             || (self.ours)(self.our_items),
             || theirs(their_items),
         );
-        let ratio = Spread::of(ours.iter().zip(&theirs).map(|(a, b)| a / b).collect());
+        let ratio = Spread::of_ratios(&ours, &theirs);
         let goal = goal.map_or_else(String::new, |goal| format!(", goal at least {goal}"));
         println!(
             "{name:<48}{:>8.3}{:>8.2}  {ratio}{goal}",
@@ -178,7 +163,7 @@ impl Table {
     }
 }
 
-/// How many items a run of this should have.
+/// The number of items that a run of this should have.
 fn size_of_run(measure: &mut Measure) -> u64 {
     let mut items = FEW_ITEMS;
     loop {
@@ -193,7 +178,7 @@ fn size_of_run(measure: &mut Measure) -> u64 {
     }
 }
 
-/// The one with which the most items a second are moved; `None` if it can't be measured at all.
+/// The pause with which the peer moves the most items a second; `None` if it can't be measured at all.
 fn best_pause(open: impl Fn(Pause) -> Result<Measure, String>) -> Option<Pause> {
     let trials = if is_brief() { 1 } else { TRIALS };
     let rate = |pause: Pause| {

@@ -1,13 +1,13 @@
-//! A ring in a mapping of `shared_memory`, guarded by a mutex of `raw_sync`: what one writes with the
-//! two today. Who finds it full or empty lets the mutex go and tries again.
+//! A ring in a mapping of `shared_memory`, guarded by a mutex of `raw_sync`, as users of these crates write
+//! it today. A side that finds the ring full or empty lets the mutex go, and tries again.
 
-use crate::sides::{Measure, Pause, Setup, between_processes, segment_name};
+use crate::sides::{Measure, Pause, Setup, inherited, segment_name};
 use raw_sync::locks::{LockImpl, LockInit, Mutex};
 use shared_memory::{Shmem, ShmemConf};
 use std::ffi::CString;
 use std::ptr::slice_from_raw_parts_mut;
 
-/// What the mutex guards; behind it are the slots. Both counts only grow.
+/// The mutex guards these counts, which only grow, and the slots behind them.
 #[repr(C)]
 struct Counts {
     taken: usize,
@@ -79,12 +79,10 @@ impl Ring {
 
 pub(crate) fn ring(setup: Setup, pause: Pause) -> Result<Measure, String> {
     let ring = Ring::create(setup.capacity)?;
-    Ok(Box::new(move |items| {
-        between_processes(
-            setup,
-            items,
-            || |item| pause.until(|| ring.try_put(item).then_some(())),
-            || || pause.until(|| ring.try_take()),
-        )
-    }))
+    Ok(inherited(
+        setup,
+        ring,
+        move |ring, item| pause.until(|| ring.try_put(item).then_some(())),
+        move |ring| pause.until(|| ring.try_take()),
+    ))
 }

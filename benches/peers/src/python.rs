@@ -5,7 +5,7 @@ use std::process::Command;
 
 const SCRIPT: &str = include_str!("python.py");
 
-/// What this one is, or why there is none.
+/// The version of the Python here, or the reason why there is none.
 pub(crate) fn version() -> Result<String, String> {
     run(&["--version".into()]).map(|text| text.trim().to_owned())
 }

@@ -1,7 +1,7 @@
 //! The two sides: a process each, which meet, move numbers, and check them.
 
-use crate::process::{Line, Shared, fork};
-use crate::support::pin;
+use crate::support::process::{Line, Shared, fork};
+use crate::support::{end_after, pin};
 use shmkit::Value;
 use std::fmt;
 use std::hint::spin_loop;
@@ -20,14 +20,14 @@ pub(crate) struct Setup {
     pub(crate) cpus: [usize; 2],
 }
 
-/// Moves so many numbers, and returns how many a second that were.
+/// Moves this many numbers, and returns how many it moved a second.
 pub(crate) type Measure = Box<dyn FnMut(u64) -> f64>;
 
-/// What a side does that found no room, or nothing, before it tries again.
+/// The pause of a side that found no room, or no item, before it tries again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pause {
     Yield,
-    /// So many hints to the CPU that this is a spin.
+    /// As many hints to the CPU that this is a spin.
     Spin(u32),
 }
 
@@ -60,8 +60,21 @@ pub(crate) fn segment_name(what: &str) -> String {
     format!("shmkit-peers-{}-{what}", std::process::id())
 }
 
-/// Sends the numbers from 0 on, which have to arrive in order; returns how many a second that were, by
-/// the consumer's clock. Each side makes its end itself, before they meet.
+/// Measures a queue that both sides inherit.
+pub(crate) fn inherited<Q: 'static>(
+    setup: Setup,
+    queue: Q,
+    send: impl Fn(&Q, u64) + 'static,
+    receive: impl Fn(&Q) -> u64 + 'static,
+) -> Measure {
+    Box::new(move |items| {
+        let (sender, receiver) = (|item| send(&queue, item), || receive(&queue));
+        between_processes(setup, items, || sender, || receiver)
+    })
+}
+
+/// Sends the numbers from 0 on, which have to arrive in order; returns how many arrived a second, by the
+/// consumer's clock. Each side makes its end itself, before they meet.
 pub(crate) fn between_processes<S: FnMut(u64), R: FnMut() -> u64>(
     setup: Setup,
     items: u64,
@@ -72,8 +85,7 @@ pub(crate) fn between_processes<S: FnMut(u64), R: FnMut() -> u64>(
     let seconds = Value::new(0.0).expect("an anonymous value");
     let [ready, done, ..] = shared.lines();
     let begin = |cpu| {
-        // SAFETY: without a handler for it, the signal just ends this process.
-        unsafe { libc::alarm(LIMIT_SECONDS) };
+        end_after(LIMIT_SECONDS);
         pin(cpu);
     };
     let [put_on, get_on] = setup.cpus;
@@ -83,7 +95,7 @@ pub(crate) fn between_processes<S: FnMut(u64), R: FnMut() -> u64>(
             let mut send = sender();
             meet(ready);
             (0..items).for_each(&mut send);
-            meet(done); // its end is open as long as something may be in it
+            meet(done); // the sender's end stays open until every item has arrived
         },
         || (),
     );
@@ -109,7 +121,7 @@ pub(crate) fn between_processes<S: FnMut(u64), R: FnMut() -> u64>(
 fn meet(line: &Line) {
     line.0.fetch_add(1, Ordering::AcqRel);
     while line.0.load(Ordering::Acquire) < 2 {
-        yield_now(); // there may be one CPU for both
+        yield_now(); // both may share one CPU
     }
 }
 

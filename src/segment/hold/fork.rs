@@ -58,13 +58,14 @@ impl Exclusive {
 pub(crate) fn exclusive() -> Exclusive {
     static LIST: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
     static WATCHING: OnceLock<()> = OnceLock::new();
+    // Before all else: a handler that forks must not find this thread in the middle of the registration.
+    let signals = SignalsBlocked::all();
     WATCHING.get_or_init(|| {
         os::on_fork(before_fork, after_fork_in_parent, after_fork_in_child)
             .expect("registering three fork handlers needs a few bytes of memory");
         os::on_exit(last::at_exit)
             .expect("registering an exit handler needs a few bytes of memory");
     });
-    let signals = SignalsBlocked::all();
     Exclusive {
         list: LIST.lock().unwrap_or_else(PoisonError::into_inner),
         _signals: signals,
