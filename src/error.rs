@@ -1,12 +1,12 @@
-//! The crate's errors: [`Error`] for refusals of the environment, and in `outcome` the outcomes of a queue's
-//! and an array's verbs.
+//! The crate's errors: [`Error`] for refusals of the environment, and in `outcome` the outcomes of the types'
+//! verbs.
 //!
 //! Every text is lower case, has no full stop, names its place, and says what was expected and what was
 //! found. `tests/refusals` pins the texts.
 
 mod outcome;
 
-pub use outcome::{GetError, OutOfBounds, PutAllError, PutError};
+pub use outcome::{AccessError, GetError, OutOfBounds, PutAllError, PutError, TimedOut};
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -73,6 +73,9 @@ pub enum Error {
         place: String,
         /// The operation that the operating system refused.
         op: &'static str,
+        /// What can be found out about the file without that permission: the user to whom the file belongs, and,
+        /// if the file is the leftover of a crash, who can remove it.
+        detail: Option<String>,
     },
     /// The filesystem can't hold the segment, or the process's limit on the size of files
     /// (`RLIMIT_FSIZE`) forbids it. Nothing is left behind.
@@ -168,6 +171,12 @@ pub enum Error {
         /// The access that failed.
         source: OutOfBounds,
     },
+    /// Another held the lock of a value or an array until the deadline. This variant serves callers that want
+    /// one error type for everything.
+    TimedOut {
+        /// The wait that ended.
+        source: TimedOut,
+    },
 }
 
 impl Error {
@@ -176,7 +185,11 @@ impl Error {
         let place = place.to_owned();
         match source.kind() {
             io::ErrorKind::NotFound => Self::NotFound { place },
-            io::ErrorKind::PermissionDenied => Self::PermissionDenied { place, op },
+            io::ErrorKind::PermissionDenied => Self::PermissionDenied {
+                place,
+                op,
+                detail: None,
+            },
             _ => Self::Os { place, op, source },
         }
     }
@@ -200,7 +213,13 @@ impl fmt::Display for Error {
                 write!(f, "{place}: is taken by {by}")
             }
             Self::AlreadyExists { place, by } => write!(f, "{place}: name is taken by {by}"),
-            Self::PermissionDenied { place, op } => write!(f, "{place}: no permission to {op}"),
+            Self::PermissionDenied { place, op, detail } => {
+                write!(f, "{place}: no permission to {op}")?;
+                match detail {
+                    Some(detail) => write!(f, ": {detail}"),
+                    None => Ok(()),
+                }
+            }
             Self::NoSpace {
                 place,
                 needed,
@@ -254,6 +273,7 @@ impl fmt::Display for Error {
             Self::Put { source } => write!(f, "put: {source}"),
             Self::Get { source } => write!(f, "get: {source}"),
             Self::OutOfBounds { source } => write!(f, "array: {source}"),
+            Self::TimedOut { source } => write!(f, "{source}"),
         }
     }
 }
@@ -265,6 +285,7 @@ impl StdError for Error {
             Self::Put { source } => Some(source),
             Self::Get { source } => Some(source),
             Self::OutOfBounds { source } => Some(source),
+            Self::TimedOut { source } => Some(source),
             _ => None,
         }
     }
@@ -284,7 +305,7 @@ impl From<Error> for io::Error {
             Error::Foreign { .. } | Error::Mismatch { .. } | Error::Corrupt { .. } => {
                 ErrorKind::InvalidData
             }
-            Error::Stalled { .. } => ErrorKind::TimedOut,
+            Error::Stalled { .. } | Error::TimedOut { .. } => ErrorKind::TimedOut,
             Error::MultiThreaded { .. } | Error::GuardsHeld { .. } => ErrorKind::ResourceBusy,
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::Os { source, .. } => source.kind(),
@@ -321,5 +342,20 @@ impl From<GetError> for Error {
 impl From<OutOfBounds> for Error {
     fn from(source: OutOfBounds) -> Self {
         Self::OutOfBounds { source }
+    }
+}
+
+impl From<TimedOut> for Error {
+    fn from(source: TimedOut) -> Self {
+        Self::TimedOut { source }
+    }
+}
+
+impl From<AccessError> for Error {
+    fn from(source: AccessError) -> Self {
+        match source {
+            AccessError::OutOfBounds(source) => source.into(),
+            AccessError::TimedOut => TimedOut.into(),
+        }
     }
 }

@@ -63,7 +63,8 @@
 //!    end. If a crash of *all* holders leaves a segment behind, the next create or open of its name
 //!    reclaims it, or [`sweep`] does.
 //! 4. **No half-built segment is ever visible.**
-//! 5. **Wrong openers are told so**: they get a typed [`Error`], and nothing is touched.
+//! 5. **Wrong openers are told so**: they get a typed [`Error`], and nothing is touched. (Of a type, its name,
+//!    size and alignment are compared, and not its fields: [`Place::schema`] tells versions of a struct apart.)
 //! 6. **No surprise `SIGBUS`.** Memory is reserved at creation: a full filesystem is
 //!    [`Error::NoSpace`] there and then.
 //!
@@ -79,6 +80,40 @@
 //! - A segment that nobody can find any more was unlinked by somebody else: see the README's section on
 //!   what else removes segments.
 //! - The README has a table of what a survivor sees when a peer dies, with the test that shows each row.
+//!
+//! # Giving up a wait
+//!
+//! To end one thread's wait without closing the queue for everybody, let that thread wait piece by piece, and
+//! look at a flag of your own in between:
+//!
+//! ```
+//! use shmkit::{GetError, Queue};
+//! use std::sync::atomic::{AtomicBool, Ordering};
+//! use std::time::Duration;
+//!
+//! # fn main() -> shmkit::Result<()> {
+//! let jobs = Queue::<u64>::new(8)?;
+//! let stop = AtomicBool::new(false);
+//! std::thread::scope(|scope| {
+//!     scope.spawn(|| {
+//!         while !stop.load(Ordering::Relaxed) {
+//!             match jobs.get_timeout(Duration::from_millis(100)) {
+//!                 Ok(job) => println!("job {job}"),
+//!                 Err(GetError::TimedOut) => {} // nothing was taken
+//!                 Err(_) => break,
+//!             }
+//!         }
+//!     });
+//!     stop.store(true, Ordering::Relaxed); // the thread ends within 100 ms
+//! });
+//! jobs.put(1)?; // the queue is open as before
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Such a loop costs no more than one long wait, which wakes after 100 ms too. A call that timed out took
+//! nothing, put nothing and wrote nothing, so that nothing is lost in between. The predicate of
+//! [`Value::wait_until`] may look at the flag itself: it is called at least every 100 ms.
 //!
 //! The terms (hold, gate, orphan, draft, lease, ...) are explained in the glossary of ARCHITECTURE.md.
 //!
@@ -118,13 +153,15 @@
 //!   (the process would have to be stopped within some microseconds). The name is then left for [`sweep`].
 //! - A leaked endpoint ([`Producer`], [`Consumer`]) keeps its side until the process ends: the endpoint owns
 //!   a handle, so that nothing else ends it.
-//! - A process that exits without dropping its handles (`std::process::exit`) leaves what a crash
-//!   would: the name stays until the next create or open of it, or [`sweep`].
+//! - A process that ends without its exit handlers leaves what a crash would, say by a signal that kills by
+//!   default (`SIGTERM`), by `abort` or by `_exit`: the name stays until the next create or open of it, or
+//!   [`sweep`]. A normal exit (`std::process::exit`, a return from `main`) removes the names of which the
+//!   process is the last holder, even if it drops no handle.
 //! - While a process creates a large segment, its other creates, opens, drops and forks wait.
 //! - A user who may only read a segment's file can lock bytes of it, and so stall its gate. The mode `0o600`
 //!   keeps other users out of that too.
-//! - A user can't remove another user's leftovers in the sticky /dev/shm:
-//!   [`Error::PermissionDenied`].
+//! - A user can't remove another user's leftovers in the sticky /dev/shm: [`Error::PermissionDenied`],
+//!   which says whose they are.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
@@ -154,7 +191,9 @@ mod types;
 #[cfg(not(loom))]
 pub use bytemuck;
 #[cfg(not(loom))]
-pub use error::{Error, GetError, OutOfBounds, PutAllError, PutError, Result};
+pub use error::{
+    AccessError, Error, GetError, OutOfBounds, PutAllError, PutError, Result, TimedOut,
+};
 #[cfg(all(feature = "serde", not(loom)))]
 pub use pool::{Imap, ImapUnordered, Pool, PoolBuilder, Task, TaskError};
 #[cfg(not(loom))]

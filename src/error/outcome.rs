@@ -1,5 +1,5 @@
-//! The outcomes of a queue's and an array's verbs: [`PutError`], [`GetError`], [`PutAllError`],
-//! [`OutOfBounds`].
+//! The outcomes of the types' verbs: [`PutError`], [`GetError`], [`PutAllError`] of a queue's, [`OutOfBounds`],
+//! [`TimedOut`] and [`AccessError`] of an array's and a value's.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,7 +13,7 @@ use std::fmt;
 /// | [`Queue`](crate::Queue): `put`, `put_many`, `put_all`, `producer` | | | | ✓ | | | ✓ |
 /// | ... `try_put` | ✓ | | ✓ | ✓ | | | ✓ |
 /// | ... `try_producer` | | | ✓ | ✓ | | | ✓ |
-/// | ... `put_timeout`, `producer_timeout` | | ✓ | | ✓ | | | ✓ |
+/// | ... `put_timeout`, `put_many_timeout`, `put_all_timeout`, `producer_timeout` | | ✓ | | ✓ | | | ✓ |
 /// | [`Producer`](crate::Producer): `put`, `put_many`, `put_all`, `chunk` | | | | ✓ | | | ✓ |
 /// | ... `try_put`, `try_chunk` | ✓ | | | ✓ | | | ✓ |
 /// | ... `put_timeout`, `chunk_timeout` | | ✓ | | ✓ | | | ✓ |
@@ -78,7 +78,7 @@ impl StdError for PutError {}
 /// | [`Queue`](crate::Queue): `get`, `get_many`, `get_with`, `take_with`, `consumer` | | | | ✓ | | ✓ |
 /// | ... `try_get`, `try_get_with`, `try_take_with` | ✓ | | ✓ | ✓ | | ✓ |
 /// | ... `try_consumer` | | | ✓ | ✓ | | ✓ |
-/// | ... `get_timeout`, `get_with_timeout`, `take_with_timeout`, `consumer_timeout` | | ✓ | | ✓ | | ✓ |
+/// | ... `get_timeout`, `get_many_timeout`, `get_with_timeout`, `take_with_timeout`, `consumer_timeout` | | ✓ | | ✓ | | ✓ |
 /// | [`Consumer`](crate::Consumer): `get`, `get_many`, `peek`, `chunk` | | | | ✓ | | ✓ |
 /// | ... `try_get`, `try_peek`, `try_chunk` | ✓ | | | ✓ | | ✓ |
 /// | ... `get_timeout`, `peek_timeout`, `chunk_timeout` | | ✓ | | ✓ | | ✓ |
@@ -169,3 +169,48 @@ impl fmt::Display for OutOfBounds {
 }
 
 impl StdError for OutOfBounds {}
+
+/// Another process or thread held the lock of a value or an array until the deadline. Nothing was read or
+/// written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut;
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the lock was held by another until the deadline")
+    }
+}
+
+impl StdError for TimedOut {}
+
+/// Why a timed access to an array's elements did not happen. No element was read or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessError {
+    /// The array does not have all of these elements.
+    OutOfBounds(OutOfBounds),
+    /// Another process or thread held the array's lock until the deadline.
+    TimedOut,
+}
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfBounds(source) => source.fmt(f),
+            Self::TimedOut => TimedOut.fmt(f),
+        }
+    }
+}
+
+impl StdError for AccessError {}
+
+impl From<OutOfBounds> for AccessError {
+    fn from(source: OutOfBounds) -> Self {
+        Self::OutOfBounds(source)
+    }
+}
+
+impl From<TimedOut> for AccessError {
+    fn from(TimedOut: TimedOut) -> Self {
+        Self::TimedOut
+    }
+}

@@ -31,6 +31,10 @@ pub(crate) struct FileStatus {
     pub(crate) regular: bool,
     /// How many names lead to the file.
     pub(crate) links: u64,
+    /// The number of the user to whom the file belongs.
+    pub(crate) owner: u32,
+    /// Whether this is a folder in which a user may remove no other user's files.
+    pub(crate) sticky: bool,
 }
 
 impl FileStatus {
@@ -43,6 +47,8 @@ impl FileStatus {
             len: data.len(),
             regular: data.is_file(),
             links: data.nlink(),
+            owner: data.uid(),
+            sticky: data.mode() & libc::S_ISVTX != 0,
         }
     }
 
@@ -60,6 +66,8 @@ impl FileStatus {
             len: status.st_size.try_into().unwrap_or(0),
             regular: status.st_mode & libc::S_IFMT == libc::S_IFREG,
             links: status.st_nlink,
+            owner: status.st_uid,
+            sticky: status.st_mode & libc::S_ISVTX != 0,
         })
     }
 

@@ -165,6 +165,12 @@ impl Hold {
         &self.number
     }
 
+    /// Returns whether the path with which the segment was created or opened still leads to its file.
+    pub(crate) fn is_reachable(&self) -> bool {
+        let there = self.path.as_deref().map(FileStatus::at);
+        there.is_some_and(|there| there.is_ok_and(|there| there.id == self.id))
+    }
+
     /// Returns the identity for [`Liveness::identity`](crate::sync::Liveness::identity), which all holds on
     /// the file share.
     pub(crate) fn identity(&self) -> (u64, u64) {

@@ -54,7 +54,16 @@ impl SegmentInfo {
         }
     }
 
-    /// Returns whether the segment is the leftover of a crash of all holders, which [`sweep`] would remove.
+    /// Returns whether the segment is the leftover of a crash of all holders: it is neither held nor
+    /// persistent. The next create or open of its name removes it, and so does [`sweep`], with three
+    /// exceptions:
+    /// - In the sticky /dev/shm a user can remove only leftovers of their own. Create, open and
+    ///   [`unlink`](crate::unlink) of another user's say whose it is, in an
+    ///   [`Error::PermissionDenied`]; `sweep` leaves it.
+    /// - To remove a leftover, a process opens its file for reading *and* writing, which the file's mode may
+    ///   forbid even to its owner.
+    /// - `sweep` looks at /dev/shm alone, and not at the leftovers of a non-persistent
+    ///   [`Place::file`](crate::Place::file) elsewhere.
     ///
     /// ```
     /// # fn main() -> shmkit::Result<()> {

@@ -34,6 +34,8 @@ pub(crate) const NEXT_HOLDER: usize = 256;
 /// The largest alignment that an element may have: a page, because a mapping begins at a page.
 pub(crate) const MAX_ALIGN: usize = 4096;
 const FLAG_PERSISTENT: u64 = 1;
+const FLAG_ROOMY: u64 = 2;
+const FLAGS: u64 = FLAG_PERSISTENT | FLAG_ROOMY;
 
 /// The type that a segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,10 +107,12 @@ pub(crate) struct Header {
     elem_align: u64,
     /// How many elements fit; 1 for a value; the length of an array.
     capacity: u64,
-    /// Bit 0: the name outlives its holders. The other bits are 0.
+    /// Bit 0: the name outlives its holders. Bit 1: the primitive was laid out in memory that existed before,
+    /// and may be longer than the primitive. The other bits are 0.
     flags: u64,
     /// The process that made the segment, as its own pid namespace numbered it. For people only.
     creator_pid: u32,
+    /// 0.
     reserved: u32,
     /// Nanoseconds since 1970, by the creator's wall clock. For people only.
     created: u64,
@@ -234,6 +238,14 @@ impl Header {
         header
     }
 
+    /// Makes the header of a primitive in memory of `total_len` bytes that existed before.
+    pub(crate) fn roomy(shape: &Shape, total_len: u64, creator_pid: u32) -> Self {
+        let mut header = Self::new(shape, total_len, false, creator_pid, 0);
+        header.flags |= FLAG_ROOMY;
+        header.checksum = header.checksum_of_fields();
+        header
+    }
+
     fn checksum_of_fields(&self) -> u64 {
         fnv1a(&bytemuck::bytes_of(self)[..offset_of!(Header, checksum)])
     }
@@ -282,6 +294,20 @@ impl Header {
                 format!("checksum {sum:016x}"),
                 format!("{:016x}", header.checksum),
             ));
+        }
+        let unknown = [
+            ("flags", header.flags & !FLAGS, header.flags),
+            (
+                "reserved field",
+                header.reserved.into(),
+                header.reserved.into(),
+            ),
+        ];
+        for (what, wrong, found) in unknown {
+            if wrong != 0 {
+                let expected = format!("no bit of {wrong:#x}");
+                return Err(corrupt(what, expected, format!("{found:#x}")));
+            }
         }
         if header.total_len != file_len {
             return Err(corrupt(
@@ -350,6 +376,11 @@ impl Header {
         self.flags & FLAG_PERSISTENT != 0
     }
 
+    /// Returns whether the segment may be longer than its primitive.
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.flags & FLAG_ROOMY != 0
+    }
+
     pub(crate) fn creator_pid(&self) -> u32 {
         self.creator_pid
     }
@@ -403,6 +434,16 @@ mod tests {
         golden.extend([0xe6, 0x8c, 0x0f, 0xf9, 0x68, 0xd4, 0xf3, 0x76]); // checksum
         assert_eq!(bytemuck::bytes_of(&header()), golden);
         assert_eq!((BODY, NEXT_HOLDER), (512, 256));
+    }
+
+    #[test]
+    fn golden_flags_of_layout_1() {
+        let flags = |header: Header| header.flags;
+        assert_eq!(flags(Header::new(&shape(), 1072, false, 7, 8)), 0);
+        assert_eq!(flags(header()), 1);
+        let roomy = Header::roomy(&shape(), 4096, 7);
+        assert_eq!(flags(roomy), 2);
+        assert_eq!(Header::parse(bytemuck::bytes_of(&roomy), 4096), Ok(roomy));
     }
 
     #[test]

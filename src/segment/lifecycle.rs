@@ -391,6 +391,10 @@ unsafe impl Memory for Segment {
         self.has_name.then_some(self.label.as_str())
     }
 
+    fn is_reachable(&self) -> bool {
+        self.has_name && self.hold.is_reachable()
+    }
+
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.hold.fd()
     }

@@ -46,6 +46,11 @@ pub unsafe trait Memory: Liveness + Send + Sync {
         None
     }
 
+    /// Returns whether the name still leads to this memory; `false` if there is no name.
+    fn is_reachable(&self) -> bool {
+        false
+    }
+
     /// Returns the file behind the memory, if there is one.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         None

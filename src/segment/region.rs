@@ -14,6 +14,7 @@ use crate::segment::place::{Place, ResolvedPlace, Target};
 use crate::sync::{Deadline, Holder, Liveness};
 use bytemuck::Pod;
 use init::{Found, Initializer};
+use std::cmp::Ordering as CmpOrdering;
 use std::marker::PhantomData;
 use std::mem::{align_of, size_of};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -27,6 +28,10 @@ const RACE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long `open_or_create` goes on while there is no space for the segment that it would create.
 const SPACE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// The pauses between two looks of an opener that waits for its segment: the first one, and the longest.
+/// The longest pause bounds the opener's delay, and costs it a hundred looks a second.
+const OPEN_PAUSES: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(10)];
 
 // By what a second `create_in` finds its memory taken.
 const BEING_LAID_OUT: &str = "a primitive that somebody is laying out";
@@ -156,9 +161,25 @@ impl<T: Pod, B: Body> Region<T, B> {
         Ok(Self::new(Arc::new(segment), plan, capacity as u64, true))
     }
 
-    /// Opens a segment of these elements, whatever its capacity.
+    /// Opens a segment of these elements, whatever its capacity. While there is none, this waits for as long
+    /// as the place says.
+    ///
+    /// Polling needs no descriptor and works in every folder, even in one that does not exist yet; inotify
+    /// does neither, and would have to fall back on polling.
     pub(crate) fn open(place: &Place) -> Result<Self> {
-        Self::open_at(&place.resolve()?, None)
+        let place = place.resolve()?;
+        let has_path = matches!(place.target, Target::Path(_));
+        let deadline = Deadline::after(place.open_timeout);
+        let [mut pause, longest] = OPEN_PAUSES;
+        loop {
+            let opened = Self::open_at(&place, None);
+            let is_absent = has_path && matches!(opened, Err(Error::NotFound { .. }));
+            let Some(left) = deadline.left().filter(|_| is_absent) else {
+                return opened;
+            };
+            os::sleep(pause.min(left));
+            pause = (pause * 2).min(longest);
+        }
     }
 
     /// Opens a segment of these elements; of this capacity, if one is given.
@@ -222,7 +243,7 @@ impl<T: Pod, B: Body> Region<T, B> {
             });
         }
         let shape = shape::<T, B>(B::tag::<T>(), Some(capacity as u64));
-        let header = Header::new(&shape, memory.len() as u64, false, os::pid(), 0);
+        let header = Header::roomy(&shape, memory.len() as u64, os::pid());
         let data = usize::try_from(plan.data).expect("inside the memory");
         let init = Initializer::begin(&*memory).map_err(|found| Error::AlreadyExists {
             place: label,
@@ -303,11 +324,19 @@ impl<T: Pod, B: Body> Region<T, B> {
 fn accept<T, B: Body>(header: &Header, shape: &Shape) -> Result<(), HeaderError> {
     header.check(shape)?;
     let plan = Plan::new::<T, B>(header.capacity()).filter(|_| header.capacity() > 0);
+    let fits = |plan: Plan| match plan.total_len.cmp(&header.total_len()) {
+        CmpOrdering::Less => header.is_roomy(),
+        CmpOrdering::Equal => true,
+        CmpOrdering::Greater => false,
+    };
     match plan {
-        Some(plan) if plan.total_len <= header.total_len() => Ok(()),
+        Some(plan) if fits(plan) => Ok(()),
         _ => Err(HeaderError::Corrupt {
             what: "capacity",
-            expected: format!("what fits into {} bytes", header.total_len()),
+            expected: match header.is_roomy() {
+                true => format!("what fits into {} bytes", header.total_len()),
+                false => format!("what fills {} bytes", header.total_len()),
+            },
             found: format!(
                 "{} elements of {} bytes",
                 header.capacity(),
@@ -353,6 +382,10 @@ impl<T, B> Region<T, B> {
 
     pub(crate) fn name(&self) -> Option<&str> {
         self.memory.name()
+    }
+
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.memory.is_reachable()
     }
 
     pub(crate) fn was_created(&self) -> bool {

@@ -317,6 +317,10 @@ unsafe impl Memory for ShmemMemory {
         Some(&self.label)
     }
 
+    fn is_reachable(&self) -> bool {
+        self.hold.is_reachable()
+    }
+
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.hold.fd()
     }

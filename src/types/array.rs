@@ -4,8 +4,9 @@
 //! mends it. Elements of 1, 2, 4 and 8 bytes need no journal: each is written by one store, which a death
 //! can't divide.
 
+mod elements;
 mod guard;
-mod one;
+mod timed;
 
 pub use guard::ArrayGuard;
 
@@ -107,6 +108,11 @@ unsafe impl Body for ArrayWords {
 /// # }
 /// ```
 ///
+/// # Stopped peers
+///
+/// All six wait while somebody else has the lock, however long. Each has a `_timeout` form, which gives up: a
+/// peer that is *stopped* (`SIGSTOP`, a debugger) while it has the lock keeps the lock until it goes on or dies.
+///
 /// # Poisoning
 ///
 /// If a process is killed, or a thread panics, while it has an [`ArrayGuard`], then it may have changed some
@@ -119,8 +125,8 @@ unsafe impl Body for ArrayWords {
 /// # Panics
 /// Every method that takes the lock panics in three cases:
 /// - A peer has overwritten the shared lock word with something that this crate never writes.
-/// - The thread would wait for itself, because it calls [`lock`](Self::lock), or one of the five methods
-///   above, while it has a guard of the same array.
+/// - The thread would wait for itself, because it calls [`lock`](Self::lock), one of the five methods
+///   above, or a `_timeout` form of them, while it has a guard of the same array.
 /// - The process is a forked child that could not open the segment for itself: it had no file descriptor
 ///   left (`EMFILE`), or no permission after a change of user.
 pub struct Array<T: Element> {
@@ -294,8 +300,8 @@ impl<T: Element> Array<T> {
     #[inline]
     pub fn set(&self, index: usize, value: T) -> Result<(), OutOfBounds> {
         self.check(index, 1)?;
-        let _lock = self.locked();
-        self.write(index, &value);
+        let lock = self.locked();
+        self.write(&lock, index, &value);
         Ok(())
     }
 
@@ -315,14 +321,8 @@ impl<T: Element> Array<T> {
     /// [`OutOfBounds`] if the array does not have all of these elements; `out` is left as it was.
     pub fn read_at(&self, offset: usize, out: &mut [T]) -> Result<(), OutOfBounds> {
         self.check(offset, out.len())?;
-        let _lock = self.locked();
-        // SAFETY: by the check and region's invariant 1 the elements are inside the region. Nobody writes
-        // them while we have the lock, and only the lock's owner has references to them, so `out` lies
-        // elsewhere.
-        unsafe {
-            self.element(offset)
-                .copy_to_nonoverlapping(out.as_mut_ptr(), out.len());
-        };
+        let lock = self.locked();
+        self.read_many(&lock, offset, out);
         Ok(())
     }
 
@@ -346,21 +346,8 @@ impl<T: Element> Array<T> {
     /// [`OutOfBounds`] if the array does not have all of these elements; nothing is written.
     pub fn write_at(&self, offset: usize, from: &[T]) -> Result<(), OutOfBounds> {
         self.check(offset, from.len())?;
-        let _lock = self.locked();
-        match from {
-            [] => {}
-            [value] => self.write(offset, value),
-            _ => {
-                self.journal().begin_many();
-                // SAFETY: by the check and region's invariant 1 the elements are inside the region. Only
-                // the lock's owner has references to them, so `from` lies elsewhere.
-                unsafe {
-                    self.element(offset)
-                        .copy_from_nonoverlapping(from.as_ptr(), from.len());
-                };
-                self.journal().end();
-            }
-        }
+        let lock = self.locked();
+        self.write_many(&lock, offset, from);
         Ok(())
     }
 
@@ -375,18 +362,8 @@ impl<T: Element> Array<T> {
     /// ```
     #[must_use]
     pub fn to_vec(&self) -> Vec<T> {
-        let mut all = Vec::with_capacity(self.len());
-        let lock = self.locked();
-        // SAFETY: by region's invariant 1 the elements are inside the region, and the vector has space for
-        // as many; nobody writes them while we have the lock.
-        unsafe {
-            self.element(0)
-                .copy_to_nonoverlapping(all.as_mut_ptr(), self.len());
-        };
-        drop(lock);
-        // SAFETY: `len()` elements have just been written.
-        unsafe { all.set_len(self.len()) };
-        all
+        self.copy_all(Wait::FOREVER)
+            .expect("a wait without a deadline ends with the lock")
     }
 
     /// Locks the array, and returns a guard through which all elements are one slice. Waits while somebody
@@ -509,14 +486,6 @@ impl<T: Element> Array<T> {
     #[inline]
     fn journal(&self) -> &Journal {
         &self.region.body().journal
-    }
-
-    /// Returns the address of an element. The address for the index `len()` is that of the journal's slot.
-    #[inline]
-    pub(super) fn element(&self, index: usize) -> *mut T {
-        debug_assert!(index <= self.len());
-        let first = self.region.data().as_ptr().cast::<T>();
-        first.wrapping_add(index)
     }
 
     #[inline]

@@ -55,7 +55,8 @@ macro_rules! constructors {
         $(#[$open])*
         ///
         /// # Errors
-        /// - [`NotFound`](crate::Error::NotFound) if there is no segment.
+        /// - [`NotFound`](crate::Error::NotFound) if there is no segment, and nobody creates one within
+        ///   [`Place::open_timeout`](crate::Place::open_timeout).
         /// - [`Foreign`](crate::Error::Foreign), [`Corrupt`](crate::Error::Corrupt) or
         #[doc = concat!("  [`Mismatch`](crate::Error::Mismatch) if there is anything but a sound ", $noun)]
         ///   of this type. The file is left as it was.
@@ -119,6 +120,27 @@ macro_rules! place_methods {
         #[must_use]
         pub fn name(&self) -> Option<&str> {
             self.$inner.name()
+        }
+
+        /// Returns whether [`name`](Self::name) still leads to this segment, so that others can open it by that
+        /// name. If not, this handle and all others go on working, but nobody finds the segment any more:
+        /// somebody removed the name ([`unlink`](crate::unlink), `rm`, or one of the programs that the README
+        /// lists), and perhaps gave it to another segment. Where `name` is `None`, so that there is nothing to
+        /// lead anywhere, the result is `false`. Somebody may remove the name right after this call.
+        ///
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        #[doc = concat!("# let name = format!(\"doc-reachable-", $type, "-{}\", std::process::id());")]
+        #[doc = concat!("let ours = shmkit::", $type, "::create(&name, ", $arg, ")?;")]
+        /// assert!(ours.is_reachable());
+        /// shmkit::unlink(&name)?; // usually another program
+        /// assert!(!ours.is_reachable());
+        /// # Ok(())
+        /// # }
+        /// ```
+        #[must_use]
+        pub fn is_reachable(&self) -> bool {
+            self.$inner.is_reachable()
         }
 
         /// Returns whether this handle, or the handle that it was cloned from, created the segment.

@@ -27,6 +27,11 @@
 /// # }
 /// ```
 ///
+/// An opener must name the same type as the creator. The type's name without its module path, its size and its
+/// alignment are compared, and not its fields, which no Rust program can list. So two programs with
+/// different structs of one name and size would read each other's fields as their own, without an error. If
+/// your struct may change, give each version a [`schema`](crate::Place::schema).
+///
 /// A type of size 0, or with an alignment above 4096 bytes, does not compile.
 ///
 /// # If a struct does not compile

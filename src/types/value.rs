@@ -1,6 +1,7 @@
 //! [`Value`]: one value in shared memory, which every process reads as a whole.
 
 mod large;
+mod timed;
 
 use super::common::{constructors, is_large, lock_word, place_methods};
 use super::element::Element;
@@ -63,6 +64,9 @@ const COPIES: u64 = 16;
 /// A handle is cheap to clone, and any thread can use it. Forked children inherit the handle, and other
 /// programs open the value by its name. If a process is killed inside a write, the old value stays.
 ///
+/// Writers wait while somebody else has the lock, however long. Each has a `_timeout` form, which gives up: a
+/// peer that is *stopped* (`SIGSTOP`, a debugger) while it has the lock keeps the lock until it goes on or dies.
+///
 /// ```
 /// use shmkit::Value;
 ///
@@ -87,8 +91,8 @@ const COPIES: u64 = 16;
 /// # Panics
 /// Every method that writes takes the lock, and panics in three cases:
 /// - A peer has overwritten the shared lock word with something that this crate never writes.
-/// - The thread would wait for itself, because the call comes from inside a closure of
-///   [`update`](Self::update) on the same value.
+/// - The thread would wait for itself, with or without a timeout, because the call comes from inside a
+///   closure of [`update`](Self::update) on the same value.
 /// - The process is a forked child that could not open the segment for itself: it had no file descriptor
 ///   left (`EMFILE`), or no permission after a change of user.
 pub struct Value<T: Element> {
@@ -364,19 +368,7 @@ impl<T: Element> Value<T> {
     /// ```
     #[inline]
     pub fn swap(&self, value: T) -> T {
-        if is_large::<T>() {
-            self.swap_large(&value)
-        } else {
-            self.swap_small(&value)
-        }
-    }
-
-    #[inline]
-    fn swap_small(&self, value: &T) -> T {
-        let guard = self.lock();
-        let old = self.current();
-        self.commit(guard, value);
-        old
+        self.swap_locked(self.lock(), &value)
     }
 
     /// Lets `f` change the value, and returns the result of `f`. The lock is held meanwhile, so that nobody
@@ -431,22 +423,7 @@ impl<T: Element> Value<T> {
     /// # Errors
     /// If the value is not `current`, it stays as it is, and is returned as the error.
     pub fn compare_exchange(&self, current: T, new: T) -> Result<T, T> {
-        if is_large::<T>() {
-            self.compare_exchange_large(&current, &new)
-        } else {
-            self.compare_exchange_small(&current, &new)
-        }
-    }
-
-    #[inline]
-    fn compare_exchange_small(&self, current: &T, new: &T) -> Result<T, T> {
-        let guard = self.lock();
-        let found = self.current();
-        if bytes_of(&found) != bytes_of(current) {
-            return Err(found);
-        }
-        self.commit(guard, new);
-        Ok(found)
+        self.compare_exchange_locked(self.lock(), &current, &new)
     }
 
     /// Waits until the value satisfies `pred`, and returns that value. If the value satisfies `pred` only
@@ -503,6 +480,40 @@ impl<T: Element> Value<T> {
         let changed = &self.region.body().changed;
         let mut look = || Some(self.get()).filter(&mut pred);
         look().or_else(|| changed.wait(deadline, 1, look))
+    }
+
+    #[inline]
+    fn swap_locked(&self, guard: LockGuard<'_>, value: &T) -> T {
+        if is_large::<T>() {
+            self.swap_large(guard, value)
+        } else {
+            self.swap_small(guard, value)
+        }
+    }
+
+    #[inline]
+    fn swap_small(&self, guard: LockGuard<'_>, value: &T) -> T {
+        let old = self.current();
+        self.commit(guard, value);
+        old
+    }
+
+    fn compare_exchange_locked(&self, guard: LockGuard<'_>, current: &T, new: &T) -> Result<T, T> {
+        if is_large::<T>() {
+            self.compare_exchange_large(guard, current, new)
+        } else {
+            self.compare_exchange_small(guard, current, new)
+        }
+    }
+
+    #[inline]
+    fn compare_exchange_small(&self, guard: LockGuard<'_>, current: &T, new: &T) -> Result<T, T> {
+        let found = self.current();
+        if bytes_of(&found) != bytes_of(current) {
+            return Err(found);
+        }
+        self.commit(guard, new);
+        Ok(found)
     }
 
     fn update_locked<R>(&self, guard: LockGuard<'_>, f: impl FnOnce(&mut T) -> R) -> R {

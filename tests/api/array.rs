@@ -4,7 +4,7 @@ use crate::support::Name;
 use crate::support::checks::{panic_of, shm};
 use crate::{LONG, watchdog};
 use shmkit::bytemuck::{Pod, Zeroable};
-use shmkit::{Array, ArrayGuard, Element, Error, OutOfBounds, Place};
+use shmkit::{AccessError, Array, ArrayGuard, Element, Error, OutOfBounds, Place};
 use std::fmt::Debug;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -120,6 +120,17 @@ fn what_is_out_of_bounds_is_refused_and_changes_nothing() {
     assert_eq!(array.write_at(0, &[[9; 3]; 4]), Err(refused(0, 4)));
     assert_eq!(array.write_at(4, &[]), Err(refused(4, 0)));
     assert_eq!(array.to_vec(), [[1; 3], [2; 3], [3; 3]]);
+    let late = |refusal| Err::<(), _>(AccessError::OutOfBounds(refusal));
+    let soon = Duration::from_millis(1);
+    let (read, written) = (&mut [[0; 3]; 2], &[[9; 3]; 2]);
+    assert_eq!(array.set_timeout(3, [9; 3], soon), late(refused(3, 1)));
+    assert_eq!(array.read_at_timeout(2, read, soon), late(refused(2, 2)));
+    assert_eq!(
+        array.write_at_timeout(2, written, soon),
+        late(refused(2, 2))
+    );
+    assert_eq!(array.get_timeout(3, soon), Ok(None));
+    assert_eq!(array.to_vec(), [[1; 3], [2; 3], [3; 3]]);
     // A caller may have one error type for everything.
     let all = || -> shmkit::Result<()> { Ok(array.set(3, [9; 3])?) };
     assert!(matches!(all(), Err(Error::OutOfBounds { source }) if source == refused(3, 1)));
@@ -166,7 +177,13 @@ fn try_lock_does_not_wait_for_another_s_guard() {
 fn others_wait_for_a_guard() {
     let _watchdog = watchdog("waiting for a guard");
     type Wait = fn(&Array<u64>) -> Vec<u64>;
-    let waits: [Wait; 5] = [
+    let waits: [Wait; 8] = [
+        |array| array.to_vec_timeout(LONG).unwrap(),
+        |array| array.lock_timeout(LONG).unwrap().to_vec(),
+        |array| {
+            array.set_timeout(0, 10, Duration::MAX).unwrap();
+            array.to_vec()
+        },
         |array| vec![array.get(0).unwrap(), array.get(1).unwrap()],
         |array| array.to_vec(),
         |array| array.lock().unwrap().to_vec(),

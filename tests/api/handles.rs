@@ -1,10 +1,14 @@
 //! Handles are shared between threads, cloned, and shown; after a panic they are as good as before.
 
 use crate::support::Name;
+use crate::support::checks::shm;
 use crate::watchdog;
-use shmkit::{Array, ByteQueue, Iter, Place, Queue, SegmentInfo, TryIter, Value};
+use shmkit::memory::HeapMemory;
+use shmkit::{Array, ByteQueue, Iter, Place, Queue, SegmentInfo, TryIter, Value, unlink};
 use std::fmt::Debug;
+use std::fs;
 use std::panic::{RefUnwindSafe, UnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread;
 
 fn is_handle<T: Send + Sync + UnwindSafe + RefUnwindSafe + Clone + Debug>() {}
@@ -150,4 +154,59 @@ fn one_handle_serves_many_threads() {
     });
     assert!(queue.is_empty());
     assert_eq!(sum.get(), THREADS * EACH * (EACH + 1) / 2);
+}
+
+#[test]
+fn a_handle_knows_whether_its_name_still_leads_to_it() {
+    let name = Name::new("reachable");
+    let path = shm(&name);
+    let created = Value::create(&*name, 1u64).unwrap();
+    let (opened, cloned) = (Value::<u64>::open(&*name).unwrap(), created.clone());
+    let all = [&created, &opened, &cloned];
+    assert!(all.map(Value::is_reachable).into_iter().all(|is| is));
+
+    // The name goes away and comes back.
+    let aside = format!("{path}-aside");
+    fs::rename(&path, &aside).unwrap();
+    assert!(!all.map(Value::is_reachable).into_iter().any(|is| is));
+    fs::rename(&aside, &path).unwrap();
+    assert!(opened.is_reachable());
+
+    // The name goes, and another segment gets it.
+    fs::remove_file(&path).unwrap();
+    assert!(!opened.is_reachable());
+    let next = Queue::<u8>::create(&*name, 1).unwrap();
+    assert!(next.is_reachable());
+    assert!(!all.map(Value::is_reachable).into_iter().any(|is| is));
+    created.set(2);
+    assert_eq!(opened.get(), 2, "and the handles work as before");
+    unlink(&*name).unwrap();
+    assert!(!next.is_reachable());
+
+    // A path, and no name at all.
+    let file = std::env::temp_dir().join(&*name);
+    let value = Value::create(Place::file(&file).persistent(false), 1u64).unwrap();
+    assert!(value.is_reachable());
+    fs::remove_file(&file).unwrap();
+    assert!(!value.is_reachable());
+    let anonymous = ByteQueue::new(64).unwrap();
+    assert!(!anonymous.is_reachable());
+    let passed = ByteQueue::open(Place::fd(anonymous.try_clone_fd().unwrap())).unwrap();
+    assert!(!passed.is_reachable());
+    let own = Array::create_in(Arc::new(HeapMemory::new(4096)), &[1u8]).unwrap();
+    assert!(!own.is_reachable());
+}
+
+#[cfg(feature = "shared_memory")]
+#[test]
+fn a_handle_over_a_shmem_knows_whether_its_name_still_leads_to_it() {
+    use shmkit::{ShmemMemory, shared_memory::ShmemConf};
+    let name = Name::new("reachable-shmem");
+    let shmem = ShmemConf::new().os_id(&*name).size(4096).create().unwrap();
+    // SAFETY: the memory is new, so it is zero; only this crate uses its bytes.
+    let memory = unsafe { ShmemMemory::new(shmem) }.unwrap();
+    let value = Value::create_in(Arc::new(memory), 1u64).unwrap();
+    assert!(value.is_reachable());
+    unlink(&*name).unwrap();
+    assert!(!value.is_reachable());
 }

@@ -16,6 +16,7 @@ mod places;
 mod queue;
 mod take_with;
 mod value;
+mod waiting;
 
 use std::fmt::Debug;
 use std::thread::ScopedJoinHandle;

@@ -76,11 +76,15 @@ fn a_call_from_inside_update_panics_rather_than_waits_for_itself() {
     let name = Name::new("relock");
     let value = Value::create(&*name, 1u64).unwrap();
     let other = Value::<u64>::open(&*name).unwrap();
-    for inner in [&value, &value.clone(), &other] {
+    let calls: [fn(&Value<u64>); 2] =
+        [|inner| inner.set(3), |inner| _ = inner.set_timeout(3, LONG)];
+    let handles = [&value, &value.clone(), &other];
+    let each = handles.map(|inner| calls.map(|call| (inner, call)));
+    for (inner, call) in each.into_iter().flatten() {
         deadlocks(|| {
             value.update(|v| {
                 *v = 2;
-                inner.set(3);
+                call(inner);
             });
         });
         assert_eq!(value.get(), 1);
@@ -120,7 +124,11 @@ fn wait_until_sees_what_another_thread_sets() {
 fn every_verb_that_changes_the_value_wakes_who_waits() {
     type Change = fn(&Value<u64>);
     let _watchdog = watchdog("wakes");
-    let changes: [Change; 5] = [
+    let changes: [Change; 9] = [
+        |value| assert!(value.set_timeout(1, LONG).is_ok()),
+        |value| assert_eq!(value.swap_timeout(1, LONG), Ok(0)),
+        |value| assert!(value.update_timeout(LONG, |v| *v = 1).is_ok()),
+        |value| assert_eq!(value.compare_exchange_timeout(0, 1, LONG), Ok(Ok(0))),
         |value| value.set(1),
         |value| assert_eq!(value.swap(1), 0),
         |value| value.update(|v| *v = 1),

@@ -6,8 +6,9 @@ use bytemuck::bytes_of;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use shmkit::memory::HeapMemory;
-use shmkit::{Array, ArrayGuard, OutOfBounds};
+use shmkit::{AccessError, Array, ArrayGuard, OutOfBounds, TimedOut};
 use std::sync::{LockResult, TryLockError};
+use std::time::Duration;
 
 /// The offsets of the journal's word and of the poison, and the least offset of the elements.
 const INTENT: usize = BODY + 8;
@@ -22,6 +23,14 @@ enum Step {
     WriteAt(usize, usize, u64),
     Lock(usize, u64),
     TryLock(usize, u64),
+    /// The timed forms, in which nobody has to wait: a dead holder's lock is taken over.
+    GetTimeout(usize),
+    SetTimeout(usize, u64),
+    ReadAtTimeout(usize, usize),
+    WriteAtTimeout(usize, usize, u64),
+    LockTimeout(usize, u64),
+    /// Under a guard, beside which each timed form gives up.
+    TimeOut(u64),
     /// Writes, then comes to an end: the array has the new element, and is poisoned.
     EndWithGuard(End, usize, u64),
     /// Writes, forgets the guard, and then dies.
@@ -51,6 +60,13 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(i, many, n)| Step::WriteAt(i, many, n)),
         3 => element().prop_map(|(i, n)| Step::Lock(i, n)),
         2 => element().prop_map(|(i, n)| Step::TryLock(i, n)),
+        1 => index.clone().prop_map(Step::GetTimeout),
+        1 => element().prop_map(|(i, n)| Step::SetTimeout(i, n)),
+        1 => (index.clone(), index.clone()).prop_map(|(i, many)| Step::ReadAtTimeout(i, many)),
+        1 => (index.clone(), index.clone(), any.clone())
+            .prop_map(|(i, many, n)| Step::WriteAtTimeout(i, many, n)),
+        1 => element().prop_map(|(i, n)| Step::LockTimeout(i, n)),
+        1 => any.clone().prop_map(Step::TimeOut),
         3 => (ends(), element()).prop_map(|(end, (i, n))| Step::EndWithGuard(end, i, n)),
         1 => element().prop_map(|(i, n)| Step::ForgetGuard(i, n)),
         1 => Just(Step::DieHolding),
@@ -86,6 +102,26 @@ impl<T: Sample> Model<T> {
         assert_eq!(*guard, *self.elements);
         guard
     }
+}
+
+/// Tries each timed form through every handle, while this thread has a guard.
+fn time_out<T: Sample>(handles: &[Array<T>], n: u64) {
+    const LATE: Result<(), AccessError> = Err(AccessError::TimedOut);
+    let soon = Duration::ZERO;
+    // Another thread, since this one would wait for itself.
+    let tries = || {
+        let new = T::sample(n);
+        for array in handles {
+            assert_eq!(array.get_timeout(0, soon), Err(TimedOut));
+            assert_eq!(array.set_timeout(0, new, soon), LATE);
+            assert_eq!(array.read_at_timeout(0, &mut [new], soon), LATE);
+            assert_eq!(array.write_at_timeout(0, &[new], soon), LATE);
+            assert_eq!(array.to_vec_timeout(soon), Err(TimedOut));
+            let locked = array.lock_timeout(soon).map(drop);
+            assert!(matches!(locked, Err(TryLockError::WouldBlock)));
+        }
+    };
+    std::thread::scope(|scope| scope.spawn(tries).join().unwrap());
 }
 
 fn run<T: Sample>((len, steps): (usize, Vec<(usize, Step)>)) {
@@ -143,6 +179,52 @@ fn run<T: Sample>((len, steps): (usize, Vec<(usize, Step)>)) {
                 }
                 guard[inside(i)] = T::sample(n);
                 model.elements[inside(i)] = T::sample(n);
+            }
+            Step::GetTimeout(i) => {
+                let found = array.get_timeout(i, Duration::ZERO);
+                assert_eq!(found, Ok(model.elements.get(i).copied()));
+            }
+            Step::SetTimeout(i, n) => {
+                let checked = model.check(i, 1);
+                let set = array.set_timeout(i, T::sample(n), Duration::MAX);
+                assert_eq!(set, checked.map_err(AccessError::from));
+                if checked.is_ok() {
+                    model.elements[i] = T::sample(n);
+                }
+            }
+            Step::ReadAtTimeout(i, many) => {
+                let mut out = vec![T::sample(1); many];
+                let checked = model.check(i, many);
+                let read = array.read_at_timeout(i, &mut out, Duration::ZERO);
+                assert_eq!(read, checked.map_err(AccessError::from));
+                if checked.is_ok() {
+                    assert_eq!(out, model.elements[i..i + many]);
+                }
+            }
+            Step::WriteAtTimeout(i, many, n) => {
+                let new: Vec<T> = (n..).take(many).map(T::sample).collect();
+                let checked = model.check(i, many);
+                let written = array.write_at_timeout(i, &new, Duration::ZERO);
+                assert_eq!(written, checked.map_err(AccessError::from));
+                if checked.is_ok() {
+                    model.elements[i..i + many].copy_from_slice(&new);
+                }
+                let all = array.to_vec_timeout(Duration::ZERO);
+                assert_eq!(all.as_ref(), Ok(&model.elements));
+            }
+            Step::LockTimeout(i, n) => {
+                let locked = array.lock_timeout(Duration::ZERO);
+                let locked = locked.map_err(|refusal| match refusal {
+                    TryLockError::Poisoned(poisoned) => poisoned,
+                    TryLockError::WouldBlock => panic!("nobody alive has it"),
+                });
+                model.guard(locked)[inside(i)] = T::sample(n);
+                model.elements[inside(i)] = T::sample(n);
+            }
+            Step::TimeOut(n) => {
+                let guard = model.guard(array.lock());
+                time_out(&crew.handles, n);
+                drop(guard);
             }
             Step::EndWithGuard(end, i, n) => {
                 let ended = End::catch(|| {

@@ -5,7 +5,7 @@ use crate::{Aligned, FEW, HOLDERS, Large, STEPS, Wide, ends, few, properties, wi
 use bytemuck::bytes_of;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shmkit::Value;
+use shmkit::{TimedOut, Value};
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +15,19 @@ enum Step {
     Swap(u64),
     Update(u64),
     TryUpdate(u64),
+    /// The timed forms, in which nobody has to wait: a dead holder's lock is taken over.
+    SetTimeout(u64),
+    SwapTimeout(u64),
+    UpdateTimeout(u64),
+    /// Inside an update, in which each timed form gives up.
+    TimeOut(u64),
     /// Writes, then comes to an end: nobody may see that write.
     EndInUpdate(End, u64),
     /// Dies with the lock, outside of any operation.
     DieHolding,
     /// Expects the present value, or the sample of a number.
     CompareExchange(Option<u64>, u64),
+    CompareExchangeTimeout(Option<u64>, u64),
     WaitForTrue,
     WaitInVain,
     Clone,
@@ -35,15 +42,39 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any.clone().prop_map(Step::Swap),
         3 => any.clone().prop_map(Step::Update),
         2 => any.clone().prop_map(Step::TryUpdate),
+        1 => any.clone().prop_map(Step::SetTimeout),
+        1 => any.clone().prop_map(Step::SwapTimeout),
+        1 => any.clone().prop_map(Step::UpdateTimeout),
+        1 => any.clone().prop_map(Step::TimeOut),
         4 => (ends(), any.clone()).prop_map(|(end, n)| Step::EndInUpdate(end, n)),
         1 => Just(Step::DieHolding),
-        3 => (proptest::option::of(any.clone()), any)
+        3 => (proptest::option::of(any.clone()), any.clone())
             .prop_map(|(current, new)| Step::CompareExchange(current, new)),
+        1 => (proptest::option::of(any.clone()), any)
+            .prop_map(|(current, new)| Step::CompareExchangeTimeout(current, new)),
         1 => Just(Step::WaitForTrue),
         1 => Just(Step::WaitInVain),
         1 => Just(Step::Clone),
         1 => Just(Step::Reopen),
     ]
+}
+
+/// Tries each timed form through every handle, while this thread is in an update.
+fn time_out<T: Sample>(handles: &[Value<T>], n: u64) {
+    let soon = Duration::ZERO;
+    // Another thread, since this one would wait for itself.
+    let tries = || {
+        let new = T::sample(n);
+        for value in handles {
+            assert_eq!(value.set_timeout(new, soon), Err(TimedOut));
+            assert_eq!(value.swap_timeout(new, soon), Err(TimedOut));
+            let updated = value.update_timeout(soon, |_| unreachable!("without the lock"));
+            assert_eq!(updated, Err::<(), _>(TimedOut));
+            let exchanged = value.compare_exchange_timeout(value.get(), new, soon);
+            assert_eq!(exchanged, Err(TimedOut));
+        }
+    };
+    std::thread::scope(|scope| scope.spawn(tries).join().unwrap());
 }
 
 fn run<T: Sample>(steps: Vec<(usize, Step)>) {
@@ -75,6 +106,23 @@ fn run<T: Sample>(steps: Vec<(usize, Step)>) {
                 assert_eq!(seen, Some(model));
                 model = T::sample(n);
             }
+            Step::SetTimeout(n) => {
+                assert_eq!(value.set_timeout(T::sample(n), Duration::ZERO), Ok(()));
+                model = T::sample(n);
+            }
+            Step::SwapTimeout(n) => {
+                let seen = value.swap_timeout(T::sample(n), Duration::ZERO);
+                assert_eq!(seen, Ok(model));
+                model = T::sample(n);
+            }
+            Step::UpdateTimeout(n) => {
+                let write = |v: &mut T| std::mem::replace(v, T::sample(n));
+                assert_eq!(value.update_timeout(Duration::MAX, write), Ok(model));
+                model = T::sample(n);
+            }
+            Step::TimeOut(n) => {
+                value.update(|_| time_out(&crew.handles, n));
+            }
             Step::EndInUpdate(end, n) => {
                 let ended = End::catch(|| {
                     value.update(|v| {
@@ -85,10 +133,16 @@ fn run<T: Sample>(steps: Vec<(usize, Step)>) {
                 assert!(ended.is_none());
             }
             Step::DieHolding => die_holding(memory, BODY),
-            Step::CompareExchange(current, new) => {
+            Step::CompareExchange(current, new) | Step::CompareExchangeTimeout(current, new) => {
                 let current = current.map_or(model, T::sample);
                 let new = T::sample(new);
-                let result = value.compare_exchange(current, new);
+                let result = if matches!(step, Step::CompareExchange(..)) {
+                    value.compare_exchange(current, new)
+                } else {
+                    value
+                        .compare_exchange_timeout(current, new, Duration::ZERO)
+                        .expect("nobody alive has the lock")
+                };
                 if bytes_of(&current) == bytes_of(&model) {
                     assert_eq!(result, Ok(model));
                     model = new;

@@ -187,14 +187,20 @@ fn forged(field: &str, to: u64) -> Name {
     name
 }
 
+/// The refusal of a capacity that does not fill a segment of `len` bytes, without the segment's name.
+fn capacity_text(len: usize, found: u64) -> String {
+    let expected = format!("expected what fills {len} bytes");
+    format!("corrupt capacity: {expected}, found {found} elements of 8 bytes")
+}
+
 #[test]
 fn a_header_that_contradicts_itself_is_refused_and_left() {
     let _watchdog = Watchdog::new("forged headers", LIMIT);
     let len = segment_bytes().len();
-    let capacity = |found: u64| {
-        let expected = format!("expected what fits into {len} bytes");
-        format!("corrupt capacity: {expected}, found {found} elements of 8 bytes")
-    };
+    let capacity = |found| capacity_text(len, found);
+    let flags =
+        |unknown, found| format!("corrupt flags: expected no bit of {unknown}, found {found}");
+    let reserved = "corrupt reserved field: expected no bit of 0x5, found 0x5".into();
     let length = format!("corrupt length: expected 1099511627776 bytes, found {len} bytes");
     for (field, to, text) in [
         ("kind", 9, "other kind: expected Value, found kind 9".into()),
@@ -208,6 +214,13 @@ fn a_header_that_contradicts_itself_is_refused_and_left() {
         ("capacity", 2, capacity(2)), // a sound capacity, of a longer segment
         ("capacity", 1 << 60, capacity(1 << 60)),
         ("capacity", u64::MAX, capacity(u64::MAX)),
+        ("flags", 0b1001, flags("0x8", "0x9")), // persistent, and a flag of a later version
+        (
+            "flags",
+            1 << 63,
+            flags("0x8000000000000000", "0x8000000000000000"),
+        ),
+        ("reserved", 5, reserved),
         ("total_len", 1 << 40, length),
     ] {
         let name = forged(field, to);
@@ -225,4 +238,32 @@ fn a_header_that_contradicts_itself_is_refused_and_left() {
     // Without a change, a segment that was made in the same way opens: the field was refused.
     let name = forged("capacity", 1);
     assert_eq!(Value::<u64>::open(Place::named(&*name)).unwrap().get(), 7);
+}
+
+/// A file is exactly as long as its capacity says: a capacity is refused too if its elements leave room before
+/// the end.
+#[test]
+fn a_capacity_that_leaves_room_is_refused_and_left() {
+    let _watchdog = Watchdog::new("capacities that leave room", LIMIT);
+    let name = Name::new("short");
+    let held = Queue::<u64>::create(&*name, 8).unwrap();
+    let mut bytes = fs::read(shm(&name)).unwrap();
+    let len = bytes.len();
+    for (capacity, flags, is_sound) in [(8, 0, true), (7, 0, false), (1, 1, false), (9, 0, false)] {
+        bytes[40..48].copy_from_slice(&u64::to_le_bytes(capacity));
+        bytes[48..56].copy_from_slice(&u64::to_le_bytes(flags));
+        let sum = fnv1a(&bytes[..136]);
+        bytes[136..144].copy_from_slice(&sum.to_le_bytes());
+        fs::write(shm(&name), &bytes).unwrap(); // the same file, which `held` keeps from being an orphan
+        let before = Snapshot::of(shm(&name));
+        let opened = Queue::<u64>::open(&*name).map(drop);
+        if is_sound {
+            opened.unwrap();
+            continue;
+        }
+        let text = format!("{name}: {}", capacity_text(len, capacity));
+        refused!(Error::Corrupt { .. }, text, opened);
+        assert_eq!(Snapshot::of(shm(&name)), before);
+    }
+    drop(held);
 }

@@ -122,8 +122,9 @@ fn lock_as_a_reader(file: &File, from: libc::off_t, len: libc::off_t) {
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
     range.l_type = libc::F_RDLCK.try_into().expect("small");
     (range.l_start, range.l_len) = (from, len);
-    // A child that another test forks at this moment is a holder until it exits.
-    until("no passing child holds", || {
+    // Others may be in the way for a moment: a child that another test forks at this moment is a holder until
+    // it exits, and a sweep, of this or another program, is in the gate of each file.
+    until("no passing child or sweep holds", || {
         // SAFETY: F_OFD_SETLK reads one flock, which is alive.
         let locked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
         locked == 0

@@ -6,7 +6,7 @@ use crate::support::{Name, Watchdog, start};
 use crate::{LIMIT, sandbox};
 use shmkit::{Error, Place, Queue, Value, inspect, list, sweep, unlink};
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 fn set_mode(path: impl AsRef<Path>, mode: u32) {
@@ -38,7 +38,11 @@ pub fn another_user() {
     let readable = Value::create(Place::named("readable").mode(0o644), 7u64).unwrap();
     let shared = Value::create(Place::named("shared").mode(0o666), 7u64).unwrap();
     leave_orphan("orphan", 0o666);
-    let before = ["readable", "orphan"].map(|name| Snapshot::of(shm(name)));
+    leave_orphan("readable-orphan", 0o644);
+    leave_orphan("hidden-orphan", 0o600);
+    leave_orphan("folder/orphan", 0o666);
+    let readable_files = ["readable", "orphan", "readable-orphan"];
+    let before = readable_files.map(|name| Snapshot::of(shm(name)));
 
     sandbox::become_nobody();
     refuse_private("private");
@@ -50,17 +54,37 @@ pub fn another_user() {
     let opened = Value::<u64>::open("shared").unwrap();
     opened.set(8);
     assert_eq!((shared.get(), inspect("shared").unwrap().holders), (8, 2));
-    let text = "shared: no permission to remove the name";
+    let text = "shared: no permission to remove the name: the file belongs to user 0";
     refused!(Error::PermissionDenied { .. }, text, unlink("shared"));
 
     // Another user's leftovers stay, and everybody is told why.
+    let left = "user 0 left it, nobody holds it";
     refused!(
         Error::PermissionDenied { .. },
-        "orphan: no permission to remove the name",
+        format!("orphan: no permission to remove the name: {left}, and user 0 can remove it"),
         Value::<u64>::open("orphan"),
         Value::create("orphan", 1u64),
         Value::open_or_create("orphan", 1u64),
         unlink("orphan"),
+    );
+    // This user may read the next one, and so sees that nobody holds it.
+    let name = "readable-orphan";
+    refused!(
+        Error::PermissionDenied { .. },
+        format!("{name}: no permission to open: {left}, and user 0 can remove it"),
+        Value::<u64>::open(name),
+        Value::create(name, 1u64),
+        unlink(name),
+    );
+    // Of this one, this user sees only to whom it belongs.
+    refuse_private("hidden-orphan");
+    // The last one's folder has no sticky bit, and its mode protects the file.
+    let place = Place::file(shm("folder/orphan")).persistent(false);
+    let remover = "a user who may write its folder can remove it";
+    refused!(
+        Error::PermissionDenied { .. },
+        format!("{place}: no permission to remove the name: {left}, and {remover}"),
+        Value::<u64>::open(&place),
     );
     assert_eq!(sweep().unwrap(), []);
     let infos = list().unwrap();
@@ -68,6 +92,7 @@ pub fn another_user() {
     let expected = [
         ("orphan", 0, true),
         ("readable", 1, false),
+        ("readable-orphan", 0, true),
         ("shared", 2, false),
     ];
     assert_eq!(listed.collect::<Vec<_>>(), expected);
@@ -88,17 +113,24 @@ pub fn another_user() {
     assert!(!exists("own"));
     drop(opened);
 
-    let after = ["readable", "orphan"].map(|name| Snapshot::of(shm(name)));
+    let after = readable_files.map(|name| Snapshot::of(shm(name)));
     assert_eq!(after, before);
-    assert!(exists("private"));
+    for name in ["private", "hidden-orphan", "folder/orphan"] {
+        assert!(exists(name), "{name}");
+    }
     // Their creator has become another user as well, and leaves without a word.
     drop((private, readable, shared));
+}
+
+fn not_opened(name: &str) -> String {
+    let owner = fs::metadata(shm(name)).unwrap().uid();
+    format!("{name}: no permission to open: the file belongs to user {owner}")
 }
 
 fn refuse_opening(name: &str) {
     refused!(
         Error::PermissionDenied { .. },
-        format!("{name}: no permission to open"),
+        not_opened(name),
         Value::<u64>::open(name),
         Value::open_or_create(name, 1u64),
         Queue::<u64>::open(name),
@@ -114,7 +146,7 @@ fn refuse_opening(name: &str) {
 
 fn refuse_private(name: &str) {
     refuse_opening(name);
-    let text = format!("{name}: no permission to open");
+    let text = not_opened(name);
     refused!(Error::PermissionDenied { .. }, text, inspect(name));
 }
 

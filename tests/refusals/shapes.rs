@@ -23,6 +23,7 @@ macro_rules! job {
 job!(one_program, pub id: u64, pub size: u64);
 job!(same_in_another, pub id: u64, pub size: u64);
 job!(grown_in_another, pub id: u64, pub size: u64, pub priority: u64);
+job!(swapped_in_another, pub size: u64, pub id: u64);
 job!(packed_in_another, pub id: [u8; 8], pub size: [u8; 8]);
 
 #[test]
@@ -316,4 +317,26 @@ fn memory_that_is_too_small_or_no_segment_says_so() {
 pub(crate) fn fd_place(fd: OwnedFd) -> (String, Place) {
     let place = Place::fd(fd);
     (place.to_string(), place)
+}
+
+/// The docs say both: without a schema nobody notices, and with one the opener is told.
+#[test]
+fn only_a_schema_tells_structs_of_one_name_and_size_apart() {
+    let _watchdog = Watchdog::new("structs of one name", LIMIT);
+    let name = Name::new("struct");
+    let job = one_program::Job { id: 1, size: 2 };
+    let created = Value::create(&*name, job).unwrap();
+    let opened = Value::<swapped_in_another::Job>::open(&*name).unwrap();
+    assert_eq!(opened.get(), swapped_in_another::Job { size: 1, id: 2 });
+    drop((created, opened));
+
+    let place = |version: &str| Place::named(&*name).schema(format!("job/{version}"));
+    let _created = Value::create(place("v1"), job).unwrap();
+    refused!(
+        Error::Mismatch { what: "type", .. },
+        format!("{name}: other type: expected job/v2, found job/v1"),
+        Value::<swapped_in_another::Job>::open(place("v2")),
+    );
+    let same = Value::<same_in_another::Job>::open(place("v1")).unwrap();
+    assert_eq!(same.get().size, 2);
 }

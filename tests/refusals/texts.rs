@@ -2,7 +2,9 @@
 
 use crate::LIMIT;
 use crate::support::Watchdog;
-use shmkit::{Array, Error, GetError, OutOfBounds, PutAllError, PutError, Queue};
+use shmkit::{
+    AccessError, Array, Error, GetError, OutOfBounds, PutAllError, PutError, Queue, TimedOut,
+};
 use std::error::Error as _;
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
@@ -31,8 +33,13 @@ fn all() -> Vec<Row<Error>> {
         Error::NotFound { place: place() } => "jobs: no such segment", NotFound;
         Error::AlreadyExists { place: place(), by: "a segment in use" }
             => "jobs: name is taken by a segment in use", AlreadyExists;
-        Error::PermissionDenied { place: place(), op: "open" }
+        Error::PermissionDenied { place: place(), op: "open", detail: None }
             => "jobs: no permission to open", PermissionDenied;
+        Error::PermissionDenied {
+            place: place(),
+            op: "open",
+            detail: Some("the file belongs to user 7".into()),
+        } => "jobs: no permission to open: the file belongs to user 7", PermissionDenied;
         Error::NoSpace { place: place(), needed: 9024, available: Some(1000) }
             => "jobs: no space: the segment needs 9024 bytes, 1000 are free", StorageFull;
         Error::NoSpace { place: place(), needed: 9024, available: None }
@@ -64,6 +71,10 @@ fn all() -> Vec<Row<Error>> {
         Error::from(GetError::Closed) => "get: the queue is closed and drained", UnexpectedEof;
         Error::from(OutOfBounds { offset: 8, count: 1, len: 8 })
             => "array: out of bounds: expected an index below 8, found 8", InvalidInput;
+        Error::from(AccessError::from(OutOfBounds { offset: 8, count: 1, len: 8 }))
+            => "array: out of bounds: expected an index below 8, found 8", InvalidInput;
+        Error::from(AccessError::from(TimedOut))
+            => "the lock was held by another until the deadline", TimedOut;
     }
 }
 
@@ -124,7 +135,11 @@ fn the_cause_is_kept_where_there_is_one() {
     for (error, text, _) in all() {
         let has_cause = matches!(
             error,
-            Error::Os { .. } | Error::Put { .. } | Error::Get { .. } | Error::OutOfBounds { .. }
+            Error::Os { .. }
+                | Error::Put { .. }
+                | Error::Get { .. }
+                | Error::OutOfBounds { .. }
+                | Error::TimedOut { .. }
         );
         assert_eq!(error.source().is_some(), has_cause, "{text}");
     }
@@ -193,6 +208,20 @@ fn put_all_says_how_far_it_came() {
         .source()
         .and_then(|cause| cause.downcast_ref::<PutError>());
     assert_eq!(cause, Some(&PutError::Closed));
+}
+
+#[test]
+fn a_timed_access_says_the_same_as_its_cause() {
+    let refused = OutOfBounds {
+        offset: 8,
+        count: 1,
+        len: 8,
+    };
+    let text = "out of bounds: expected an index below 8, found 8";
+    assert_eq!(AccessError::OutOfBounds(refused).to_string(), text);
+    let text = "the lock was held by another until the deadline";
+    assert_eq!(AccessError::TimedOut.to_string(), text);
+    assert_eq!(TimedOut.to_string(), text);
 }
 
 #[test]

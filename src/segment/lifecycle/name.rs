@@ -67,10 +67,47 @@ pub(crate) fn in_turns<T>(
 pub(crate) fn remove(path: &Path, label: &str) -> Result<()> {
     match os::unlink(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::from_os(label, "remove the name", error))
+            Err(refusal(path, label, "remove the name", error))
         }
         _ => Ok(()),
     }
+}
+
+/// Makes an error of the operating system's refusal to do `op` with the file at `path`. If permission is
+/// missing, the error tells as much about the file as can be found out without it.
+fn refusal(path: &Path, label: &str, op: &'static str, error: io::Error) -> Error {
+    let mut refusal = Error::from_os(label, op, error);
+    if let Error::PermissionDenied { detail, .. } = &mut refusal {
+        *detail = about(path, label);
+    }
+    refusal
+}
+
+/// Describes the file at `path`, which this user may not open or remove.
+fn about(path: &Path, label: &str) -> Option<String> {
+    let owner = FileStatus::at(path).ok()?.owner;
+    if !is_leftover(path, label) {
+        return Some(format!("the file belongs to user {owner}"));
+    }
+    let folder = FileStatus::at(path.parent()?).ok()?;
+    let remover = match owner {
+        _ if !folder.sticky => "a user who may write its folder".to_owned(),
+        0 => "user 0".to_owned(),
+        _ => format!("user {owner} or user 0"),
+    };
+    Some(format!(
+        "user {owner} left it, nobody holds it, and {remover} can remove it"
+    ))
+}
+
+/// Returns whether the file at `path` is an orphan, as far as this user may see. No gate is entered, so the
+/// answer is for texts alone.
+fn is_leftover(path: &Path, label: &str) -> bool {
+    let header = |file: &File| read_header(file, label).ok();
+    os::open(path, false).is_ok_and(|file| {
+        header(&file).is_some_and(|header| !header.is_persistent())
+            && hold::is_held_by_others(file.as_fd()).is_ok_and(|held| !held)
+    })
 }
 
 /// Frees a name for a new segment: removes an orphan, and refuses to remove anything else. Returns `None` if
@@ -88,7 +125,7 @@ pub(super) fn try_clear_name(
         Ok(file) => file,
         Err(Error::NotFound { .. }) => return Ok(Some(())),
         Err(Error::Foreign { .. }) => return Err(taken("something that is not a segment")),
-        Err(Error::PermissionDenied { .. }) => {
+        Err(Error::PermissionDenied { .. }) if !is_leftover(path, label) => {
             return Err(taken("a file that this user can't open"));
         }
         Err(error) => return Err(error),
@@ -120,7 +157,7 @@ pub(crate) fn open_existing(path: &Path, label: &str, write: bool) -> Result<Fil
         _ if os::is_symlink_refusal(&error) => foreign("a symbolic link"),
         io::ErrorKind::IsADirectory => foreign("a directory"),
         _ if os::is_device_refusal(&error) => foreign("a socket or a device"),
-        _ => Error::from_os(label, "open", error),
+        _ => refusal(path, label, "open", error),
     })?;
     regular(file, label)
 }

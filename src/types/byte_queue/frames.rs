@@ -276,6 +276,10 @@ impl<K: FrameKind> Frames<K> {
         self.region.name()
     }
 
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.region.is_reachable()
+    }
+
     pub(crate) fn was_created(&self) -> bool {
         self.region.was_created()
     }

@@ -6,6 +6,14 @@ use crate::sync::{Deadline, LockGuard};
 use crate::types::element::Element;
 use bytemuck::{bytes_of, bytes_of_mut, zeroed_box};
 
+/// Allocates a value under the lock. The allocator is code that is not ours, so the lock is announced.
+fn zeroed_under<T: Element>(guard: &LockGuard<'_>) -> Box<T> {
+    let announced = guard.announce();
+    let value = zeroed_box();
+    drop(announced);
+    value
+}
+
 impl<T: Element> Value<T> {
     /// Returns the current value on the heap.
     pub(super) fn on_heap(&self) -> Box<T> {
@@ -15,18 +23,21 @@ impl<T: Element> Value<T> {
     }
 
     #[inline(never)]
-    pub(super) fn swap_large(&self, value: &T) -> T {
-        let mut old = zeroed_box::<T>();
-        let guard = self.lock();
+    pub(super) fn swap_large(&self, guard: LockGuard<'_>, value: &T) -> T {
+        let mut old = zeroed_under(&guard);
         self.seqlock().read_locked(bytes_of_mut(&mut *old));
         self.commit(guard, value);
         *old
     }
 
     #[inline(never)]
-    pub(super) fn compare_exchange_large(&self, current: &T, new: &T) -> Result<T, T> {
-        let mut found = zeroed_box::<T>();
-        let guard = self.lock();
+    pub(super) fn compare_exchange_large(
+        &self,
+        guard: LockGuard<'_>,
+        current: &T,
+        new: &T,
+    ) -> Result<T, T> {
+        let mut found = zeroed_under(&guard);
         self.seqlock().read_locked(bytes_of_mut(&mut *found));
         // Two calls, of `Ok` and of `Err`, would have an argument each on the stack.
         let outcome = if bytes_of(&*found) == bytes_of(current) {
@@ -40,10 +51,7 @@ impl<T: Element> Value<T> {
 
     #[inline(never)]
     pub(super) fn update_large<R>(&self, guard: LockGuard<'_>, f: impl FnOnce(&mut T) -> R) -> R {
-        // The allocator is code that is not ours, as `f` is.
-        let announced = guard.announce();
-        let mut value = zeroed_box::<T>();
-        drop(announced);
+        let mut value = zeroed_under(&guard);
         self.update_in(guard, &mut value, f)
     }
 

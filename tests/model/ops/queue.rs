@@ -19,6 +19,12 @@ pub enum Op {
     PutMany(u8),
     /// `put_all` of so many items.
     PutAll(u8),
+    /// `put_many_timeout` of so many items, which waits no time at all.
+    PutManyTimeout(u8),
+    /// `put_all_timeout` of so many items, which waits no time at all.
+    PutAllTimeout(u8),
+    /// `get_many_timeout` of up to so many items, which waits no time at all.
+    GetManyTimeout(u8),
     /// Gets one item.
     Get(Form),
     /// `get_many` of up to so many items.
@@ -210,6 +216,39 @@ fn step<T: Sample>(op: Op, queue: &Queue<T>, memory: &HeapMemory, model: &mut Mo
                 assert_eq!(put, Ok(()));
                 model.items.extend(items);
             }
+        }
+        Op::PutManyTimeout(count) if count > 0 && model.would_put_wait(Form::Plain) => {
+            let put = queue.put_many_timeout(&model.make_many(count.into()), SOON);
+            assert_eq!(put, Err(PutError::TimedOut));
+        }
+        Op::PutManyTimeout(count) => {
+            model.check_put_many(count.into(), |items| queue.put_many_timeout(items, SOON));
+        }
+        Op::PutAllTimeout(count) => {
+            let items = model.make_many(count.into());
+            let put = if model.closed {
+                0
+            } else {
+                items.len().min(model.room())
+            };
+            let source = match model.closed {
+                true => PutError::Closed,
+                false => PutError::TimedOut,
+            };
+            let due = match put == items.len() {
+                true => Ok(()),
+                false => Err(PutAllError { put, source }),
+            };
+            assert_eq!(queue.put_all_timeout(&items, SOON), due);
+            model.items.extend(&items[..put]);
+        }
+        Op::GetManyTimeout(count) if count > 0 && model.would_get_wait(Form::Plain) => {
+            let mut out = vec![T::sample(0); count.into()];
+            let got = queue.get_many_timeout(&mut out, SOON);
+            assert_eq!(got, Err(GetError::TimedOut));
+        }
+        Op::GetManyTimeout(count) => {
+            model.check_get_many(count.into(), |out| queue.get_many_timeout(out, SOON));
         }
         Op::Get(form) | Op::GetWith(form) | Op::TakeWith(form, _) if model.would_get_wait(form) => {
         }
