@@ -32,8 +32,8 @@
 //!
 //! If a process dies before its commit, nothing has happened, whatever the slot holds. If it dies after the
 //! commit, the item is in, or out. There is nothing to repair: the next owner reads the two counts, as after any
-//! lock. If a wake-up dies with the process, or if a woken process drops its
-//! claim, which wakes nobody, the sleepers sleep for at most a nap.
+//! lock. If a wake-up dies with the process, or if a woken process drops its claim, which wakes nobody, the
+//! sleepers sleep for at most a nap.
 
 mod claim;
 mod owned;

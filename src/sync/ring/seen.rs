@@ -10,7 +10,8 @@
 //!    back. Two values that different threads stored are therefore as good as two values of one store.
 //!
 //! A handle that meets a count which went back behind these values reports `Corrupt`. Shared memory alone could
-//! not tell a count that somebody overwrote from an older one.
+//! not tell a count that somebody overwrote from an older one. A stray write that might be the truth is believed:
+//! a count that moves on within the ring, or a lock that becomes free.
 
 use super::Refusal;
 use crate::sync::atomic::{AtomicU64, Ordering};
