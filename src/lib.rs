@@ -289,7 +289,7 @@ pub mod internals {
     pub use crate::sync::{
         Announced, Claim, Commit, Consumers, Deadline, Event, HeldLock, Holder, HolderState,
         Journal, Liveness, Lock, LockError, LockGuard, LockId, LockWord, OwnedHead, OwnedSide,
-        OwnedTail, Producers, ReadClaim, Refusal, Ring, RingWords, SeqLock, Side, Span, Wait,
+        OwnedTail, Producers, ReadClaim, Refusal, Ring, RingWords, Seen, SeqLock, Side, Span, Wait,
         WriteClaim,
     };
 }

@@ -121,18 +121,38 @@ impl<'a> Lock<'a> {
         wait: Wait,
         over: impl Fn() -> bool,
     ) -> Result<LockGuard<'a>, LockError> {
+        match self.lock_if_free() {
+            Some(guard) => Ok(guard),
+            None => self.wait_unless(wait, over),
+        }
+    }
+
+    /// Takes the lock if it is free.
+    #[inline(always)]
+    pub(super) fn lock_if_free(self) -> Option<LockGuard<'a>> {
         let me = self.holder.number();
-        let owner_died = if me != 0 && self.take(0, me << 1) {
-            false
-        } else {
-            self.lock_contended(me, wait, &over)?
-        };
-        Ok(LockGuard {
+        (me != 0 && self.take(0, me << 1)).then(|| self.guard(me, false))
+    }
+
+    /// Does what [`lock_unless`](Self::lock_unless) does once [`lock_if_free`](Self::lock_if_free) has failed.
+    pub(super) fn wait_unless(
+        self,
+        wait: Wait,
+        over: impl Fn() -> bool,
+    ) -> Result<LockGuard<'a>, LockError> {
+        let me = self.holder.number();
+        let owner_died = self.lock_contended(me, wait, &over)?;
+        Ok(self.guard(me, owner_died))
+    }
+
+    #[inline(always)]
+    fn guard(self, number: u64, owner_died: bool) -> LockGuard<'a> {
+        LockGuard {
             lock: self,
-            number: me,
+            number,
             owner_died,
             not_send: PhantomData,
-        })
+        }
     }
 
     /// Releases a lock that [`LockGuard::detach`] detached from its guard. A second call does nothing, nor

@@ -36,7 +36,7 @@ pub use liveness::{Holder, HolderState, Liveness};
 pub use lock::{Announced, HeldLock, Lock, LockError, LockGuard, LockWord};
 pub use ring::{
     Claim, Commit, Consumers, OwnedHead, OwnedSide, OwnedTail, Producers, ReadClaim, Refusal, Ring,
-    RingWords, Side, Span, WriteClaim,
+    RingWords, Seen, Side, Span, WriteClaim,
 };
 pub use seqlock::SeqLock;
 pub use wait::{Deadline, Wait};

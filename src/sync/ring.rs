@@ -5,36 +5,39 @@
 //!
 //! | step | put (producers' lock) | get (consumers' lock) |
 //! |---|---|---|
-//! | 1 | is there space? `tail - head < capacity` | is there an item? `head < tail` |
+//! | 1 | is there space, as far as this handle has seen (`seen`)? | is there an item, as far as it has seen? |
+//! | | else load head: `tail - head < capacity`? | else load tail: `head < tail`? |
 //! | 2 | write slot `tail` | copy slot `head` out |
 //! | 3 | **CAS tail → tail + n: the commit** | **store head + n: the commit** |
 //! | 4 | unlock (with 3, if one instruction can do both), wake consumers | unlock, wake producers |
 //!
 //! Invariants:
 //! 1. `head <= tail <= head + capacity`, and both only grow. Every count that is read from shared memory is
-//!    checked, and counts that break this are `Corrupt`. No index leaves the slots in any case.
+//!    loaded once and checked, against the other count and against what the handle has seen; counts that
+//!    break this are `Corrupt`. No index leaves the slots in any case.
 //! 2. *Slots from `head` to `tail` belong to the consumers' side, all others to the producers'.* Within
 //!    a side they belong to the owner of the side's lock. So nobody reads what somebody is writing.
 //! 3. *`tail`'s top bit means closed, and nothing is put after it is set.* Count and closed-bit share one
 //!    word, and a commit is a CAS on it, so a commit can't slip in after a close. Therefore a consumer that
 //!    sees closed and empty may say so: no put will succeed any more.
-//! 4. *A side's copy of the other side's count never runs ahead of that count.* A side reads the count
-//!    again when the ring looks full or empty, and after a take-over.
+//! 4. *What a handle has seen of the other side's count never runs ahead of that count* (`seen`). The handle
+//!    loads the count again when the ring looks full or empty. No process believes another's copy of a count.
 //!
 //! Orderings: the commit CAS of `tail` is Release and pairs with the consumers' Acquire load of `tail`, so
 //! that an item is whole when a consumer sees it. The commit store of `head` is Release and pairs with the
-//! producers' Acquire load of `head`, so that a producer writes a slot only after it was copied out. A
-//! side's copy, `seen`, is read relaxed: whoever stored it had read the count with Acquire, and handed that
-//! on by releasing the lock. Last come the unlocking swap and a full fence, and then the look at the
-//! sleepers' flag (see `event`).
+//! producers' Acquire load of `head`, so that a producer writes a slot only after it was copied out. What a
+//! handle has seen is read relaxed: whoever stored it had loaded the count with Acquire, and handed that on by
+//! releasing the lock. Last come the unlocking swap and a full fence, and then the look at the sleepers'
+//! flag (see `event`).
 //!
 //! If a process dies before its commit, nothing has happened, whatever the slot holds. If it dies after the
-//! commit, the item is in, or out. There is nothing to repair: recovery means that the next owner reads
-//! two counters again and checks them. If a wake-up dies with the process, or if a woken process drops its
-//! claim, which wakes nobody, the sleepers sleep for at most a nap.
+//! commit, the item is in, or out. There is nothing to repair: the next owner reads the two counts, as after any
+//! lock. If a wake-up dies with the process, or if a woken process drops its claim, which wakes nobody, the
+//! sleepers sleep for at most a nap.
 
 mod claim;
 mod owned;
+mod seen;
 mod side;
 
 use super::atomic::Ordering;
@@ -46,6 +49,7 @@ use super::lock::LockError;
 use super::wait::Wait;
 pub use claim::{Claim, Commit, ReadClaim, WriteClaim};
 pub use owned::{OwnedHead, OwnedSide, OwnedTail};
+pub use seen::Seen;
 use side::SideWords;
 pub use side::{Consumers, Producers, Side};
 
@@ -73,8 +77,7 @@ const _: () = {
     use std::mem::{offset_of, size_of};
     assert!(offset_of!(SideWords, lock) == 0);
     assert!(offset_of!(CountedLock, count) == 8);
-    assert!(offset_of!(SideWords, seen) == 16);
-    assert!(offset_of!(SideWords, gap) == 24);
+    assert!(offset_of!(SideWords, gap) == 16);
     assert!(offset_of!(RingWords, consumers) == LINE);
     assert!(offset_of!(RingWords, not_empty) == 2 * LINE);
     assert!(offset_of!(RingWords, not_full) == 3 * LINE);
@@ -157,20 +160,25 @@ impl Span {
 #[derive(Clone, Copy, Debug)]
 pub struct Ring<'a> {
     words: &'a RingWords,
-    capacity: u64,
+    seen: &'a Seen,
     holder: Holder<'a>,
 }
 
 impl<'a> Ring<'a> {
-    /// Returns the ring at `words`. `capacity` is this process's own copy, checked when it opened.
+    /// Returns the ring at `words`. `seen` belongs to the handle, and to this ring alone.
     #[inline]
     #[must_use]
-    pub fn new(words: &'a RingWords, capacity: u64, holder: Holder<'a>) -> Self {
+    pub fn new(words: &'a RingWords, seen: &'a Seen, holder: Holder<'a>) -> Self {
         Self {
             words,
-            capacity,
+            seen,
             holder,
         }
+    }
+
+    #[inline(always)]
+    fn capacity(self) -> u64 {
+        self.seen.capacity
     }
 
     /// Puts up to `most` items (at least 1) in one commit: waits for space for one item, lets `write`
@@ -225,7 +233,7 @@ impl<'a> Ring<'a> {
     #[must_use]
     pub fn len(self) -> u64 {
         let (head, tail) = self.counts();
-        (tail & !CLOSED).wrapping_sub(head).min(self.capacity)
+        (tail & !CLOSED).wrapping_sub(head).min(self.capacity())
     }
 
     /// Returns whether [`len`](Self::len) is 0.

@@ -82,7 +82,8 @@ impl FrameKind for Bytes {
 /// process that uses only this crate touches those bytes meanwhile, but a peer that writes where it must
 /// not can change the bytes while you look at them. If you don't trust peers that far, use
 /// [`get`](Self::get), which copies the message. Lengths are checked in any case, and no access leaves the
-/// segment.
+/// segment. A count that goes back behind what this handle has seen is `Corrupt`. But if the peer overwrites
+/// a count or a lock in a way that might be true, the queue may lend those bytes again.
 ///
 /// # Panics
 /// Inside [`get_with`](Self::get_with), or beside a [`Reservation`], a call on the same queue panics if the

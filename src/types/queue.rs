@@ -19,7 +19,7 @@ use super::element::Element;
 use crate::error::{GetError, PutError, Result};
 use crate::os::OwnedFd;
 use crate::segment::{Body, Kind, Memory, Place, Region};
-use crate::sync::{Ring, RingWords, Wait};
+use crate::sync::{Ring, RingWords, Seen, Wait};
 use std::fmt;
 use std::slice;
 use std::sync::Arc;
@@ -106,12 +106,17 @@ struct QueueWords(RingWords);
 pub struct Queue<T: Element> {
     region: Region<T, QueueWords>,
     slots: Slots,
+    seen: Arc<Seen>,
 }
 
 impl<T: Element> Queue<T> {
     fn of(region: Region<T, QueueWords>) -> Self {
         let slots = Slots::new(region.capacity());
-        Self { region, slots }
+        Self {
+            region,
+            slots,
+            seen: Arc::new(Seen::new(slots.count())),
+        }
     }
 
     constructors! {
@@ -206,11 +211,7 @@ impl<T: Element> Queue<T> {
 
     #[inline]
     fn ring(&self) -> Ring<'_> {
-        Ring::new(
-            &self.region.body().0,
-            self.slots.count(),
-            self.region.holder(),
-        )
+        Ring::new(&self.region.body().0, &self.seen, self.region.holder())
     }
 
     #[inline]
@@ -430,6 +431,7 @@ impl<T: Element> Clone for Queue<T> {
         Self {
             region: self.region.clone(),
             slots: self.slots,
+            seen: Arc::clone(&self.seen),
         }
     }
 }

@@ -3,12 +3,14 @@
 use crate::support::{FOREVER, Holders, bounded, exhaustive, spawn};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use shmkit::internals::{Refusal, Ring, RingWords, Span};
+use shmkit::internals::{Refusal, Ring, RingWords, Seen, Span, Wait};
 
 /// A ring with its slots in loom's cells. Loom reports a read of a slot during a write, and a read that
 /// need not see the write.
 pub(crate) struct Queue {
     words: RingWords,
+    /// What each holder's handle has seen.
+    seen: [Seen; 4],
     slots: Vec<UnsafeCell<u64>>,
     holders: Holders,
 }
@@ -21,6 +23,7 @@ impl Queue {
     pub(crate) fn held_by(holders: Holders, capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             words: RingWords::default(),
+            seen: [(); 4].map(|()| Seen::new(capacity as u64)),
             slots: (0..capacity).map(|_| UnsafeCell::new(0)).collect(),
             holders,
         })
@@ -29,7 +32,7 @@ impl Queue {
     pub(crate) fn ring(&self, number: u64) -> Ring<'_> {
         Ring::new(
             &self.words,
-            self.slots.len() as u64,
+            &self.seen[number as usize - 1],
             self.holders.holder(number),
         )
     }
@@ -192,6 +195,24 @@ fn two_consumers(put: impl FnOnce(&Queue)) {
     let mut got = consumers.map(|consumer| consumer.join().unwrap());
     got.sort_unstable();
     assert_eq!(got, [1, 2]);
+}
+
+/// Two threads of holder 2 share a handle. One may see that the slot is free and let it go; then the other fills
+/// the slot without a look of its own.
+#[test]
+fn a_thread_goes_on_from_what_another_has_seen() {
+    bounded(4, || {
+        let queue = Queue::new(1);
+        queue.put(2, 1).unwrap();
+        let looker = spawn(&queue, |queue| {
+            drop(queue.ring(2).claim_write(1, 1, Wait::Try))
+        });
+        let consumer = spawn(&queue, |queue| queue.get(1));
+        assert_eq!(queue.put(2, 2), Ok(()));
+        assert_eq!(consumer.join().unwrap(), Ok(1));
+        looker.join().unwrap();
+        assert_eq!(queue.get(1), Ok(2));
+    });
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! never wait long answer with a message, a refusal or `Corrupt`, and touch nothing outside the ring.
 
 use crate::corrupt::{
-    WORDS, free_locks, garbage, is_outcome_of_get_timeout, is_outcome_of_put_timeout, set_word,
-    until_corrupt, words,
+    PRODUCERS_LOCK, TRUSTED, WORDS, counted, free_locks, garbage, is_outcome_of_get_timeout,
+    is_outcome_of_put_timeout, lies, set_word, until_corrupt, word, words,
 };
 use crate::ops::{BODY, CONTROL, Crew};
 use crate::{Borders, HOLDERS, STEPS, config, holders, watchdog};
@@ -92,11 +92,14 @@ fn run(units: usize, steps: Vec<(usize, Step)>) {
                 let most = 255 * max as u64;
                 assert!(got.is_err() || got.is_ok_and(|sum: u64| sum <= most));
             }
-            // Only the iterator may panic. A getter believes a wrong copy of `tail` within the capacity
-            // once, before it loads the real `tail`.
             Step::TryIter => {
-                let got = until_corrupt(|| queue.try_iter().count());
-                assert!(got.is_none_or(|got| got <= 2 * units), "{got:?} messages");
+                let counted = counted(memory);
+                let used = |message: Vec<u8>| 1 + message.len().div_ceil(8) as u64;
+                let got = until_corrupt(|| queue.try_iter().map(used).sum::<u64>());
+                assert!(
+                    got.is_none_or(|got| got == 0 || got == counted),
+                    "{got:?} units of {counted}"
+                );
             }
             Step::Look => {
                 assert!(queue.used() <= queue.capacity());
@@ -155,4 +158,52 @@ fn a_length_beyond_what_is_committed_is_corrupt() {
     // The refused gets took nothing and left no lock held: with its length mended, the message comes.
     set_word(&memory, WORDS, 8);
     assert_eq!(queue.try_get().unwrap(), b"12345678");
+}
+
+/// No word but locks and counts says which bytes are whose: whatever is written to the others, no reservation
+/// overlaps a message that somebody reads in place, and no message that is read overlaps a reservation.
+#[test]
+fn no_other_word_makes_two_loans_of_the_same_bytes() {
+    const UNITS: usize = 8;
+    let memory = holders(8 * (2 * UNITS - 1)).swap_remove(0);
+    let queue = ByteQueue::create_in(memory.clone(), 64).unwrap();
+    let overlaps = |a: &[u8], b: &[u8]| {
+        let (a, b) = (a.as_ptr_range(), b.as_ptr_range());
+        a.start < b.end && b.start < a.end
+    };
+    let others = (0..WORDS).filter(|word| !TRUSTED.contains(word));
+    for (at, by) in others.flat_map(|at| lies(UNITS as u64).map(move |by| (at, by))) {
+        let lie = || word(&memory, PRODUCERS_LOCK + 1).wrapping_add(by);
+        queue.put(&[1; 17]).unwrap();
+        queue.put(&[2; 8]).unwrap();
+        let in_place = queue.get_with(|message| {
+            set_word(&memory, at, lie());
+            for len in [0, 8, 40] {
+                let room = queue.try_reserve(len);
+                assert_eq!(
+                    room.is_ok(),
+                    len < 16,
+                    "{len} bytes, word {at}, {by:#x} behind tail"
+                );
+                assert!(room.is_err() || !overlaps(&room.unwrap(), message));
+            }
+            assert_eq!(message, [1; 17], "word {at}, {by:#x} behind tail");
+        });
+        in_place.unwrap();
+        let room = queue.try_reserve(8).unwrap();
+        set_word(&memory, at, lie());
+        let in_place = queue.try_get_with(|message| {
+            assert_eq!(message, [2; 8], "word {at}, {by:#x} behind tail");
+            assert!(!overlaps(&room, message));
+        });
+        in_place.unwrap();
+        drop(room);
+        set_word(&memory, at, lie());
+        assert_eq!(
+            queue.try_get(),
+            Err(GetError::Empty),
+            "word {at}, {by:#x} behind tail"
+        );
+        set_word(&memory, at, 0);
+    }
 }

@@ -84,7 +84,7 @@ impl<'a, S: Side> Claim<'a, S> {
         if self.waited {
             let found = self.span.len + self.span.ahead;
             let side = self.ring.side::<S>();
-            side.tune(found, commit.per_item, self.ring.capacity);
+            side.tune(found, commit.per_item, self.ring.capacity());
         }
     }
 }
@@ -101,12 +101,14 @@ impl WriteClaim<'_> {
     pub fn commit(self, commit: Commit) -> Result<(), Refusal> {
         self.before_commit(commit);
         debug_assert!(commit.len <= self.span.len);
-        let (words, start) = (self.ring.words, self.span.start);
+        let (words, seen) = (self.ring.words, &self.ring.seen.producers);
+        let (start, end) = (self.span.start, self.span.start + commit.len);
         // Release, at least: pairs with the consumers' Acquire load of tail. Only `close` can have
         // changed the count.
         let tail = &words.producers.lock;
-        tail.commit_and_unlock(self.guard, start, start + commit.len)
+        tail.commit_and_unlock(self.guard, start, end)
             .map_err(closed_or_corrupt)?;
+        seen.committed(end);
         full_fence_after_rmw();
         words.not_empty.0.notify(commit.wake);
         Ok(())
@@ -121,10 +123,11 @@ impl ReadClaim<'_> {
     #[inline(always)]
     pub fn commit(self, commit: Commit) {
         self.before_commit(commit);
-        let words = self.ring.words;
+        let (words, end) = (self.ring.words, self.span.start + commit.len);
         // Release pairs with the producers' Acquire load of head.
         let head = &words.consumers.lock.count;
-        head.store(self.span.start + commit.len, Ordering::Release);
+        head.store(end, Ordering::Release);
+        self.ring.seen.consumers.committed(end);
         drop(self.guard);
         full_fence_after_rmw();
         words.not_full.0.notify(commit.wake);
@@ -158,7 +161,7 @@ impl<'a> Ring<'a> {
     /// and at most the capacity.
     #[inline(always)]
     pub fn claim_write(self, least: u64, most: u64, wait: Wait) -> Result<WriteClaim<'a>, Refusal> {
-        debug_assert!((1..=self.capacity).contains(&least) && least <= most);
+        debug_assert!((1..=self.capacity()).contains(&least) && least <= most);
         self.claim(least, most, wait)
     }
 
@@ -180,7 +183,7 @@ impl<'a> Ring<'a> {
             // Loaded once: `close` may set the top bit between two loads, and a put whose start is the
             // second load would commit after the close.
             let start = self.side::<S>().lock.count.load(Ordering::Relaxed);
-            let available = S::available(self, start, most, guard.owner_died())?;
+            let available = S::available(self, start, most)?;
             if available >= least {
                 let len = available.min(most);
                 return Ok(Claim {

@@ -64,7 +64,7 @@ impl<S: Side> OwnedSide<S> {
     fn take(ring: Ring<'_>, wait: Wait) -> Result<Self, Refusal> {
         let guard = ring.lock::<S>(wait)?;
         let at = ring.side::<S>().lock.count.load(Ordering::Relaxed);
-        let mine = S::available(ring, at, 1, true)?;
+        let mine = S::available(ring, at, 1)?;
         Ok(Self {
             held: guard.detach(),
             at,
@@ -104,10 +104,10 @@ impl<S: Side> OwnedSide<S> {
             if count & !CLOSED != self.at {
                 return Err(Refusal::Corrupt);
             }
-            self.mine = S::available(ring, count, most, true)?;
+            self.mine = S::available(ring, count, most)?;
             if self.mine > 0 {
                 if waited {
-                    side.tune(self.mine, most.min(ring.capacity), ring.capacity);
+                    side.tune(self.mine, most.min(ring.capacity()), ring.capacity());
                 }
                 return Ok(());
             }
@@ -133,6 +133,9 @@ impl<S: Side> OwnedSide<S> {
 
     /// Lets go of the side. A copy in a forked child lets go of nothing.
     pub fn release(&mut self, ring: Ring<'_>) {
+        if !self.held.is_stale(ring.holder) {
+            S::seen(ring.seen).committed(self.at);
+        }
         ring.lock_of::<S>().release(&mut self.held);
     }
 }

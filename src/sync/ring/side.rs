@@ -1,7 +1,8 @@
 //! [`Side`]: the producers' and the consumers' side of a ring, as types, so that the code for claims and
 //! for owned sides is written once for both.
 
-use super::{CLOSED, CountedLock, Event, Refusal, Ring, RingWords};
+use super::seen::SideSeen;
+use super::{CLOSED, CountedLock, Event, Refusal, Ring, RingWords, Seen};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::held::LockId;
 use crate::sync::lock::{Lock, LockError, LockGuard};
@@ -14,8 +15,6 @@ pub struct SideWords {
     /// The lock, and the number of positions that this side has committed. The top bit of the producers'
     /// count means closed; that bit alone is set without the lock.
     pub(super) lock: CountedLock,
-    /// A copy of the other side's count, which may be older than the count. Read and written under `lock`.
-    pub(super) seen: AtomicU64,
     /// How many pauses this side's next wait lasts before its first look, so that a batch can gather; 0 if
     /// the side has not waited yet. This is a hint, written under `lock`.
     pub(super) gap: AtomicU64,
@@ -83,10 +82,12 @@ pub trait Side: sealed::Sealed + Sized {
     /// Returns the event on which this side sleeps.
     fn event(words: &RingWords) -> &Event;
 
-    /// Returns how many positions from `count` on belong to this side. If the copy of the other side's
-    /// count shows fewer than `most`, or if `reread` is true, this reads the count itself. Called under
-    /// this side's lock.
-    fn available(ring: Ring<'_>, count: u64, most: u64, reread: bool) -> Result<u64, Refusal>;
+    /// Returns what the handle has seen of this side.
+    fn seen(seen: &Seen) -> &SideSeen;
+
+    /// Returns how many positions from `count` on belong to this side. If fewer than `most` are known to, this
+    /// loads the other side's count. Called under this side's lock.
+    fn available(ring: Ring<'_>, count: u64, most: u64) -> Result<u64, Refusal>;
 
     /// Returns whether a ring with these counts has nothing for this side any more.
     fn is_over(head: u64, tail: u64) -> bool;
@@ -120,24 +121,17 @@ impl Side for Producers {
     }
 
     #[inline(always)]
-    fn available(ring: Ring<'_>, tail: u64, most: u64, reread: bool) -> Result<u64, Refusal> {
-        let side = &ring.words.producers;
+    fn seen(seen: &Seen) -> &SideSeen {
+        &seen.producers
+    }
+
+    #[inline(always)]
+    fn available(ring: Ring<'_>, tail: u64, most: u64) -> Result<u64, Refusal> {
         if tail & CLOSED != 0 {
             return Err(Refusal::Closed);
         }
-        let used = tail.wrapping_sub(side.seen.load(Ordering::Relaxed));
-        let space = ring.capacity.wrapping_sub(used);
-        if used < ring.capacity && space >= most.min(ring.capacity) && !reread {
-            return Ok(space);
-        }
-        // Acquire pairs with the consumers' commit: a slot that they copied out may be overwritten.
-        let head = ring.words.consumers.lock.count.load(Ordering::Acquire);
-        let used = tail.wrapping_sub(head);
-        if used > ring.capacity {
-            return Err(Refusal::Corrupt);
-        }
-        side.seen.store(head, Ordering::Relaxed);
-        Ok(ring.capacity - used)
+        let known = ring.seen.producers.known(tail, most, ring.capacity());
+        known.map_or_else(|| look_at_head(ring, tail), Ok)
     }
 
     #[inline(always)]
@@ -149,7 +143,7 @@ impl Side for Producers {
     /// finds out.
     #[inline(always)]
     fn is_stuck(ring: Ring<'_>, head: u64, tail: u64, least: u64) -> bool {
-        (ring.capacity - least + 1..=ring.capacity).contains(&tail.wrapping_sub(head))
+        (ring.capacity() - least + 1..=ring.capacity()).contains(&tail.wrapping_sub(head))
     }
 }
 
@@ -170,27 +164,17 @@ impl Side for Consumers {
     }
 
     #[inline(always)]
-    fn available(ring: Ring<'_>, head: u64, most: u64, reread: bool) -> Result<u64, Refusal> {
-        let side = &ring.words.consumers;
+    fn seen(seen: &Seen) -> &SideSeen {
+        &seen.consumers
+    }
+
+    #[inline(always)]
+    fn available(ring: Ring<'_>, head: u64, most: u64) -> Result<u64, Refusal> {
         if head & CLOSED != 0 {
             return Err(Refusal::Corrupt); // only a tail has that bit
         }
-        let items = side.seen.load(Ordering::Relaxed).wrapping_sub(head);
-        let enough = most.clamp(1, ring.capacity);
-        if (enough..=ring.capacity).contains(&items) && !reread {
-            return Ok(items);
-        }
-        // Acquire pairs with the producers' commit: the items are whole.
-        let tail = ring.words.producers.lock.count.load(Ordering::Acquire);
-        let items = (tail & !CLOSED).wrapping_sub(head);
-        if items > ring.capacity {
-            return Err(Refusal::Corrupt);
-        }
-        if items == 0 && tail & CLOSED != 0 {
-            return Err(Refusal::Closed);
-        }
-        side.seen.store(tail & !CLOSED, Ordering::Relaxed);
-        Ok(items)
+        let known = ring.seen.consumers.known(head, most, ring.capacity());
+        known.map_or_else(|| look_at_tail(ring, head), Ok)
     }
 
     #[inline(always)]
@@ -204,7 +188,42 @@ impl Side for Consumers {
     }
 }
 
+/// Loads head. Returns how much space there is from `tail` on.
+#[inline(never)]
+fn look_at_head(ring: Ring<'_>, tail: u64) -> Result<u64, Refusal> {
+    // Acquire pairs with the consumers' commit: a slot that they copied out may be overwritten.
+    let head = ring.words.consumers.lock.count.load(Ordering::Acquire);
+    let used = ring.distance(head, tail)?;
+    ring.seen.producers.look(tail, head + ring.capacity())?;
+    Ok(ring.capacity() - used)
+}
+
+/// Loads tail. Returns how many items there are from `head` on.
+#[inline(never)]
+fn look_at_tail(ring: Ring<'_>, head: u64) -> Result<u64, Refusal> {
+    // Acquire pairs with the producers' commit: the items are whole.
+    let tail = ring.words.producers.lock.count.load(Ordering::Acquire);
+    let items = ring.distance(head, tail & !CLOSED)?;
+    ring.seen.consumers.look(head, tail & !CLOSED)?;
+    if items == 0 && tail & CLOSED != 0 {
+        return Err(Refusal::Closed);
+    }
+    Ok(items)
+}
+
 impl<'a> Ring<'a> {
+    /// Returns how many items lie between these counts.
+    ///
+    /// # Errors
+    /// [`Refusal::Corrupt`] if the counts break the ring's invariant 1.
+    #[inline(always)]
+    fn distance(self, head: u64, tail: u64) -> Result<u64, Refusal> {
+        let items = tail.checked_sub(head);
+        items
+            .filter(|items| *items <= self.capacity())
+            .ok_or(Refusal::Corrupt)
+    }
+
     /// Returns the words of side `S`.
     #[inline(always)]
     pub(super) fn side<S: Side>(self) -> &'a SideWords {
@@ -221,8 +240,18 @@ impl<'a> Ring<'a> {
     /// but a close ends the wait all the same.
     #[inline(always)]
     pub(super) fn lock<S: Side>(self, wait: Wait) -> Result<LockGuard<'a>, Refusal> {
+        match self.lock_of::<S>().lock_if_free() {
+            Some(guard) => Ok(guard),
+            None => self.wait_for_lock::<S>(wait),
+        }
+    }
+
+    /// A function of its own, because a ring whose address is taken goes through memory (see `claim`).
+    #[cold]
+    #[inline(never)]
+    fn wait_for_lock<S: Side>(self, wait: Wait) -> Result<LockGuard<'a>, Refusal> {
         self.lock_of::<S>()
-            .lock_unless(wait, || self.is_over::<S>())
+            .wait_unless(wait, || self.is_over::<S>())
             .map_err(|error| match error {
                 LockError::Busy | LockError::TimedOut if self.is_over::<S>() => Refusal::Closed,
                 error => error.into(),

@@ -31,7 +31,7 @@
 use crate::error::{GetError, PutError, Result};
 use crate::os::OwnedFd;
 use crate::segment::{Body, Kind, Memory, Place, Region, Tag};
-use crate::sync::{Announced, Commit, Holder, ReadClaim, Ring, RingWords, Wait, WriteClaim};
+use crate::sync::{Announced, Commit, Holder, ReadClaim, Ring, RingWords, Seen, Wait, WriteClaim};
 use crate::types::common::Slots;
 use std::convert::Infallible;
 use std::fmt;
@@ -89,13 +89,15 @@ pub(crate) struct Frames<K> {
     region: Region<u8, Framed<K>>,
     /// The ring's slots, of one unit each.
     slots: Slots,
+    seen: Arc<Seen>,
 }
 
 impl<K> Clone for Frames<K> {
     fn clone(&self) -> Self {
         Self {
             region: self.region.clone(),
-            ..*self
+            slots: self.slots,
+            seen: Arc::clone(&self.seen),
         }
     }
 }
@@ -109,7 +111,11 @@ fn rounded(capacity: usize) -> usize {
 impl<K: FrameKind> Frames<K> {
     fn of(region: Region<u8, Framed<K>>) -> Self {
         let slots = Slots::new(units_for(region.capacity()));
-        Self { region, slots }
+        Self {
+            region,
+            slots,
+            seen: Arc::new(Seen::new(slots.count())),
+        }
     }
 
     pub(crate) fn create(place: &Place, capacity: usize) -> Result<Self> {
@@ -139,7 +145,7 @@ impl<K: FrameKind> Frames<K> {
 
     #[inline]
     fn ring(&self) -> Ring<'_> {
-        Ring::new(&self.region.body().0, self.slots.count(), self.holder())
+        Ring::new(&self.region.body().0, &self.seen, self.holder())
     }
 
     /// Returns the address of a position's slot. Whatever the position is, the memory from this slot on has
@@ -167,13 +173,10 @@ impl<K: FrameKind> Frames<K> {
     pub(crate) fn put(&self, message: &[u8], wait: Wait) -> Result<(), PutError> {
         let frame = self.claim_write(message.len(), wait)?;
         // SAFETY: the frame has space for the message, and by ring's invariant 2 the space belongs to this
-        // side alone. If the message itself lies in this ring, because the caller is inside `get_with`, the
-        // message is live, and by invariant 2 shares no memory with the space.
-        unsafe {
-            frame
-                .bytes()
-                .copy_from_nonoverlapping(message.as_ptr(), message.len());
-        };
+        // side alone. The message itself may lie in this ring, because the caller is inside `get_with`. Then
+        // the message is live, and by invariant 2 shares no memory with the space, unless a peer overwrote
+        // a count; the copy is defined for that too.
+        unsafe { frame.bytes().copy_from(message.as_ptr(), message.len()) };
         frame.commit(message.len())
     }
 
