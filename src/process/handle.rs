@@ -40,8 +40,8 @@ use std::time::{Duration, Instant};
 /// - The child has a copy of all memory, and its parent never sees what the child changes there. The child
 ///   inherits all handles to segments, also those that the closure does not use, and is a holder of its own
 ///   (see [Forks](crate#forks)). When the closure has ended, the child lets go of these handles, and removes
-///   the name of a segment that nobody holds any more, as a drop does. (If threads of the child still run
-///   then, or if the child ends in another way, say by [`std::process::exit`], the next create, open or
+///   the name of a segment that nobody holds any more, as a drop does, also if its threads still run, and if
+///   the child ends by [`std::process::exit`]. (After a signal or an `abort`, the next create, open or
 ///   [`sweep`](crate::sweep) removes such a name.)
 /// - A value that the closure captured is dropped in both processes: in the child when the closure
 ///   ends, in the parent once the child is started.
