@@ -10,23 +10,42 @@
 #[allow(dead_code)] // this test uses its own part
 mod common;
 
+#[cfg(target_arch = "x86_64")]
 mod calls;
-#[cfg(feature = "serde")]
+#[cfg(all(feature = "serde", target_arch = "x86_64"))]
 mod pool_row;
+#[cfg(target_arch = "x86_64")]
 mod rows;
+#[cfg(target_arch = "x86_64")]
 mod texts;
+#[cfg(target_arch = "x86_64")]
 mod tracer;
+#[cfg(target_arch = "x86_64")]
 mod verdict;
+#[cfg(target_arch = "x86_64")]
 mod world;
 
+#[cfg(target_arch = "x86_64")]
 use calls::{Args, Call};
+#[cfg(target_arch = "x86_64")]
 use rows::{ROWS, Row};
+#[cfg(target_arch = "x86_64")]
 use std::collections::BTreeMap;
+#[cfg(target_arch = "x86_64")]
 use std::io::Read;
+#[cfg(target_arch = "x86_64")]
 use std::time::Instant;
+#[cfg(target_arch = "x86_64")]
 use tracer::{Fault, Trace};
+#[cfg(target_arch = "x86_64")]
 use verdict::Verdict;
 
+#[cfg(not(target_arch = "x86_64"))]
+fn main() {
+    common::not_run("calls are made to fail on x86-64 alone");
+}
+
+#[cfg(target_arch = "x86_64")]
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let table = args.iter().any(|arg| arg == "--table");
@@ -45,6 +64,7 @@ fn main() {
 }
 
 /// Runs a row with each fault. Returns how many faults the row did not bear.
+#[cfg(target_arch = "x86_64")]
 fn sweep(row: &Row, call: Option<&str>, table: bool) -> usize {
     let began = Instant::now();
     let (trace, verdict) = trial(row, None);
@@ -97,6 +117,7 @@ fn sweep(row: &Row, call: Option<&str>, table: bool) -> usize {
 }
 
 /// Runs a row in a child of its own.
+#[cfg(target_arch = "x86_64")]
 fn trial(row: &Row, fault: Option<Fault>) -> (Trace, Verdict) {
     let (mut report, tell) = std::io::pipe().expect("a pipe");
     let always = |call: &Call, args: &Args| {
