@@ -1,6 +1,6 @@
 //! Files: opening, looking at, reading and writing, mapping.
 
-use super::base::{AsFd, AsRawFd, BorrowedFd, File, MmapRaw, RawFd, check};
+use super::base::{AsFd, AsRawFd, BorrowedFd, File, MmapRaw, RawFd, check, retried};
 use super::descriptor::StandardTaken;
 use super::space::to_off;
 use memmap2::{Advice, MmapOptions};
@@ -127,8 +127,9 @@ impl CPath {
 fn open_with(path: &CPath, flags: libc::c_int) -> io::Result<File> {
     let _taken = StandardTaken::new()?;
     let path = path.as_c_str();
+    let flags = flags | libc::O_CLOEXEC;
     // SAFETY: `path` is a live C string; the mode is given for the flags that want one.
-    let fd = check(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, 0o600) })?;
+    let fd = retried(|| check(unsafe { libc::open(path.as_ptr(), flags, 0o600) }))?;
     // SAFETY: `fd` was just opened, and nobody else has it.
     Ok(unsafe { File::from_raw_fd(fd) })
 }
@@ -218,18 +219,16 @@ pub(crate) fn read_at(fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> io::
     while filled < bytes.len() {
         let rest = &mut bytes[filled..];
         let at = to_off(offset + filled as u64)?;
-        // SAFETY: `rest` is alive and writable, and its length is passed.
-        let read = unsafe { libc::pread(fd.as_raw_fd(), rest.as_mut_ptr().cast(), rest.len(), at) };
-        match usize::try_from(read) {
-            Ok(0) => break,
-            Ok(more) => filled += more,
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
+        let more = retried(|| {
+            let (start, len) = (rest.as_mut_ptr().cast(), rest.len());
+            // SAFETY: `rest` is alive and writable, and its length is passed.
+            let read = unsafe { libc::pread(fd.as_raw_fd(), start, len, at) };
+            usize::try_from(read).map_err(|_| io::Error::last_os_error())
+        })?;
+        if more == 0 {
+            break;
         }
+        filled += more;
     }
     Ok(filled)
 }

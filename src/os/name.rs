@@ -1,6 +1,6 @@
 //! Names: what a path leads to, what a folder contains, giving a file a name and removing it.
 
-use super::base::{AsFd, AsRawFd, BorrowedFd, check};
+use super::base::{AsFd, AsRawFd, BorrowedFd, check, retried};
 use super::file::{CPath, FileStatus};
 use std::ffi::OsString;
 use std::io;
@@ -33,7 +33,7 @@ pub(crate) fn find_name(file: BorrowedFd<'_>) -> io::Result<Option<PathBuf>> {
     let Some(folder) = opened_as.parent() else {
         return Ok(None);
     };
-    for entry in std::fs::read_dir(folder)? {
+    for entry in retried(|| std::fs::read_dir(folder))? {
         let entry = entry?;
         if entry.ino() == status.id.inode && leads_to(&entry.path(), &file)? {
             return Ok(Some(entry.path()));
@@ -44,7 +44,7 @@ pub(crate) fn find_name(file: BorrowedFd<'_>) -> io::Result<Option<PathBuf>> {
 
 /// Returns the names in a folder, in no particular order.
 pub(crate) fn names_in(folder: &Path) -> io::Result<Vec<OsString>> {
-    std::fs::read_dir(folder)?
+    retried(|| std::fs::read_dir(folder))?
         .map(|entry| Ok(entry?.file_name()))
         .collect()
 }

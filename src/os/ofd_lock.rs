@@ -1,6 +1,6 @@
 //! Locks on single bytes of a file that belong to an open file description (OFD locks).
 
-use super::base::{AsRawFd, BorrowedFd, RawFd, check};
+use super::base::{AsRawFd, BorrowedFd, RawFd, check, insist, retried};
 use super::space::to_off;
 use std::io;
 use std::ops::Range;
@@ -16,8 +16,9 @@ fn byte_range(kind: libc::c_int, start: u64, len: u64) -> io::Result<libc::flock
 }
 
 fn fcntl_range(fd: RawFd, command: libc::c_int, range: &mut libc::flock) -> io::Result<()> {
+    // Some filesystems wait for a server, and a signal ends that wait.
     // SAFETY: the commands passed here read, and F_OFD_GETLK writes, one flock, which is alive.
-    check(unsafe { libc::fcntl(fd, command, std::ptr::from_mut(range)) }).map(drop)
+    retried(|| check(unsafe { libc::fcntl(fd, command, std::ptr::from_mut(range)) })).map(drop)
 }
 
 /// Write-locks one byte for the open file description behind `fd`; returns `false` if another description
@@ -33,10 +34,10 @@ pub(crate) fn try_lock_byte(fd: BorrowedFd<'_>, at: u64) -> io::Result<bool> {
     }
 }
 
-/// Undoes [`try_lock_byte`].
+/// Undoes [`try_lock_byte`]. The kernel needs memory for this, too, so one failure is not the last word.
 pub(crate) fn unlock_byte(fd: BorrowedFd<'_>, at: u64) -> io::Result<()> {
     let mut range = byte_range(libc::F_UNLCK, at, 1)?;
-    fcntl_range(fd.as_raw_fd(), libc::F_OFD_SETLK, &mut range)
+    insist(|| fcntl_range(fd.as_raw_fd(), libc::F_OFD_SETLK, &mut range))
 }
 
 /// Returns some range of bytes, among the `len` bytes from `start` on (0 means all the rest), that another

@@ -1,6 +1,6 @@
 //! Space in a filesystem: how much there is, reserving it, giving it back.
 
-use super::base::{AsRawFd, File, check};
+use super::base::{AsRawFd, File, check, retried};
 use std::io;
 use std::os::unix::fs::FileExt;
 
@@ -11,7 +11,7 @@ pub(crate) fn free_space(file: &File) -> io::Result<Option<u64>> {
     // SAFETY: a statvfs of zeros is a valid value to be overwritten.
     let mut status: libc::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: `status` is alive and writable.
-    check(unsafe { libc::fstatvfs(file.as_raw_fd(), &raw mut status) })?;
+    retried(|| check(unsafe { libc::fstatvfs(file.as_raw_fd(), &raw mut status) }))?;
     if status.f_blocks > 0 {
         return Ok(Some(status.f_bfree.saturating_mul(status.f_frsize)));
     }
@@ -58,11 +58,8 @@ pub(crate) fn fill(file: &File, len: u64) -> io::Result<()> {
     let mut done = 0;
     while done < len {
         let piece = PIECE.min(len - done);
-        match allocate(file, done, piece) {
-            Ok(()) => done += piece,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+        retried(|| allocate(file, done, piece))?;
+        done += piece;
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ pub(super) struct Supervisor<'a> {
     caller: OwnedFd,
     /// The caller's process group.
     callers_group: i32,
-    /// How many workers have been forked so far, which is also the last worker's number.
+    /// How many workers the supervisor has tried to fork so far, which is also the last worker's number.
     workers_forked: u32,
     /// How many workers in a row died before they entered their loops.
     failed_starts: usize,
@@ -207,20 +207,23 @@ impl<'a> Supervisor<'a> {
                     None => EXIT_FAILED,
                 }
             });
+            self.workers_forked = number;
             let Ok(process) = process else {
+                // A worker for which no descriptor was left ran until it was killed, and may have taken a task.
+                let death = Death {
+                    pid: os::pid(),
+                    exit_code: EXIT_FAILED,
+                };
+                self.report_tasks_of(number, death)?;
                 // The pool works as long as a worker lives, and the failure may pass.
                 if self.workers.iter().all(Option::is_none) {
-                    self.count_failed_start(Death {
-                        pid: os::pid(),
-                        exit_code: EXIT_FAILED,
-                    })?;
+                    self.count_failed_start(death)?;
                 }
                 let delay = self.retry_delay;
                 self.retry_delay = (2 * delay).min(MAX_RETRY_DELAY);
                 return Ok(Some(delay));
             };
             self.retry_delay = FIRST_RETRY_DELAY;
-            self.workers_forked = number;
             self.workers[index] = Some(LiveWorker { process, number });
         }
         Ok(None)

@@ -318,7 +318,7 @@ fn borrow_fd(cell: &AtomicI32) -> Option<BorrowedFd<'_>> {
 }
 
 fn leads_to(fd: &impl AsFd, id: FileId) -> bool {
-    FileStatus::of(fd).is_ok_and(|status| status.id == id)
+    os::insist(|| FileStatus::of(fd)).is_ok_and(|status| status.id == id)
 }
 
 /// Returns whether anybody but the open file description behind `fd` holds the segment. Departing holders

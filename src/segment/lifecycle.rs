@@ -83,11 +83,7 @@ impl Segment {
                 let mut exclusive = hold::exclusive();
                 let file = os::create_in_memory()
                     .map_err(|error| Error::from_os(label, "create a file in memory", error))?;
-                let segment = Self::build_in(&mut exclusive, place, file, None, None, blueprint)?;
-                drop(exclusive); // an error drops the segment, which takes that lock
-                let sealed = segment.with_file(os::seal_size);
-                sealed.map_err(|error| Error::from_os(label, "seal the size", error))?;
-                Ok(segment)
+                Self::build_in(&mut exclusive, place, file, None, None, blueprint)
             }
             Target::Path(path) => in_turns(label, |exclusive| {
                 Self::try_create(exclusive, place, path, blueprint)
@@ -111,7 +107,7 @@ impl Segment {
             return Ok(None);
         };
         let mut segment = Self::build(exclusive, place, &draft, path, blueprint)?;
-        let published = segment.with_file(|file| draft.publish(file, path));
+        let published = draft.publish(path);
         drop(draft); // the hidden name is ours only as long as we hold the file
         match published {
             Ok(()) => {
@@ -186,6 +182,9 @@ impl Segment {
         ];
         for (at, bytes) in pieces {
             os::write_at(&file, bytes, at as u64).map_err(failed("write the segment"))?;
+        }
+        if path.is_none() {
+            os::seal_size(file.as_fd()).map_err(failed("seal the size"))?;
         }
         Self::attach(
             exclusive,
@@ -312,10 +311,6 @@ impl Segment {
                 .unlink_on_last(UnlinkOnLast::At(path.to_owned()));
         }
         Ok(Some((segment, header)))
-    }
-
-    fn with_file<R>(&self, f: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
-        f(self.hold.fd().ok_or(io::ErrorKind::NotFound)?)
     }
 }
 

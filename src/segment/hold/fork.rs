@@ -139,10 +139,8 @@ extern "C" fn after_fork_in_child() {
     if let Some(mut exclusive) = taken_before_fork() {
         for entry in &mut *exclusive.list {
             let anchor = entry.hold.become_heir(entry.heir.take());
-            if let Some(anchor) = &anchor {
-                let kept = anchor.keep_from_children();
-                debug_assert!(kept.is_ok(), "{kept:?}");
-            }
+            // An anchor that this child's children would inherit must go: then the descriptor alone keeps the hold.
+            let anchor = anchor.filter(|anchor| os::insist(|| anchor.keep_from_children()).is_ok());
             if let Some(parents) = std::mem::replace(&mut entry.anchor, anchor) {
                 parents.forget_in_child();
             }

@@ -24,7 +24,9 @@ impl<F: AsFd> Gate<F> {
     /// Enters the gate of the segment behind `fd`, unless another process is inside. This never waits: see
     /// [`in_turns`].
     pub(crate) fn try_enter(_: &Exclusive, fd: F) -> io::Result<Option<Self>> {
-        Ok(os::try_lock_byte(fd.as_fd(), GATE)?.then_some(Self(fd)))
+        // A leaver that can't enter would leave the name, and can tell nobody.
+        let entered = os::insist(|| os::try_lock_byte(fd.as_fd(), GATE))?;
+        Ok(entered.then_some(Self(fd)))
     }
 }
 

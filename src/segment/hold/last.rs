@@ -94,7 +94,7 @@ impl Hold {
             let number = self.number.load(Ordering::Relaxed);
             let file = self.end(exclusive);
             if let Some(file) = &file {
-                let _ = self.remove_name(name, number, file.as_fd());
+                let _ = os::insist(|| self.remove_name(name, number, file.as_fd()));
             }
             drop(gate);
             drop(file); // which the gate borrowed
@@ -122,10 +122,11 @@ impl Hold {
             return Some(());
         };
         // In this order, so that the holder looks alive all the time.
-        if matches!(os::try_lock_byte(fd, DEPARTING + number), Ok(true)) {
+        let departing = os::insist(|| os::try_lock_byte(fd, DEPARTING + number));
+        if matches!(departing, Ok(true)) {
             let _ = os::unlock_byte(fd, GATE + number);
         }
-        let _ = self.remove_name(name, number, fd);
+        let _ = os::insist(|| self.remove_name(name, number, fd));
         drop(gate);
         Some(())
     }

@@ -2,7 +2,7 @@
 
 use super::name::{in_turns, open_existing, remove, try_gate};
 use crate::error::{Error, Result};
-use crate::os::{self, AsFd, BorrowedFd, File};
+use crate::os::{self, AsFd, File};
 use crate::segment::hold::{self, Exclusive};
 use crate::segment::layout::MAGIC;
 use crate::segment::place::HIDDEN;
@@ -39,7 +39,6 @@ impl Draft {
     /// file without a holder may remove it.
     fn try_hidden(exclusive: &Exclusive, label: &str, path: &Path) -> Result<Option<Self>> {
         let hidden = hidden_name(path);
-        let failed = |op| move |error| Error::from_os(label, op, error);
         let file = match os::create_exclusive(&hidden) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -52,11 +51,14 @@ impl Draft {
         let Some(gate) = try_gate(exclusive, &file, label)? else {
             return Ok(None);
         };
-        hold::lock_first_number(file.as_fd()).map_err(failed("lock a new file"))?;
-        let found = os::leads_to(&hidden, &file);
+        let held = hold::lock_first_number(file.as_fd());
+        let held = held.and_then(|_| os::leads_to(&hidden, &file));
+        if held.is_err() {
+            remove_hidden(&hidden, &file); // in the gate, so nobody else removes it
+        }
         drop(gate);
-        let found = found.map_err(failed("look at a new file"))?;
-        Ok(found.then_some(Self::Hidden(file, hidden)))
+        let held = held.map_err(|error| Error::from_os(label, "hold a new file", error))?;
+        Ok(held.then_some(Self::Hidden(file, hidden)))
     }
 
     /// Returns the path that leads to the file already, if there is one.
@@ -74,9 +76,9 @@ impl Draft {
             .map_err(|error| Error::from_os(label, "copy a descriptor", error))
     }
 
-    pub(super) fn publish(&self, file: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    pub(super) fn publish(&self, path: &Path) -> io::Result<()> {
         match self {
-            Self::Unnamed(_) => os::link_unnamed(file, path),
+            Self::Unnamed(file) => os::link_unnamed(file.as_fd(), path),
             Self::Hidden(_, hidden) => os::rename_or_link(hidden, path),
         }
     }
@@ -84,12 +86,18 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if let Self::Hidden(file, hidden) = self
-            && os::leads_to(hidden, file).unwrap_or(false)
-        {
-            let _ = os::unlink(hidden);
+        if let Self::Hidden(file, hidden) = self {
+            remove_hidden(hidden, file);
         }
     }
+}
+
+/// Removes a hidden name that leads to the creator's own file, if it can be removed.
+fn remove_hidden(hidden: &Path, file: &File) {
+    let _ = os::insist(|| match os::leads_to(hidden, file)? {
+        true => os::unlink(hidden),
+        false => Ok(()),
+    });
 }
 
 /// Translates an error of creating a file. `NotFound` means the folder, not the segment, which was not there
@@ -219,9 +227,7 @@ mod tests {
             &blueprint(),
         )
         .unwrap();
-        segment
-            .with_file(|file| second.publish(file, &path))
-            .unwrap();
+        second.publish(&path).unwrap();
         assert!(!hidden.exists(), "it was renamed");
         drop(second);
         assert!(!hidden.exists());
