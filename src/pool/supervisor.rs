@@ -13,7 +13,8 @@
 
 use super::lease::{end_lease, leases_of};
 use super::wire::{
-    Code, Death, EXIT_DONE, EXIT_FAILED, MessageHeader, MessageKind, READY_KEY, Shared,
+    Code, Death, EXIT_DONE, EXIT_FAILED, EXIT_NOT_STARTED, MessageHeader, MessageKind, READY_KEY,
+    Shared,
 };
 use super::worker::Worker;
 use crate::os::{self, AsFd, AsRawFd, OwnedFd, PipeReader, PipeWriter, RawFd};
@@ -132,8 +133,8 @@ impl<'a> Supervisor<'a> {
 
     /// Runs the supervisor until the pool ends; returns the exit code.
     pub(super) fn run(mut self) -> i32 {
-        if self.report_ready().is_err() {
-            return EXIT_FAILED;
+        if let Err(error) = self.report_ready() {
+            return EXIT_NOT_STARTED + error.raw_os_error().unwrap_or(0);
         }
         let exit_code = loop {
             let retry_delay = match self.fork_workers() {
@@ -146,7 +147,8 @@ impl<'a> Supervisor<'a> {
             match self.wait(retry_delay) {
                 Ok(false) => {}
                 Ok(true) => break EXIT_DONE,
-                Err(_) => break EXIT_FAILED,
+                // The kernel has no memory for the list, at this moment.
+                Err(_) => os::sleep(FIRST_RETRY_DELAY),
             }
             if self.handle_deaths().is_err() {
                 break EXIT_FAILED;

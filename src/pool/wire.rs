@@ -33,6 +33,10 @@ pub(super) const EXIT_DONE: i32 = 0;
 /// The exit code of a supervisor that gave up, or of a supervisor or a worker that can't use the queues.
 pub(super) const EXIT_FAILED: i32 = 1;
 
+/// A supervisor that can't start ends with this exit code and the number of the error, or 0. The numbers of
+/// Linux's errors go to 133.
+pub(super) const EXIT_NOT_STARTED: i32 = 100;
+
 /// The channels that a pool's processes share. The channels are anonymous, and forks inherit them, so that no
 /// death leaks them.
 #[derive(Debug)]

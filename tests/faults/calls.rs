@@ -140,6 +140,8 @@ const CALLS: &[Call] = &[
     }),
     call("waitid", libc::SYS_waitid, |_| &[EINTR]),
     call("ppoll", libc::SYS_ppoll, |_| &[EINTR, ENOMEM]),
+    call("setpgid", libc::SYS_setpgid, |_| &[EPERM]),
+    call("dup3", libc::SYS_dup3, |_| &[EMFILE]),
     call("unshare", libc::SYS_unshare, |_| &[EPERM, EINVAL]),
     call("pipe", libc::SYS_pipe2, |_| &[EMFILE, ENFILE]),
     call("socketpair", libc::SYS_socketpair, |_| {
@@ -179,6 +181,8 @@ const NEVER_FAIL: &[i64] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
     libc::SYS_getpid,
+    libc::SYS_getpgrp,
+    libc::SYS_getpgid,
     libc::SYS_getppid,
     libc::SYS_gettid,
     libc::SYS_geteuid,

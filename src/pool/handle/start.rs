@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::os::{self, AsFd, AsRawFd, BorrowedFd, RawFd};
 use crate::pool::caller::Caller;
 use crate::pool::supervisor::Supervisor;
-use crate::pool::wire::{Code, EXIT_FAILED, Shared};
+use crate::pool::wire::{Code, EXIT_NOT_STARTED, Shared};
 use crate::process::{Process, ProcessBuilder};
 use std::cell::Cell;
 use std::io;
@@ -245,7 +245,7 @@ impl<'fd> PoolBuilder<'fd> {
             drop(stop_tx.take());
             match Supervisor::new(&shared, &code, &stop_rx, workers, kept) {
                 Ok(supervisor) => supervisor.run(),
-                Err(_) => EXIT_FAILED,
+                Err(error) => EXIT_NOT_STARTED + error.raw_os_error().unwrap_or(0),
             }
         })?;
         let stop_tx = stop_tx.take().expect("only the supervisor closes it");
@@ -257,6 +257,19 @@ impl<'fd> PoolBuilder<'fd> {
     }
 }
 
+/// Returns the error for which a supervisor ended before it was ready.
+fn cause_of_end(supervisor: &Process) -> io::Error {
+    match supervisor.exit_code() {
+        Some(EXIT_NOT_STARTED) => {
+            io::Error::other("it could not become a holder of its queues, or is an orphan")
+        }
+        Some(code) if code > EXIT_NOT_STARTED => {
+            io::Error::from_raw_os_error(code - EXIT_NOT_STARTED)
+        }
+        code => io::Error::other(format!("it ended at once, with exit code {code:?}")),
+    }
+}
+
 /// Waits until the supervisor says that it is ready. If the supervisor can't start, ends it.
 fn wait_until_ready(shared: &Shared, supervisor: &Process) -> Result<()> {
     let socket = shared.caller_socket.as_fd();
@@ -264,11 +277,7 @@ fn wait_until_ready(shared: &Shared, supervisor: &Process) -> Result<()> {
         match os::wait_for_any(&[socket, supervisor.fd()], None).map(|ready| ready[0]) {
             Ok(true) => break os::try_receive_fd(socket).map(drop),
             Ok(false) if supervisor.is_alive() => {} // a signal ended the wait
-            Ok(false) => {
-                break Err(io::Error::other(
-                    "it had no descriptor left, or could not become a holder of its queues",
-                ));
-            }
+            Ok(false) => break Err(cause_of_end(supervisor)),
             Err(error) => break Err(error),
         }
     };
