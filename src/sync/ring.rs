@@ -30,8 +30,7 @@
 //!
 //! If a process dies before its commit, nothing has happened, whatever the slot holds. If it dies after the
 //! commit, the item is in, or out. There is nothing to repair: recovery means that the next owner reads
-//! two counters again and checks them. If a wake-up dies with the process, or if a woken process drops its
-//! claim, which wakes nobody, the sleepers sleep for at most a nap.
+//! two counters again and checks them. If a wake-up dies with the process, the sleepers sleep for at most a nap.
 
 mod claim;
 mod owned;
@@ -86,9 +85,9 @@ const _: () = {
 pub enum Refusal {
     /// The ring is full, or empty, and the caller does not wait.
     NotNow,
-    /// The ring was full, or empty, or the lock was held, until the deadline.
+    /// The ring was full, or empty, until the deadline.
     TimedOut,
-    /// The lock is held, and the caller does not wait.
+    /// The lock is held, or was until the deadline.
     Busy,
     /// The ring is closed, and for a consumer also empty.
     Closed,
@@ -99,8 +98,7 @@ pub enum Refusal {
 impl From<LockError> for Refusal {
     fn from(error: LockError) -> Self {
         match error {
-            LockError::Busy => Self::Busy,
-            LockError::TimedOut => Self::TimedOut,
+            LockError::Busy | LockError::TimedOut => Self::Busy,
             LockError::Corrupt => Self::Corrupt,
         }
     }
