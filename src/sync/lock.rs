@@ -83,7 +83,7 @@ pub enum LockError {
     Busy,
     /// A live owner held the lock until the deadline.
     TimedOut,
-    /// The word is one that this protocol never writes.
+    /// The word is one that this protocol never writes, or names this process, whose only thread waits.
     Corrupt,
 }
 
@@ -197,6 +197,9 @@ impl<'a> Lock<'a> {
                 continue;
             }
             let owner = owner_of(word);
+            if owner == me && slept.is_some() && is_only_thread() {
+                return Err(LockError::Corrupt); // this thread does not have the lock, but waits for it
+            }
             // If the owner is dead, replace exactly that number by ours (invariant 2), and keep the two
             // bits. If another waiter is faster, start over.
             if !is_reserved(word) && self.owner_is_dead(owner, me)? {
@@ -410,6 +413,15 @@ impl Drop for HeldLock {
     fn drop(&mut self) {
         self.key.withdraw();
     }
+}
+
+/// Returns whether this process has no other thread, so that nobody else can have taken a lock for it.
+#[cold]
+fn is_only_thread() -> bool {
+    #[cfg(not(loom))]
+    return os::count_threads().is_ok_and(|count| count == 1);
+    #[cfg(loom)]
+    false // the threads of a model are one thread to the system
 }
 
 /// Wakes a sleeper for a lock that was just released; reserves the lock for sleepers first if one starves.

@@ -44,6 +44,7 @@ const TESTS: fork::Tests = fork::tests![
     locking::a_dead_parents_lock_is_free_though_a_child_copied_it,
     locking::processes_of_one_fork_tree_share_work,
     locking::a_childs_copies_of_endpoints_are_of_no_use,
+    locking::a_word_that_names_its_only_thread_is_corrupt,
     waking::nobody_asleep_costs_no_system_call,
     waking::a_batch_for_a_sleeper_costs_one_system_call,
     threads::forks_beside_threads_that_open_and_drop_never_hang,
