@@ -54,7 +54,8 @@
 //!
 //! 1. **Nothing wedges.** A process that is killed with `SIGKILL` at any instruction, holding any lock,
 //!    blocks no survivor for longer than 100 ms plus scheduling. (A process is dead once the kernel has
-//!    let go of its files. While it writes a core dump it is not dead.)
+//!    let go of its files. While it writes a core dump it is not dead, nor while a program that it starts
+//!    with `vfork` or `posix_spawn` still shares its memory, which ends with the `exec`.)
 //! 2. **Nothing acknowledged is lost, nothing is torn.** An item whose `put` returned is taken exactly
 //!    once, whole, in its producer's order. A half-done `put` never shows. A `Value` is always one
 //!    that somebody stored, and so is an element of an `Array` that is not poisoned. (Power failure
@@ -72,7 +73,8 @@
 //!
 //! - A call without a time-out waits as long as it takes: for an item, for space, or for a *living* peer
 //!   that has the lock. A peer that is stopped (`SIGSTOP`, a debugger) is alive. The `_timeout` and `try_`
-//!   forms do not hang with it.
+//!   forms do not hang with it. Nor do they if a stray write made a lock name a living process that does not
+//!   have it; the waiting forms notice that only if the word names the waiter itself, and it has no other thread.
 //! - [`list`] shows every segment and how many processes hold it. `fuser -v /dev/shm/NAME` shows which
 //!   processes these are.
 //! - [`Error::Stalled`] means that a process was stopped in the middle of creating, opening or leaving a
@@ -148,7 +150,8 @@
 //!
 //! # Limits
 //!
-//! - A signal handler must not use a handle if it may have interrupted a call on that handle.
+//! - A signal handler must not use a handle if it may have interrupted a call on that handle. A global
+//!   allocator must not use a handle that the program uses too: calls allocate while they have a lock.
 //! - A handle's drop may wait for up to a second if a *stopped* process sits in the segment's gate
 //!   (the process would have to be stopped within some microseconds). The name is then left for [`sweep`].
 //! - A leaked endpoint ([`Producer`], [`Consumer`]) keeps its side until the process ends: the endpoint owns

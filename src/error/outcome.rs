@@ -13,25 +13,27 @@ use std::fmt;
 /// | [`Queue`](crate::Queue): `put`, `put_many`, `put_all`, `producer` | | | | ✓ | | | ✓ |
 /// | ... `try_put` | ✓ | | ✓ | ✓ | | | ✓ |
 /// | ... `try_producer` | | | ✓ | ✓ | | | ✓ |
-/// | ... `put_timeout`, `put_many_timeout`, `put_all_timeout`, `producer_timeout` | | ✓ | | ✓ | | | ✓ |
+/// | ... `put_timeout`, `put_many_timeout`, `put_all_timeout` | | ✓ | ✓ | ✓ | | | ✓ |
+/// | ... `producer_timeout` | | | ✓ | ✓ | | | ✓ |
 /// | [`Producer`](crate::Producer): `put`, `put_many`, `put_all`, `chunk` | | | | ✓ | | | ✓ |
 /// | ... `try_put`, `try_chunk` | ✓ | | | ✓ | | | ✓ |
 /// | ... `put_timeout`, `chunk_timeout` | | ✓ | | ✓ | | | ✓ |
 /// | [`WriteChunk`](crate::WriteChunk): `commit`, `commit_all` | | | | ✓ | | | ✓ |
 /// | [`ByteQueue`](crate::ByteQueue): `put`, `reserve` | | | | ✓ | ✓ | | ✓ |
 /// | ... `try_put`, `try_reserve` | ✓ | | ✓ | ✓ | ✓ | | ✓ |
-/// | ... `put_timeout`, `reserve_timeout` | | ✓ | | ✓ | ✓ | | ✓ |
+/// | ... `put_timeout`, `reserve_timeout` | | ✓ | ✓ | ✓ | ✓ | | ✓ |
 /// | [`Reservation`](crate::Reservation): `commit` | | | | ✓ | ✓ | | ✓ |
 /// | `MessageQueue`: `put` | | | | ✓ | ✓ | ✓ | ✓ |
 /// | ... `try_put` | ✓ | | ✓ | ✓ | ✓ | ✓ | ✓ |
-/// | ... `put_timeout` | | ✓ | | ✓ | ✓ | ✓ | ✓ |
+/// | ... `put_timeout` | | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PutError {
     /// There is no space, and the call does not wait.
     Full,
-    /// There was no space, or the producers' side was held, until the deadline.
+    /// There was no space until the deadline.
     TimedOut,
-    /// A live process holds the producers' side, and the call does not wait.
+    /// A live process holds the producers' side, or held it until the deadline. Whether there is space is
+    /// not known.
     Busy,
     /// The queue is closed.
     Closed,
@@ -78,23 +80,25 @@ impl StdError for PutError {}
 /// | [`Queue`](crate::Queue): `get`, `get_many`, `get_with`, `take_with`, `consumer` | | | | ✓ | | ✓ |
 /// | ... `try_get`, `try_get_with`, `try_take_with` | ✓ | | ✓ | ✓ | | ✓ |
 /// | ... `try_consumer` | | | ✓ | ✓ | | ✓ |
-/// | ... `get_timeout`, `get_many_timeout`, `get_with_timeout`, `take_with_timeout`, `consumer_timeout` | | ✓ | | ✓ | | ✓ |
+/// | ... `get_timeout`, `get_many_timeout`, `get_with_timeout`, `take_with_timeout` | | ✓ | ✓ | ✓ | | ✓ |
+/// | ... `consumer_timeout` | | | ✓ | ✓ | | ✓ |
 /// | [`Consumer`](crate::Consumer): `get`, `get_many`, `peek`, `chunk` | | | | ✓ | | ✓ |
 /// | ... `try_get`, `try_peek`, `try_chunk` | ✓ | | | ✓ | | ✓ |
 /// | ... `get_timeout`, `peek_timeout`, `chunk_timeout` | | ✓ | | ✓ | | ✓ |
 /// | [`ByteQueue`](crate::ByteQueue): `get`, `get_into`, `get_with`, `take_with` | | | | ✓ | | ✓ |
 /// | ... `try_get`, `try_get_into`, `try_get_with`, `try_take_with` | ✓ | | ✓ | ✓ | | ✓ |
-/// | ... `get_timeout`, `get_into_timeout`, `get_with_timeout`, `take_with_timeout` | | ✓ | | ✓ | | ✓ |
+/// | ... `get_timeout`, `get_into_timeout`, `get_with_timeout`, `take_with_timeout` | | ✓ | ✓ | ✓ | | ✓ |
 /// | `MessageQueue`: `get`, `take_with` | | | | ✓ | ✓ | ✓ |
 /// | ... `try_get`, `try_take_with` | ✓ | | ✓ | ✓ | ✓ | ✓ |
-/// | ... `get_timeout`, `take_with_timeout` | | ✓ | | ✓ | ✓ | ✓ |
+/// | ... `get_timeout`, `take_with_timeout` | | ✓ | ✓ | ✓ | ✓ | ✓ |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GetError {
     /// There is no item, and the call does not wait.
     Empty,
-    /// There was no item, or the consumers' side was held, until the deadline.
+    /// There was no item until the deadline.
     TimedOut,
-    /// A live process holds the consumers' side, and the call does not wait.
+    /// A live process holds the consumers' side, or held it until the deadline. Whether there is an item is
+    /// not known.
     Busy,
     /// The queue is closed and drained: no item will ever come.
     Closed,

@@ -30,6 +30,13 @@ impl Anchor {
         Ok(Self(start))
     }
 
+    /// Makes a mapping that no child inherits.
+    pub(crate) fn of_own(file: BorrowedFd<'_>) -> io::Result<Self> {
+        let anchor = Self::new(file)?;
+        anchor.keep_from_children()?;
+        Ok(anchor)
+    }
+
     /// Keeps the mapping from children of later forks, whichever call makes them.
     pub(crate) fn keep_from_children(&self) -> io::Result<()> {
         let start = self.0.as_ptr();

@@ -11,7 +11,7 @@ const STANDARD: std::ops::Range<RawFd> = 0..3;
 /// Keeps the three standard numbers taken, until this is dropped, so that whatever is opened meanwhile gets
 /// a higher number. Moving a descriptor afterwards would not do: another thread may write in between.
 pub(super) struct StandardTaken {
-    _fillers: [Option<OwnedFd>; STANDARD.end as usize],
+    fillers: [Option<OwnedFd>; STANDARD.end as usize],
 }
 
 impl StandardTaken {
@@ -33,7 +33,7 @@ impl StandardTaken {
                 *filler = Some(unsafe { OwnedFd::from_raw_fd(fd) });
             }
         }
-        Ok(Self { _fillers: fillers })
+        Ok(Self { fillers })
     }
 }
 
@@ -57,17 +57,23 @@ fn copy(fd: RawFd) -> io::Result<File> {
 /// Fails if this process has reached its limit of open descriptors.
 pub(crate) fn can_open_descriptor() -> io::Result<()> {
     match copy(libc::STDERR_FILENO) {
-        // Standard error is closed, so another descriptor can be opened.
-        Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(()),
+        // Standard error is closed. Its number is not for us.
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
+            let taken = StandardTaken::new()?;
+            let [.., filler] = &taken.fillers;
+            filler
+                .as_ref()
+                .map_or(Ok(()), |filler| copy(filler.as_raw_fd()).map(drop))
+        }
         copied => copied.map(drop),
     }
 }
 
-/// Returns whether an error says that the process, or the system, has no descriptor or no memory left.
+/// Returns whether an error says that the process, or the system, has no descriptor, no lock or no memory left.
 pub(crate) fn is_want(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::ENOLCK)
     )
 }
 

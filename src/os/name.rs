@@ -94,7 +94,12 @@ pub(crate) fn rename_or_link(from: &Path, to: &Path) -> io::Result<()> {
         return Ok(());
     }
     let error = io::Error::last_os_error();
-    if !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) {
+    // A rule of the system may know the one call and not the other.
+    let is_refusal = matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::EPERM | libc::EACCES)
+    );
+    if !is_refusal {
         return Err(error);
     }
     link_with(&CPath::new(from)?, to, 0)

@@ -16,7 +16,7 @@ impl SignalsBlocked {
         let mut every: libc::sigset_t = unsafe { zeroed() };
         // SAFETY: the set is alive.
         unsafe { libc::sigfillset(&raw mut every) };
-        for fault in FAULTS.into_iter().chain([libc::SIGABRT]) {
+        for fault in FAULTS {
             // SAFETY: the set is alive, and the signal exists.
             unsafe { libc::sigdelset(&raw mut every, fault) };
         }

@@ -112,7 +112,7 @@ impl Caller {
             self.drain_if_nobody_does();
             match self.shared.tasks.put_timeout(message, SPACE_SLICE) {
                 Ok(()) => return Ok(()),
-                Err(PutError::TimedOut) => {}
+                Err(PutError::TimedOut | PutError::Busy) => {}
                 Err(error) => return Err(self.task_error(&error)),
             }
             if let Some(error) = &self.lock().pool_error {

@@ -89,7 +89,7 @@ impl<'a> Worker<'a> {
         let (tasks, words) = (&self.shared.tasks, &self.shared.words);
         let task = &mut self.task;
         match take_task(tasks, words, self.number, task, Some(IDLE_TIME)) {
-            Err(GetError::TimedOut) => {}
+            Err(GetError::TimedOut | GetError::Busy) => {}
             taken => return taken,
         }
         types::let_go();

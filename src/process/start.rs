@@ -217,6 +217,7 @@ impl ProcessBuilder {
         // If no other thread can exist, the parent releases the locks before the fork, for the same reason.
         let locks = (other_threads == OtherThreads::VouchedFor).then_some((stdout, family));
         let parent = os::pid();
+        segment::watch_forks();
         // In the child, no handler of this process may run. Here, no handler of SIGCHLD in this thread may reap
         // the child before the child has a descriptor.
         let signals = SignalsBlocked::all();
@@ -244,7 +245,6 @@ impl ProcessBuilder {
             return Err(process_name.os_error("open the segments of this process for it", error));
         }
         let fd = os::open_process(pid);
-        drop(signals);
         let fd = fd.map_err(|error| {
             // A handle needs a descriptor, so the child ends here. But if a handler in another thread has
             // reaped the child, the pid may be another process's by now.
@@ -253,6 +253,7 @@ impl ProcessBuilder {
             }
             process_name.os_error("open a descriptor for it", error)
         })?;
+        drop(signals);
         Ok(Process::new(Child::new(pid, fd), process_name))
     }
 }

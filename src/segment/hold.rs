@@ -26,10 +26,12 @@
 //!    tries again ([`in_turns`]).
 //! 5. *A program that closes descriptors ends no hold*: an [`os::Anchor`], a mapping that no child inherits,
 //!    keeps the description open. The descriptor is only a way to ask. Each use asks first whether the number
-//!    still leads to the file; if it does not, the number belongs to somebody else, and is left alone.
+//!    still leads to the hold's own description (`is_own`); any other number is left alone. On overlayfs a
+//!    mapping keeps the lower filesystem's file instead, so there a closed descriptor does end a hold.
 //!
-//! If a process dies anywhere here, the kernel closes its descriptors: the gate opens, and the hold
-//! ends. A number that was drawn and not locked yet belongs to nobody, and counts as dead.
+//! If a process dies anywhere here, the kernel closes its descriptors and undoes its mappings: the gate opens,
+//! and the hold ends. (Whoever reads the dead process's memory through /proc delays that until it has read.)
+//! A number that was drawn and not locked yet belongs to nobody, and counts as dead.
 
 mod counter;
 mod fork;
@@ -40,21 +42,19 @@ pub(crate) use counter::FIRST_COUNTER;
 use counter::{NUMBERS, draw, next_number};
 #[cfg(feature = "serde")]
 pub(crate) use fork::held_descriptors;
-pub(crate) use fork::{Exclusive, exclusive, guards_alive, want_of_last_fork};
+pub(crate) use fork::{Exclusive, exclusive, guards_alive, want_of_last_fork, watch_forks};
 use gate::GATE;
 pub(crate) use gate::{GATE_TIMEOUT, Gate, in_turns};
 pub(crate) use last::{UnlinkOnLast, leave_all};
 
 use crate::error::Error;
-use crate::os::{
-    self, Anchor, AsFd, AsRawFd, BorrowedFd, File, FileId, FileStatus, IntoRawFd, RawFd,
-};
+use crate::os::{self, Anchor, AsFd, BorrowedFd, File, FileId, FileStatus, IntoRawFd, RawFd};
 use crate::sync::{HolderState, new_identity};
 use fork::Entry;
 use std::io;
 use std::path::PathBuf;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The bytes of departing holders lie behind those of all others.
@@ -65,8 +65,8 @@ const NO_FD: RawFd = -1;
 /// This process's hold on one open segment.
 #[derive(Debug)]
 pub(crate) struct Hold {
-    /// The descriptor of the hold's open file description, or of another one after the program closed that;
-    /// [`NO_FD`] in a child that could not get one, and after the hold has ended.
+    /// The descriptor of the hold's open file description, unless the program closed it; [`NO_FD`] in a child
+    /// that could not get one, and after the hold has ended.
     fd: AtomicI32,
     /// The holder number; 0 if there is none. It changes only under [`Exclusive`].
     number: AtomicU64,
@@ -79,6 +79,8 @@ pub(crate) struct Hold {
     path: Option<PathBuf>,
     /// The name that the last holder removes; unset if no name goes with the holders.
     unlink_on_last: OnceLock<UnlinkOnLast>,
+    /// Whether the process is in its exit handlers. It changes only under [`Exclusive`].
+    departs: AtomicBool,
 }
 
 // SAFETY: the pointer leads to an atomic that stays mapped while the hold is registered (the contract
@@ -103,10 +105,9 @@ impl Hold {
         path: Option<PathBuf>,
     ) -> io::Result<Arc<Self>> {
         let id = FileStatus::of(&file)?.id;
-        let anchor = Anchor::new(file.as_fd())?;
-        anchor.keep_from_children()?;
+        let anchor = Anchor::of_own(file.as_fd())?;
         // SAFETY: mapped, by the contract above; an atomic may be shared with other processes.
-        let number = lock_new_number(file.as_fd(), unsafe { counter.as_ref() })?;
+        let number = lock_new_number(GATE, file.as_fd(), unsafe { counter.as_ref() })?;
         let same = exclusive.entries().find(|entry| entry.hold.id == id);
         let identity = same.map_or_else(new_identity, |entry| entry.hold.identity);
         let hold = Arc::new(Self {
@@ -117,6 +118,7 @@ impl Hold {
             identity,
             path,
             unlink_on_last: OnceLock::new(),
+            departs: AtomicBool::new(false),
         });
         exclusive.register(Entry::new(Arc::clone(&hold), anchor));
         Ok(hold)
@@ -126,7 +128,7 @@ impl Hold {
     /// program, a child that is not one of our forks has copies of all descriptors, which would keep the
     /// bytes locked.
     fn end(&self, exclusive: &mut Exclusive) -> Option<File> {
-        let file = take_fd(&self.fd, self.id);
+        let file = self.take_fd();
         let number = self.number.swap(0, Ordering::Relaxed);
         let anchor = exclusive.deregister(self);
         if let Some(file) = &file {
@@ -139,26 +141,50 @@ impl Hold {
         file
     }
 
-    /// Returns a descriptor of the segment's file. Returns `None` in a child that never got a hold, after
-    /// the hold has ended, and if the program closed the descriptor and nothing else leads to the file.
+    /// Returns the descriptor of the hold's open file description. Returns `None` in a child that never got
+    /// a hold, after the hold has ended, and if the program closed the descriptor.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        let fd = borrow_fd(&self.fd)?;
-        if leads_to(&fd, self.id) {
-            return Some(fd);
+        self.raw_fd().filter(|fd| self.is_own(*fd))
+    }
+
+    /// Returns the number in the cell, which may be a stranger's by now.
+    fn raw_fd(&self) -> Option<BorrowedFd<'_>> {
+        let fd = self.fd.load(Ordering::Relaxed);
+        // SAFETY: the descriptor is open as long as the hold is, unless the program closed it; then the number
+        // is only compared, because whoever uses it asks `is_own` first.
+        (fd != NO_FD).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
+    }
+
+    /// Returns whether a descriptor is of the hold's own open file description: it leads to the file, and does
+    /// not see the hold's bytes locked. Through every other description of the file, they look locked.
+    fn is_own(&self, fd: BorrowedFd<'_>) -> bool {
+        let number = self.number.load(Ordering::Relaxed);
+        let looks_free = |first| {
+            os::insist(|| os::find_locked(fd, first + number, 1)).is_ok_and(|found| found.is_none())
+        };
+        leads_to(&fd, self.id) && looks_free(GATE) && looks_free(DEPARTING)
+    }
+
+    /// Takes the descriptor out of the cell, if it is the hold's own.
+    fn take_fd(&self) -> Option<File> {
+        let is_own = self.fd().is_some();
+        let fd = self.fd.swap(NO_FD, Ordering::Relaxed);
+        // SAFETY: nobody else closes a descriptor of the hold's description; since the swap the cell does not own it.
+        is_own.then(|| unsafe { os::adopt(fd) }.into())
+    }
+
+    /// Returns a way to the segment's file: the hold's own descriptor, or a new one if the program closed
+    /// that. An error of the kind `NotFound` says that there is no way.
+    fn file(&self) -> io::Result<HoldFile<'_>> {
+        if let Some(fd) = self.fd() {
+            return Ok(HoldFile::Own(fd));
         }
-        let file = os::open(self.path.as_ref()?, true).ok()?;
-        if !leads_to(&file, self.id) {
-            return None;
-        }
-        // The old number is not ours, so nobody closes it. If another thread was faster, its file is used.
-        let (old, new) = (fd.as_raw_fd(), file.as_raw_fd());
-        let changed = self
-            .fd
-            .compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed);
-        if changed.is_ok() {
-            let _ = file.into_raw_fd();
-        }
-        borrow_fd(&self.fd)
+        let not_found = || io::Error::from(io::ErrorKind::NotFound);
+        self.raw_fd().ok_or_else(not_found)?; // there never was a hold, or it has ended
+        let file = os::open(self.path.as_ref().ok_or_else(not_found)?, true)?;
+        leads_to(&file, self.id)
+            .then_some(HoldFile::Opened(file))
+            .ok_or_else(not_found)
     }
 
     pub(crate) fn number(&self) -> &AtomicU64 {
@@ -192,17 +218,21 @@ impl Hold {
         if !drawn {
             return HolderState::NeverDrawn;
         }
-        let Some(fd) = self.fd() else {
-            let lost = self.fd.load(Ordering::Relaxed);
-            assert_eq!(
-                lost, NO_FD,
-                "can't ask whether holder {number} of a segment is alive: the program closed \
-                 the segment's descriptor {lost}, and no path leads to the file"
-            );
-            return HolderState::Alive;
+        // If nobody can answer now, the holder counts as alive: a waiter asks again after a nap.
+        let file = match self.file() {
+            Ok(file) => file,
+            Err(error) => {
+                let lost = self.fd.load(Ordering::Relaxed);
+                assert!(
+                    lost == NO_FD || error.kind() != io::ErrorKind::NotFound,
+                    "can't ask whether holder {number} of a segment is alive: the program closed \
+                     the segment's descriptor {lost}, and no path leads to the file"
+                );
+                return HolderState::Alive;
+            }
         };
-        let is_free = |byte| os::find_locked(fd, byte, 1).is_ok_and(|locked| locked.is_none());
-        // If the kernel can't answer, the holder counts as alive: a waiter asks again after a nap.
+        let is_free =
+            |byte| os::find_locked(file.as_fd(), byte, 1).is_ok_and(|locked| locked.is_none());
         if is_free(GATE + number) && is_free(DEPARTING + number) {
             HolderState::Dead
         } else {
@@ -213,7 +243,8 @@ impl Hold {
     /// Returns whether anybody but holder `number`, who is this one, holds the segment. Departing holders don't
     /// count.
     fn is_held_by_others(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<bool> {
-        // After the program closed our descriptor, `fd` is of another description, and would find our lock.
+        // After the program closed our descriptor, `fd` is of another description, and would find our lock. The
+        // order matters: a fork locks its child's number, which is above its parent's, without the gate.
         let (below, above) = (1..number, number + 1..NUMBERS);
         for numbers in [below, above] {
             let count = numbers.end - numbers.start;
@@ -226,14 +257,22 @@ impl Hold {
 
     /// Makes a hold for the next child.
     fn open_for_child(&self) -> io::Result<Heir> {
-        let fd = self.fd().ok_or(io::Error::from(io::ErrorKind::NotFound))?;
-        let file = os::reopen(fd, self.path.as_deref())?;
+        let file = match self.file()? {
+            HoldFile::Own(fd) => os::reopen(fd, self.path.as_deref())?,
+            HoldFile::Opened(file) => file,
+        };
         if !leads_to(&file, self.id) {
             return Err(io::ErrorKind::NotFound.into());
         }
         let anchor = Anchor::new(file.as_fd())?;
+        // Who departs has no right to keep the name, and so can't pass it on.
+        let first = if self.departs.load(Ordering::Relaxed) {
+            DEPARTING
+        } else {
+            GATE
+        };
         // SAFETY: the counter is mapped while we are registered, and we are on the list.
-        let number = lock_new_number(file.as_fd(), unsafe { self.counter.as_ref() })?;
+        let number = lock_new_number(first, file.as_fd(), unsafe { self.counter.as_ref() })?;
         Ok(Heir {
             file,
             number,
@@ -243,7 +282,7 @@ impl Hold {
 
     /// Replaces the parent's hold by the child's; returns the anchor of the latter.
     fn become_heir(&self, heir: Option<Heir>) -> Option<Anchor> {
-        drop(take_fd(&self.fd, self.id));
+        drop(self.take_fd());
         // Without an heir, the child is told at its first use.
         let (number, anchor) = heir.map_or((0, None), |heir| {
             self.fd.store(heir.file.into_raw_fd(), Ordering::Relaxed);
@@ -251,6 +290,23 @@ impl Hold {
         });
         self.number.store(number, Ordering::Relaxed);
         anchor
+    }
+}
+
+/// A way to a segment's file.
+enum HoldFile<'a> {
+    /// Through the hold's own open file description.
+    Own(BorrowedFd<'a>),
+    /// Through a new one.
+    Opened(File),
+}
+
+impl AsFd for HoldFile<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Own(fd) => *fd,
+            Self::Opened(file) => file.as_fd(),
+        }
     }
 }
 
@@ -279,13 +335,14 @@ pub(crate) fn refusal(label: &str, error: io::Error) -> Error {
     }
 }
 
-fn lock_new_number(fd: BorrowedFd<'_>, counter: &AtomicU64) -> io::Result<u64> {
+/// Draws a number, and locks its byte among those from `first` on.
+fn lock_new_number(first: u64, fd: BorrowedFd<'_>, counter: &AtomicU64) -> io::Result<u64> {
     let number = draw(counter)?;
-    if os::try_lock_byte(fd, GATE + number)? {
+    if os::try_lock_byte(fd, first + number)? {
         return Ok(number);
     }
     // By invariant 1 nobody else can have the number. If a writer has its byte, somebody set the counter back.
-    Err(match os::find_locked(fd, GATE + number, 1)? {
+    Err(match os::find_locked(fd, first + number, 1)? {
         Some(_) => io::ErrorKind::InvalidData.into(),
         None => io::ErrorKind::WouldBlock.into(),
     })
@@ -300,21 +357,6 @@ pub(crate) fn lock_first_number(fd: BorrowedFd<'_>) -> io::Result<bool> {
 #[cfg(test)]
 pub(crate) fn unlock_first_number(fd: BorrowedFd<'_>) -> io::Result<()> {
     os::unlock_byte(fd, GATE + 1)
-}
-
-/// Takes the descriptor out of a cell, if it still leads to the file `id`.
-fn take_fd(cell: &AtomicI32, id: FileId) -> Option<File> {
-    let is_ours = borrow_fd(cell).is_some_and(|fd| leads_to(&fd, id));
-    let fd = cell.swap(NO_FD, Ordering::Relaxed);
-    // SAFETY: nobody else closes a descriptor of our file; since the swap the cell does not own it.
-    is_ours.then(|| unsafe { os::adopt(fd) }.into())
-}
-
-fn borrow_fd(cell: &AtomicI32) -> Option<BorrowedFd<'_>> {
-    let fd = cell.load(Ordering::Relaxed);
-    // SAFETY: the descriptor is open as long as the hold is, unless the program closed it; then the number
-    // is only compared, because whoever uses it asks first where it leads.
-    (fd != NO_FD).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 fn leads_to(fd: &impl AsFd, id: FileId) -> bool {

@@ -18,7 +18,7 @@ mod shmem;
 pub use heap::HeapMemory;
 #[cfg(feature = "serde")]
 pub(crate) use hold::held_descriptors;
-pub(crate) use hold::{guards_alive, leave_all, want_of_last_fork};
+pub(crate) use hold::{guards_alive, leave_all, want_of_last_fork, watch_forks};
 pub use inspect::{SegmentInfo, inspect, list, sweep};
 pub use layout::Kind;
 pub(crate) use layout::Tag;

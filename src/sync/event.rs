@@ -26,9 +26,8 @@
 //!
 //! A wake-up is lost if a waker dies after publishing and before it wakes. If a waker dies in step 4,
 //! between the clearing and the wake, a sleeper without a flag misses later wakers too. A sleeper that dies
-//! after it was woken, or leaves the work to others (a consumer whose closure panics, or which drops its
-//! claim), passes no wake-up on: others sleep beside the work. So every sleep ends after [`NAP`], and the
-//! sleeper looks again.
+//! after it was woken passes no wake-up on: others sleep beside the work. So every sleep ends after [`NAP`],
+//! and the sleeper looks again. (A sleeper that lives and leaves the work to others wakes one of them.)
 
 use super::atomic::{Ordering, fence};
 #[cfg(not(loom))]
@@ -41,7 +40,7 @@ use std::time::Duration;
 /// The longest sleep without another look.
 const NAP: Duration = Duration::from_millis(100);
 
-/// How long a waiter spins before it sleeps, if more than one CPU is online. This is the cost of a sleep
+/// How long a waiter spins before it sleeps, if it may run on more than one CPU. This is the cost of a sleep
 /// and a wake-up (40 to 55 µs on a virtual machine, measured), so that waiting takes at most about twice
 /// as long as the better choice would have taken. On bare metal a wake-up costs some 5 µs; there the
 /// waiter spends CPU time, but the answer comes no later.
@@ -81,7 +80,7 @@ pub struct Event(Futex32);
 
 impl Event {
     /// Waits until `look` finds something: spins first, then sleeps. Returns `None` if the deadline passed
-    /// and a last look, taken after the deadline or just before it, found nothing.
+    /// and a last look, taken after the deadline, found nothing.
     ///
     /// The first look comes after `gap` pauses: the caller has just looked.
     pub fn wait<R>(
@@ -98,13 +97,16 @@ impl Event {
             return found;
         }
         loop {
+            // Without time to sleep, no flag: a flag would cost the next waker two system calls.
+            let Some(left) = deadline.left() else {
+                return look();
+            };
             let seen = self.0.fetch_or(SLEEPERS, Ordering::Relaxed) | SLEEPERS;
             // The sleeper's half of invariant 1. Pairs with the full fence that `notify` asks for.
             fence(Ordering::SeqCst);
             if let found @ Some(_) = look() {
                 return found;
             }
-            let left = deadline.left()?;
             self.0.wait(seen, left.min(NAP));
         }
     }
@@ -144,5 +146,33 @@ impl Event {
             }
             self.0.wake(u32::MAX);
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_does_not_sleep_sets_no_flag() {
+        let event = Event::default();
+        let mut looks = 0;
+        let found = event.wait(Deadline::after(Duration::ZERO), 1, || {
+            looks += 1;
+            None::<()>
+        });
+        assert_eq!((found, event.0.load(Ordering::Relaxed)), (None, 0));
+        assert!(looks > 0);
+
+        let soon = Deadline::after(Duration::from_millis(1));
+        assert_eq!(event.wait(soon, 1, || None::<()>), None);
+        assert_eq!(event.0.load(Ordering::Relaxed), SLEEPERS);
+    }
+
+    #[test]
+    fn what_comes_until_the_deadline_is_found() {
+        let deadline = Deadline::after(Duration::from_millis(1));
+        let late = || deadline.left().is_none().then_some(());
+        assert_eq!(Event::default().wait(deadline, 1, late), Some(()));
     }
 }

@@ -5,42 +5,66 @@
 //!
 //! | word | meaning | next |
 //! |---|---|---|
-//! | `0` | free | a CAS to `me << 1` takes the lock |
-//! | `n << 1` | n holds the lock and need wake nobody | n swaps in 0 · a waiter sets the sleepers' bit |
-//! | `n << 1 \| 1` | n holds the lock, somebody may sleep | n swaps in 0 and wakes one sleeper |
-//! | either, n dead | the owner died inside | one waiter puts its own number in n's place by CAS, and is told `owner_died` |
+//! | `0` | free | a CAS to `me << 2` takes the lock |
+//! | `n << 2` | n holds the lock and need wake nobody | n swaps in 0 · a waiter sets the sleepers' bit |
+//! | `n << 2 \| 1` | n holds the lock, somebody may sleep | n swaps in 0 and wakes one sleeper |
+//! | `n << 2 \| 3` | and a sleeper has waited for [`PATIENCE`] | n swaps in 0, makes that *reserved* by CAS, and wakes one |
+//! | *reserved* | free for a waiter that has slept; after a [`NAP`], for anybody | a CAS to `me << 2 \| 1` takes the lock |
+//! | any with n, n dead | the owner died inside | one waiter puts its own number in n's place by CAS, and is told `owner_died` |
 //!
 //! Invariants:
-//! 1. *While n lives, only n changes a word that names n*, except for the sleepers' bit.
+//! 1. *While n lives, only n changes a word that names n*, except for the two low bits.
 //! 2. *A take-over hits no successor*: its CAS names the dead number, and numbers are never reused.
 //! 3. *No sleeper is forgotten for longer than [`NAP`].* A waiter sets the bit by CAS before it sleeps. A
 //!    release clears the bit and wakes one waiter. While that waiter is on its way, the bit may be missing
 //!    although others sleep: a newcomer may take the free lock without the bit. The woken waiter sets the
-//!    bit again when it takes the lock or goes back to sleep. If the woken waiter dies, or gives up because
-//!    its deadline has passed or `over` says so, the others may sleep out their naps beside a free lock.
+//!    bit again when it takes the lock or goes back to sleep, and wakes another sleeper if it gives up. If
+//!    the woken waiter dies, the others may sleep out their naps beside a free lock.
+//! 4. *Nobody overtakes those who have slept for [`PATIENCE`] again and again.* Such a waiter sets the
+//!    starving bit when it goes back to sleep (at once, if its deadline is nearer). The next release then
+//!    reserves the lock, so that whoever has not slept goes to sleep: above all the releaser, if it comes
+//!    back. Only somebody who looks between the swap and the CAS can be faster, once. The longest sleeper
+//!    is woken and finds the lock reserved. It need not be the one that set the bit, but each has its turn.
+//! 5. *A reservation that nobody takes blocks nobody for longer than [`NAP`].* The word contains the time of
+//!    the reservation, for callers that don't wait or whose deadline is near. Any other waiter sleeps once
+//!    at most. A releaser that finds nobody asleep, or a sleeper that gives up, ends the reservation at once.
 //!
 //! If a process dies while it holds the lock, a waiter that is awake finds out at once, and a sleeping one
 //! at the end of its nap. The waiter's CAS makes it the owner and tells it of the death. A process that
 //! dies in the middle of a take-over is a dead owner like any other. If a process dies between the swap
-//! and the wake, the word is free and the sleepers come for it within a nap.
+//! and the wake, the lock is free or reserved, and the sleepers come for it within a nap. If a starving
+//! waiter dies, its bit costs the next release a system call; if it dies on its way to a reserved lock,
+//! invariant 5 applies.
 //!
-//! Orderings: taking is `AcqRel`. Its Acquire pairs with the Release of the owner before; its Release
+//! Orderings: taking is `AcqRel`. Its Acquire pairs with the Release of the owner before (the CAS that makes
+//! or ends a reservation, or marks the word, continues that owner's release sequence). Its Release
 //! pairs with the Acquire fence in [`Lock::owner_is_dead`]. A take-over has no release to pair with. Its
 //! partner is the kernel: Linux drops a dead process's file locks under a spinlock, and takes that spinlock
 //! to answer whether the owner is alive. As of Linux 6, `posix_test_lock` skips the spinlock if the file
 //! has no locks at all, but the asker's own hold is one. An asker without a hold would lose the ordering.
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+mod word;
 
 use super::atomic::{Ordering, fence};
 use super::held::{LockId, LockKey};
 use super::liveness::{Holder, HolderState};
 use super::spin::spin;
 use super::wait::{Deadline, Wait};
-use crate::os::Futex64;
+use crate::os;
 use std::marker::PhantomData;
 use std::time::Duration;
+pub use word::LockWord;
+use word::{NAP, SLEEPERS, STARVING, held_by, is_free_for, is_reserved, owner_of, reserved};
 
-/// The longest sleep before a waiter asks again whether the owner is alive.
-const NAP: Duration = Duration::from_millis(20);
+/// How long a waiter that sleeps lets others overtake it. Handing the lock over leaves it idle until the
+/// sleeper is awake (some 50 µs on a virtual machine), so that the loss stays small.
+const PATIENCE: Duration = if cfg!(loom) {
+    Duration::ZERO // a model has no clock
+} else {
+    Duration::from_millis(2)
+};
 
 /// Pauses before a waiter asks whether the owner is alive: several times as long as a critical section.
 const SPIN_PAUSES: u32 = 64;
@@ -52,29 +76,6 @@ const TRY_FOR: Duration = if cfg!(loom) {
     Duration::from_micros(2)
 };
 
-const SLEEPERS: u64 = 1;
-
-/// A lock's word in shared memory. Zeroed memory is a valid, free lock.
-///
-/// ```text
-/// bit 63 … 1   the owner's holder number; 0: free
-/// bit 0        somebody may sleep for the lock
-/// ```
-#[repr(transparent)]
-#[derive(Debug, Default)]
-pub struct LockWord(Futex64);
-
-#[cfg(all(test, not(loom)))]
-impl LockWord {
-    pub(super) fn raw(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_raw(&self, word: u64) {
-        self.0.store(word, Ordering::Relaxed);
-    }
-}
-
 /// The reason why a lock was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockError {
@@ -82,7 +83,7 @@ pub enum LockError {
     Busy,
     /// A live owner held the lock until the deadline.
     TimedOut,
-    /// The word is one that this protocol never writes.
+    /// The word is one that this protocol never writes, or names this process, whose only thread waits.
     Corrupt,
 }
 
@@ -131,7 +132,7 @@ impl<'a> Lock<'a> {
     #[inline(always)]
     pub(super) fn lock_if_free(self) -> Option<LockGuard<'a>> {
         let me = self.holder.number();
-        (me != 0 && self.take(0, me << 1)).then(|| self.guard(me, false))
+        (me != 0 && self.take(0, held_by(me))).then(|| self.guard(me, false))
     }
 
     /// Does what [`lock_unless`](Self::lock_unless) does once [`lock_if_free`](Self::lock_if_free) has failed.
@@ -197,27 +198,32 @@ impl<'a> Lock<'a> {
             Wait::Try => Deadline::after(TRY_FOR),
             Wait::Until(deadline) => deadline,
         };
-        // The sleepers' bit with which we take the lock. It is set once we have slept, because others may
-        // still be asleep, and our release has to wake one of them (invariant 3).
-        let mut mark = 0;
+        // When we first went to sleep. From then on we take the lock with the sleepers' bit, because others
+        // may still be asleep, and our release has to wake one of them (invariant 3).
+        let mut slept = None::<Duration>;
         loop {
+            let mark = if slept.is_some() { SLEEPERS } else { 0 };
+            let is_free = |word| is_free_for(word, slept.is_some());
             // Spin for a moment: most critical sections last some nanoseconds.
             let word = spin(SPIN_PAUSES, 1, || {
                 let word = self.word.0.load(Ordering::Relaxed);
-                (word == 0).then_some(word)
+                is_free(word).then_some(word)
             })
             .unwrap_or_else(|| self.word.0.load(Ordering::Relaxed));
-            if word == 0 {
-                if self.take(0, me << 1 | mark) {
+            if is_free(word) {
+                if self.take(word, held_by(me) | word & SLEEPERS | mark) {
                     return Ok(false);
                 }
                 continue;
             }
-            // If the owner is dead, replace exactly that number by ours (invariant 2), and keep the
-            // sleepers' bit. If another waiter is faster, start over.
-            let owner = word >> 1;
-            if self.owner_is_dead(owner, me)? {
-                if self.take(word, me << 1 | word & SLEEPERS | mark) {
+            let owner = owner_of(word);
+            if owner == me && slept.is_some() && is_only_thread() {
+                return Err(LockError::Corrupt); // this thread does not have the lock, but waits for it
+            }
+            // If the owner is dead, replace exactly that number by ours (invariant 2), and keep the two
+            // bits. If another waiter is faster, start over.
+            if !is_reserved(word) && self.owner_is_dead(owner, me)? {
+                if self.take(word, held_by(me) | word & (SLEEPERS | STARVING) | mark) {
                     // The CAS acquires only what the dead owner had released when it took the lock. An
                     // Acquire for its later writes would have no partner, since the kernel released
                     // them. So a full fence keeps our reads behind the kernel's answer.
@@ -226,17 +232,22 @@ impl<'a> Lock<'a> {
                 }
                 continue;
             }
-            // A live owner has the lock.
-            if over() {
-                return Err(LockError::TimedOut);
-            }
-            assert!(
-                matches!(wait, Wait::Try) || !self.is_held_by_this_thread(owner),
-                "deadlock: this thread holds the lock it waits for \
-                 (a call on a handle from inside a closure that runs under its lock, \
-                 or beside an endpoint that this thread has?)"
-            );
-            let Some(left) = deadline.left() else {
+            // A live owner has the lock, or the lock is reserved for others.
+            let left = if over() {
+                None
+            } else {
+                assert!(
+                    matches!(wait, Wait::Try) || !self.is_held_by_this_thread(owner),
+                    "deadlock: this thread holds the lock it waits for \
+                     (a call on a handle from inside a closure that runs under its lock, \
+                     or beside an endpoint that this thread has?)"
+                );
+                deadline.left()
+            };
+            let Some(left) = left else {
+                if slept.is_some() {
+                    pass_on(self.word);
+                }
                 return Err(match wait {
                     Wait::Try => LockError::Busy,
                     Wait::Until(_) => LockError::TimedOut,
@@ -246,7 +257,12 @@ impl<'a> Lock<'a> {
                 continue; // spins on: `TRY_FOR` is shorter than a sleep
             }
             // Without the sleepers' bit, the owner's release would wake nobody.
-            let marked = word | SLEEPERS;
+            let mut marked = word | SLEEPERS;
+            let now = os::now();
+            let is_starving = slept.is_some_and(|since| now.saturating_sub(since) >= PATIENCE);
+            if !is_reserved(word) && (is_starving || left < PATIENCE) {
+                marked |= STARVING;
+            }
             let is_marked = word == marked
                 || self
                     .word
@@ -257,7 +273,7 @@ impl<'a> Lock<'a> {
             // the word has changed. The kernel compares the low 32 bits; a change above them alone is
             // noticed after the nap.
             if is_marked {
-                mark = SLEEPERS;
+                slept = slept.or(Some(now));
                 self.word.0.wait(marked, left.min(NAP));
             }
         }
@@ -265,7 +281,7 @@ impl<'a> Lock<'a> {
 
     fn owner_is_dead(self, owner: u64, me: u64) -> Result<bool, LockError> {
         let state = match owner {
-            0 => HolderState::NeverDrawn, // nobody writes the bit without an owner
+            0 => HolderState::NeverDrawn, // nobody writes the bits without an owner
             // One of our own threads holds the lock, and only our own death would end that.
             _ if owner == me => HolderState::Alive,
             _ => match self.holder.others.holder_state(owner) {
@@ -288,7 +304,7 @@ impl<'a> Lock<'a> {
     /// Returns whether this thread has announced or detached the lock, and still holds it.
     #[must_use]
     pub fn is_mine(self) -> bool {
-        let owner = self.word.0.load(Ordering::Relaxed) >> 1;
+        let owner = owner_of(self.word.0.load(Ordering::Relaxed));
         owner != 0 && self.is_held_by_this_thread(owner)
     }
 
@@ -337,7 +353,7 @@ impl<'a> LockGuard<'a> {
     /// Returns the value of the lock's word while this guard holds the lock and need wake nobody.
     #[inline]
     pub(super) fn locked_word(&self) -> u64 {
-        self.number << 1
+        held_by(self.number)
     }
 
     /// Records that user code runs under the lock. Until the result is dropped, this thread panics if it
@@ -373,7 +389,7 @@ impl Drop for LockGuard<'_> {
         // Release pairs with the Acquire of the next owner's `take`.
         let word = self.lock.word.0.swap(0, Ordering::Release);
         if word & SLEEPERS != 0 {
-            wake_one(self.lock.word);
+            wake_one(self.lock.word, word & STARVING != 0);
         }
     }
 }
@@ -419,7 +435,41 @@ impl Drop for HeldLock {
     }
 }
 
+/// Returns whether this process has no other thread, so that nobody else can have taken a lock for it.
 #[cold]
-fn wake_one(word: &LockWord) {
-    word.0.wake(1);
+fn is_only_thread() -> bool {
+    #[cfg(not(loom))]
+    return os::count_threads().is_ok_and(|count| count == 1);
+    #[cfg(loom)]
+    false // the threads of a model are one thread to the system
+}
+
+/// Wakes a sleeper for a lock that was just released; reserves the lock for sleepers first if one starves.
+#[cold]
+fn wake_one(lock: &LockWord, starving: bool) {
+    if starving {
+        // If somebody was faster, the next release reserves: the sleeper will still be starving.
+        let _ = lock
+            .0
+            .compare_exchange(0, reserved(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+    if lock.0.wake(1) == 0 && starving {
+        pass_on(lock);
+    }
+}
+
+/// Ends a reservation if there is one, and wakes a sleeper, in the place of a sleeper that does not come.
+#[cold]
+fn pass_on(lock: &LockWord) {
+    let mut word = lock.0.load(Ordering::Relaxed);
+    while is_reserved(word) {
+        match lock
+            .0
+            .compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed)
+        {
+            Ok(_) => break,
+            Err(now) => word = now,
+        }
+    }
+    lock.0.wake(1);
 }

@@ -32,8 +32,7 @@
 //!
 //! If a process dies before its commit, nothing has happened, whatever the slot holds. If it dies after the
 //! commit, the item is in, or out. There is nothing to repair: the next owner reads the two counts, as after any
-//! lock. If a wake-up dies with the process, or if a woken process drops its claim, which wakes nobody, the
-//! sleepers sleep for at most a nap.
+//! lock. If a wake-up dies with the process, the sleepers sleep for at most a nap.
 
 mod claim;
 mod owned;
@@ -89,9 +88,9 @@ const _: () = {
 pub enum Refusal {
     /// The ring is full, or empty, and the caller does not wait.
     NotNow,
-    /// The ring was full, or empty, or the lock was held, until the deadline.
+    /// The ring was full, or empty, until the deadline.
     TimedOut,
-    /// The lock is held, and the caller does not wait.
+    /// The lock is held, or was until the deadline.
     Busy,
     /// The ring is closed, and for a consumer also empty.
     Closed,
@@ -102,8 +101,7 @@ pub enum Refusal {
 impl From<LockError> for Refusal {
     fn from(error: LockError) -> Self {
         match error {
-            LockError::Busy => Self::Busy,
-            LockError::TimedOut => Self::TimedOut,
+            LockError::Busy | LockError::TimedOut => Self::Busy,
             LockError::Corrupt => Self::Corrupt,
         }
     }

@@ -242,7 +242,8 @@ impl ByteQueue {
     /// ```
     ///
     /// # Errors
-    /// [`PutError::TooLong`], [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
+    /// [`PutError::TooLong`], [`PutError::TimedOut`]; [`PutError::Busy`] if the producers' side was held all
+    /// the time; [`PutError::Closed`], [`PutError::Corrupt`].
     pub fn put_timeout(&self, message: &[u8], timeout: Duration) -> Result<(), PutError> {
         self.0.put(message, Wait::within(timeout))
     }
@@ -308,7 +309,8 @@ impl ByteQueue {
     /// ```
     ///
     /// # Errors
-    /// [`PutError::TooLong`], [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
+    /// [`PutError::TooLong`], [`PutError::TimedOut`]; [`PutError::Busy`] if the producers' side was held all
+    /// the time; [`PutError::Closed`], [`PutError::Corrupt`].
     pub fn reserve_timeout(
         &self,
         len: usize,
@@ -371,7 +373,8 @@ impl ByteQueue {
     /// ```
     ///
     /// # Errors
-    /// [`GetError::TimedOut`], [`GetError::Closed`], [`GetError::Corrupt`].
+    /// [`GetError::TimedOut`]; [`GetError::Busy`] if the consumers' side was held all the time;
+    /// [`GetError::Closed`], [`GetError::Corrupt`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Vec<u8>, GetError> {
         self.0.get(Wait::within(timeout))
     }

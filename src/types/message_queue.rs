@@ -267,7 +267,7 @@ impl<T> MessageQueue<T> {
     /// ```
     ///
     /// # Errors
-    /// As for [`put`](Self::put); [`PutError::TimedOut`].
+    /// As for [`put`](Self::put); [`PutError::TimedOut`], [`PutError::Busy`].
     pub fn put_timeout<Q: ?Sized + Serialize>(
         &self,
         item: &Q,
@@ -359,7 +359,7 @@ impl<T: DeserializeOwned> MessageQueue<T> {
     /// ```
     ///
     /// # Errors
-    /// As for [`get`](Self::get); [`GetError::TimedOut`].
+    /// As for [`get`](Self::get); [`GetError::TimedOut`], [`GetError::Busy`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
         self.get_by(Wait::within(timeout))
     }

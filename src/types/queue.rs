@@ -280,7 +280,8 @@ impl<T: Element> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
+    /// [`PutError::TimedOut`]; [`PutError::Busy`] if the producers' side was held all the time;
+    /// [`PutError::Closed`], [`PutError::Corrupt`].
     pub fn put_timeout(&self, item: T, timeout: Duration) -> Result<(), PutError> {
         self.put_with(slice::from_ref(&item), Wait::within(timeout))
             .map(drop)
@@ -358,7 +359,8 @@ impl<T: Element> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// [`GetError::TimedOut`], [`GetError::Closed`], [`GetError::Corrupt`].
+    /// [`GetError::TimedOut`]; [`GetError::Busy`] if the consumers' side was held all the time;
+    /// [`GetError::Closed`], [`GetError::Corrupt`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
         self.get_by(Wait::within(timeout))
     }

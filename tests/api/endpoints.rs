@@ -99,16 +99,16 @@ fn a_side_that_is_owned_is_busy_for_tries_and_keeps_others_waiting() {
     let (put, got) = (channel(), channel());
     thread::scope(|scope| {
         scope.spawn(|| {
-            assert_eq!(other.put_timeout(2, SHORT), Err(PutError::TimedOut));
+            assert_eq!(other.put_timeout(2, SHORT), Err(PutError::Busy));
             let taken = other.producer_timeout(SHORT);
-            assert_eq!(taken.unwrap_err(), PutError::TimedOut);
+            assert_eq!(taken.unwrap_err(), PutError::Busy);
             put.0.send(Ok(())).unwrap();
             put.0.send(other.put(2)).unwrap();
         });
         scope.spawn(|| {
-            assert_eq!(other.get_timeout(SHORT), Err(GetError::TimedOut));
+            assert_eq!(other.get_timeout(SHORT), Err(GetError::Busy));
             let taken = other.consumer_timeout(SHORT);
-            assert_eq!(taken.unwrap_err(), GetError::TimedOut);
+            assert_eq!(taken.unwrap_err(), GetError::Busy);
             got.0.send(Ok(0)).unwrap();
             got.0.send(other.get()).unwrap();
         });
@@ -420,7 +420,7 @@ fn a_contended_call_may_come_from_a_thread_locals_drop() {
         LAST.with(|last| {
             *last.0.borrow_mut() = Some(Box::new(move || {
                 let put = queue.put_timeout(1, Duration::from_millis(1));
-                let in_time = put != Err(PutError::TimedOut);
+                let in_time = put != Err(PutError::Busy);
                 changed.update(|n| *n = 1 + u64::from(in_time));
             }));
         });

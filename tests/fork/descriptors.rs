@@ -1,7 +1,7 @@
 //! A descriptor's number is not ours to keep: programs start without the standard streams, and close
 //! everything from 3 on.
 
-use crate::fork::{Child, Line, Name, for_ever, panic_of, soon};
+use crate::fork::{Child, Line, Name, for_ever, limit_descriptors, panic_of, soon};
 use shmkit::{Place, Queue, Value};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -74,9 +74,16 @@ pub(crate) fn no_descriptor_of_ours_is_a_standard_stream() {
 }
 
 /// Closes every descriptor of a segment, as a program does that closes everything from 3 on.
-fn close_segments() -> Vec<RawFd> {
+pub(crate) fn close_segments() -> Vec<RawFd> {
+    let found = segments();
+    found.iter().copied().for_each(close);
+    found
+}
+
+/// The descriptors that lead to segments, in order.
+fn segments() -> Vec<RawFd> {
     let listing = std::fs::read_dir("/proc/self/fd").expect("list the descriptors");
-    let found: Vec<RawFd> = listing
+    let mut found: Vec<RawFd> = listing
         .map(|fd| fd.expect("list").path())
         .filter(|path| {
             let target = std::fs::read_link(path).unwrap_or_default();
@@ -91,7 +98,7 @@ fn close_segments() -> Vec<RawFd> {
         })
         .collect::<Result<_, _>>()
         .expect("numbers");
-    found.iter().copied().for_each(close);
+    found.sort_unstable();
     found
 }
 
@@ -164,6 +171,67 @@ pub(crate) fn a_drop_closes_no_strangers_file() {
         }
         assert!(!name.exists());
     }
+}
+
+/// The number of a closed descriptor leads to the very same file again, through another open of it.
+pub(crate) fn a_number_that_comes_again_for_the_same_file_is_not_ours() {
+    let name = Name::new("again");
+    let open = || Value::<u64>::open(&name.0).expect("open");
+    let old = [Value::create(&name.0, 1u64).expect("create"), open()];
+    let numbers = close_segments();
+    let (again, third) = (open(), open());
+    assert_eq!(segments(), numbers, "they got the same numbers");
+    third.update(|_| {
+        std::thread::scope(|scope| {
+            for value in &old {
+                let other = scope.spawn(|| value.try_update(|n| *n = 2));
+                assert_eq!(other.join().expect("join"), None, "two in the lock");
+            }
+        });
+    });
+    drop(old);
+    drop(again);
+    assert!(third.is_reachable() && name.exists(), "it is held");
+    third.set(3);
+
+    // The program's own file, which no drop closes.
+    close_segments();
+    let path = format!("/dev/shm/{}", name.0);
+    let mut options = File::options();
+    let file = options.read(true).write(true).open(path).expect("open");
+    assert!(numbers.contains(&file.as_raw_fd()));
+    Child::fork(|| {
+        third.set(4);
+        file.metadata().expect("it is open");
+    })
+    .finish();
+    assert_eq!(third.get(), 4);
+    drop(third);
+    file.metadata().expect("it is open");
+    assert!(!name.exists());
+}
+
+/// Whoever can't ask at this moment asks again, and does not guess.
+pub(crate) fn a_waiter_without_a_spare_descriptor_waits() {
+    let name = Name::new("spare");
+    let value = Value::create(&name.0, 1u64).expect("create");
+    let (ready, go) = (Line::new(), Line::new());
+    let owner = Child::fork(|| {
+        value.update(|n| {
+            ready.tell();
+            go.hear();
+            *n = 2;
+        });
+    });
+    ready.hear();
+    close_segments();
+    let before = limit_descriptors(3);
+    let waited = value.set_timeout(3, Duration::from_millis(100));
+    limit_descriptors(before);
+    assert_eq!(waited, Err(shmkit::TimedOut));
+    go.tell();
+    owner.finish();
+    soon("a set", || value.set(3));
 }
 
 /// What can't be asked any more is said, instead of waiting for ever or letting two in.

@@ -1,5 +1,6 @@
 //! Forks at odd moments, and normal exits: neither hangs, aborts, or leaves a name.
 
+use crate::descriptors::close_segments;
 use crate::fork::{Child, Line, Name, end_after, exit, raw_fork, soon};
 use shmkit::{Place, Queue, Value};
 use std::cell::RefCell;
@@ -142,10 +143,10 @@ pub(crate) fn an_exit_leaves_the_names_of_others() {
     assert!(!held.exists());
 }
 
-/// Each of several that exit at once sees the others until they have departed.
-pub(crate) fn of_several_that_exit_at_once_one_takes_the_name() {
-    for round in 0..200 {
-        let name = Name::new(&format!("together-{round}"));
+/// Has several processes exit at once, in rounds; each first calls `prepare`.
+fn exit_together(what: &str, prepare: fn()) {
+    for round in 0..100 {
+        let name = Name::new(&format!("{what}-{round}"));
         let value = Value::create(&name.0, 1u64).expect("create");
         let go = Line::new();
         let children: Vec<_> = (0..3)
@@ -153,6 +154,7 @@ pub(crate) fn of_several_that_exit_at_once_one_takes_the_name() {
                 child_that_exits(|| {
                     end_after(Duration::from_secs(30));
                     std::mem::forget(value.clone());
+                    prepare();
                     go.hear();
                 })
             })
@@ -167,6 +169,32 @@ pub(crate) fn of_several_that_exit_at_once_one_takes_the_name() {
         }
         assert!(!name.exists(), "round {round}");
     }
+}
+
+/// Each of several that exit at once sees the others until they have departed.
+pub(crate) fn of_several_that_exit_at_once_one_takes_the_name() {
+    exit_together("together", || ());
+}
+
+pub(crate) fn of_several_without_descriptors_that_exit_at_once_one_takes_the_name() {
+    exit_together("bare", || assert!(!close_segments().is_empty()));
+}
+
+/// A copy that no fork handler has seen shares its parent's descriptors, and with them the holds.
+pub(crate) fn a_copied_process_that_exits_departs_from_nothing() {
+    let name = Name::new("copied");
+    let value = Value::create(&name.0, 1u64).expect("create");
+    let (flags, none) = (libc::SIGCHLD, 0);
+    // SAFETY: this process has a single thread, so its copy is whole; the copy only exits.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+    if pid == 0 {
+        // SAFETY: no other thread exists.
+        unsafe { libc::exit(0) };
+    }
+    let pid = pid.try_into().expect("a pid");
+    assert_eq!(soon("the copy's end", || Child::of(pid).wait()), 0);
+    assert!(name.exists() && value.is_reachable());
+    assert_eq!(name.holders(), 1);
 }
 
 /// The lines of [`linger`].

@@ -1,6 +1,8 @@
 //! Locks and guards across forks.
 
 use crate::fork::{Child, Line, Name, exit, for_ever, panic_of, panic_of_child, raw_fork, soon};
+use shmkit::internals::{Holder, Lock, LockError, LockId, LockWord, Wait};
+use shmkit::memory::{HeapMemory, Memory};
 use shmkit::{Array, ByteQueue, Consumer, GetError, Producer, PutError, Queue, Value};
 use std::sync::TryLockError;
 
@@ -357,4 +359,24 @@ pub(crate) fn processes_of_one_fork_tree_share_work() {
     };
     relock();
     Child::fork(relock).finish();
+}
+
+/// A stray write may leave a lock word that names a living holder. If that is the waiter itself, and it has no
+/// other thread, nobody would ever release the lock.
+pub(crate) fn a_word_that_names_its_only_thread_is_corrupt() {
+    Child::fork(|| {
+        let (memory, word) = (HeapMemory::new(4096), LockWord::default());
+        let holder = Holder {
+            number: memory.number(),
+            others: &memory,
+        };
+        let lock = Lock::new(&word, holder, LockId(0));
+        // To the lock, a guard that is gone is one that never was.
+        std::mem::forget(lock.lock(Wait::FOREVER).expect("free"));
+        let waited = soon("a lock that nobody has", || {
+            lock.lock(Wait::FOREVER).map(drop)
+        });
+        assert_eq!(waited, Err(LockError::Corrupt));
+    })
+    .finish();
 }

@@ -3,7 +3,7 @@
 use crate::support::{FOREVER, Holders, bounded, exhaustive, spawn};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use shmkit::internals::{Holder, HolderState, Liveness, Lock, LockGuard, LockId, LockWord};
 use std::sync::atomic::AtomicU64 as LocalU64;
 
@@ -12,6 +12,8 @@ struct Guarded {
     word: LockWord,
     count: UnsafeCell<u64>,
     holders: Holders,
+    /// Tells a waiter to give up.
+    is_over: AtomicBool,
 }
 
 impl Guarded {
@@ -20,6 +22,7 @@ impl Guarded {
             word: LockWord::default(),
             count: UnsafeCell::new(0),
             holders,
+            is_over: AtomicBool::new(false),
         })
     }
 
@@ -81,6 +84,28 @@ fn two_threads_exclude_each_other_twice() {
 #[test]
 fn three_threads_exclude_each_other() {
     bounded(5, || exclusion(2, 1));
+}
+
+/// Holder 2 stops waiting once holder 1 says so. If holder 1's first release wakes it, it must wake holder 3:
+/// holder 1 takes the lock again without the sleepers' bit.
+#[test]
+fn a_woken_waiter_that_gives_up_wakes_another() {
+    bounded(3, || {
+        let guarded = Guarded::new(Holders::immortal());
+        let guard = guarded.lock(1);
+        let quitter = spawn(&guarded, |guarded| {
+            let lock = Lock::new(&guarded.word, guarded.holders.holder(2), LockId(0));
+            let taken = lock.lock_unless(FOREVER, || guarded.is_over.load(Ordering::Relaxed));
+            u64::from(taken.map(|guard| guarded.increment(&guard)).is_ok())
+        });
+        let stayer = spawn(&guarded, |guarded| guarded.work(3));
+        guarded.is_over.store(true, Ordering::Relaxed);
+        drop(guard);
+        guarded.work(1);
+        let taken = quitter.join().unwrap();
+        stayer.join().unwrap();
+        assert_eq!(guarded.increment(&guarded.lock(1)), 3 + taken);
+    });
 }
 
 /// Two holders. The second one draws its number right before it locks.

@@ -253,3 +253,23 @@ fn a_batch_of_two_for_two_consumers() {
         });
     });
 }
+
+/// Holder 1 drops its claim on the only item, and waits for the end. Holder 3 takes the item, although holder
+/// 1 may have had its wake-up.
+#[test]
+fn a_dropped_claim_passes_its_wake_up_on() {
+    bounded(3, || {
+        let queue = Queue::new(1);
+        let fickle = spawn(&queue, |queue| {
+            drop(queue.ring(1).claim_read(1, FOREVER));
+        });
+        let taker = spawn(&queue, |queue| {
+            let got = queue.get(3);
+            queue.ring(3).close();
+            got
+        });
+        assert_eq!(queue.put(2, 7), Ok(()));
+        assert_eq!(taker.join().unwrap(), Ok(7));
+        fickle.join().unwrap();
+    });
+}

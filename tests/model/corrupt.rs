@@ -91,11 +91,11 @@ pub(crate) fn free_locks(memory: &HeapMemory) {
 }
 
 pub(crate) fn is_outcome_of_put_timeout(put: &Result<(), PutError>) -> bool {
-    !matches!(put, Err(PutError::Full | PutError::Busy))
+    !matches!(put, Err(PutError::Full))
 }
 
 pub(crate) fn is_outcome_of_get_timeout<T>(got: &Result<T, GetError>) -> bool {
-    !matches!(got, Err(GetError::Empty | GetError::Busy))
+    !matches!(got, Err(GetError::Empty))
 }
 
 fn run<T: Sample>((capacity, steps): (usize, Vec<(usize, Step)>)) {

@@ -11,12 +11,14 @@ mod arrays;
 mod board;
 mod counting;
 mod deliveries;
+mod fairness;
 mod kills;
 #[cfg(feature = "serde")]
 mod letters;
 mod messages;
 mod namespaces;
 mod naming;
+mod pinned;
 #[cfg(feature = "shared_memory")]
 mod shmem;
 mod sleeping;
@@ -51,6 +53,8 @@ fn role() {
         ("hold-array", [what, name, stage]) => arrays::hold_array(what, name, stage),
         ("hold", [what, name, stage]) => stopping::hold(what, name, stage),
         ("set", [name, stage]) => stopping::set(name, stage),
+        ("hog", [what, name, stage]) => fairness::hog(what, name, stage),
+        ("echo", [there, back, cpu]) => pinned::echo(there, back, cpu),
         ("sleep", [what, name, stage, cpu]) => sleeping::sleep(what, name, stage, cpu),
         ("send", [queue, gate, who]) => messages::send(queue, gate, who),
         ("receive", [queue, gate, file]) => messages::receive(queue, gate, file),

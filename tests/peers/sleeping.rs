@@ -53,7 +53,7 @@ fn start_sleeper(what: &str, queue: &str, stage: &Stage) -> Kid {
     start("sleep", &[what, queue, stage.name(), "any CPU"])
 }
 
-fn stay_on(cpu: usize) {
+pub(crate) fn stay_on(cpu: usize) {
     // SAFETY: a set of CPUs is bits, and an empty set is valid.
     let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the number comes from the kernel, so it is inside the set.
@@ -63,7 +63,7 @@ fn stay_on(cpu: usize) {
     assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
 }
 
-fn this_cpu() -> usize {
+pub(crate) fn this_cpu() -> usize {
     // SAFETY: it takes nothing.
     let cpu = unsafe { libc::sched_getcpu() };
     usize::try_from(cpu).expect("the kernel knows where it runs")

@@ -185,7 +185,7 @@ fn a_queue_says_them() {
             other.join().unwrap()
         })
     });
-    let busy = (Err(GetError::Busy), Err(GetError::TimedOut));
+    let busy = (Err(GetError::Busy), Err(GetError::Busy));
     assert_eq!(beside, Ok(busy));
     queue.close();
     assert_eq!(queue.put(3), Err(PutError::Closed));

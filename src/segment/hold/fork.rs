@@ -7,7 +7,7 @@ use crate::os::{AsRawFd, RawFd};
 use crate::sync::{count_announced, forget_held_locks};
 use std::cell::{Cell, UnsafeCell};
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The process-wide lock. It proves that no other thread of this process opens, creates or drops a segment,
@@ -16,7 +16,43 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 /// Its owner's signals are blocked: a handler that forks or exits would wait for the lock of its own thread.
 pub(crate) struct Exclusive {
     list: MutexGuard<'static, Vec<Entry>>, // released before the signals come
+    _mark: Mark,
     _signals: SignalsBlocked,
+}
+
+/// Marks this thread as the lock's owner, for a handler of a fault, which no blocking keeps out.
+struct Mark;
+
+impl Mark {
+    fn new() -> Self {
+        HAS_EXCLUSIVE.set(true);
+        Self
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        HAS_EXCLUSIVE.set(false);
+    }
+}
+
+/// Returns whether this thread has the process-wide lock.
+pub(super) fn has_exclusive() -> bool {
+    HAS_EXCLUSIVE.get()
+}
+
+/// The process whose holds are on the list; 0 before there were any. A child that no fork handler has seen has a
+/// copy of the list, and the holds are its parent's.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// Returns whether the holds on the list are this process's.
+pub(super) fn is_own_process() -> bool {
+    OWNER.load(Ordering::Relaxed) == os::pid()
+}
+
+/// Registers the handlers, if that is not done yet: a fork must not begin before that and end after it.
+pub(crate) fn watch_forks() {
+    drop(exclusive());
 }
 
 /// A hold of this process.
@@ -47,6 +83,14 @@ impl Exclusive {
         self.list.push(entry);
     }
 
+    /// Replaces a hold's anchor; the end of the old one may end locks.
+    pub(super) fn replace_anchor(&mut self, hold: &Hold, anchor: Anchor) {
+        let mut entries = self.list.iter_mut();
+        if let Some(entry) = entries.find(|entry| std::ptr::eq(&*entry.hold, hold)) {
+            entry.anchor = Some(anchor);
+        }
+    }
+
     /// Takes a hold off the list, so that no fork renews it any more, and returns its anchor.
     pub(super) fn deregister(&mut self, hold: &Hold) -> Option<Anchor> {
         let at = self
@@ -68,9 +112,11 @@ pub(crate) fn exclusive() -> Exclusive {
             .expect("registering three fork handlers needs a few bytes of memory");
         os::on_exit(last::at_exit)
             .expect("registering an exit handler needs a few bytes of memory");
+        OWNER.store(os::pid(), Ordering::Relaxed);
     });
     Exclusive {
         list: LIST.lock().unwrap_or_else(PoisonError::into_inner),
+        _mark: Mark::new(),
         _signals: signals,
     }
 }
@@ -84,6 +130,9 @@ unsafe impl Sync for Forking {}
 static FORKING: Forking = Forking(UnsafeCell::new(None));
 
 thread_local! {
+    /// Whether this thread has the process-wide lock. It has no destructor, as below.
+    static HAS_EXCLUSIVE: Cell<bool> = const { Cell::new(false) };
+
     /// Whether this thread is between its handlers of a fork. It has no destructor, so that a fork in
     /// the last moments of a thread or a process finds it too.
     static IS_FORKING: Cell<bool> = const { Cell::new(false) };
@@ -94,6 +143,9 @@ thread_local! {
 }
 
 extern "C" fn before_fork() {
+    if has_exclusive() {
+        return; // in a handler of a fault in the middle of an open or a drop: the child gets no holds
+    }
     let mut exclusive = exclusive();
     LAST_WANT.set(0);
     for entry in &mut *exclusive.list {
@@ -137,6 +189,7 @@ extern "C" fn after_fork_in_parent() {
 extern "C" fn after_fork_in_child() {
     forget_held_locks();
     if let Some(mut exclusive) = taken_before_fork() {
+        OWNER.store(os::pid(), Ordering::Relaxed);
         for entry in &mut *exclusive.list {
             let anchor = entry.hold.become_heir(entry.heir.take());
             // An anchor that this child's children would inherit must go: then the descriptor alone keeps the hold.

@@ -10,8 +10,8 @@
 //! and counts as nobody for the name. So of several processes that exit at once, the last to depart finds no
 //! other holder, and removes the name.
 
-use super::{DEPARTING, Exclusive, GATE, Gate, Hold, in_turns};
-use crate::os::{self, AsFd, BorrowedFd};
+use super::{DEPARTING, Exclusive, GATE, Gate, Hold, HoldFile, fork, in_turns};
+use crate::os::{self, Anchor, AsFd, BorrowedFd};
 use crate::segment::layout::{Header, SEALED};
 use std::borrow::Cow;
 use std::io;
@@ -83,21 +83,19 @@ impl Hold {
     pub(crate) fn leave(&self) {
         let left = in_turns(|exclusive| {
             let name = self.unlink_on_last.get();
-            let (Some(name), Some(fd)) = (name, self.fd()) else {
+            let (Some(name), Ok(file)) = (name, self.file()) else {
                 drop(self.end(exclusive));
                 return Some(());
             };
-            let Ok(gate) = Gate::try_enter(exclusive, fd).transpose()? else {
+            let Ok(gate) = Gate::try_enter(exclusive, file.as_fd()).transpose()? else {
                 drop(self.end(exclusive));
                 return Some(());
             };
             let number = self.number.load(Ordering::Relaxed);
-            let file = self.end(exclusive);
-            if let Some(file) = &file {
-                let _ = os::insist(|| self.remove_name(name, number, file.as_fd()));
-            }
+            let own = self.end(exclusive);
+            let _ = os::insist(|| self.remove_name(name, number, file.as_fd()));
             drop(gate);
-            drop(file); // which the gate borrowed
+            drop(own); // which `file` may have borrowed
             Some(())
         });
         // If the gate stays shut, the name becomes an orphan, for the next create, open or sweep.
@@ -113,18 +111,28 @@ impl Hold {
 
     /// Makes the holder depart, and removes the name if no other holder is left. The hold and the mapping stay.
     /// Returns `None` if the gate is shut.
-    fn depart(&self, exclusive: &Exclusive) -> Option<()> {
+    fn depart(&self, exclusive: &mut Exclusive) -> Option<()> {
         let number = self.number.load(Ordering::Relaxed);
-        let (Some(name), Some(fd), 1..) = (self.unlink_on_last.get(), self.fd(), number) else {
+        let (Some(name), Ok(file), 1..) = (self.unlink_on_last.get(), self.file(), number) else {
             return Some(());
         };
+        let fd = file.as_fd();
         let Ok(gate) = Gate::try_enter(exclusive, fd).transpose()? else {
             return Some(());
         };
         // In this order, so that the holder looks alive all the time.
         let departing = os::insist(|| os::try_lock_byte(fd, DEPARTING + number));
         if matches!(departing, Ok(true)) {
-            let _ = os::unlock_byte(fd, GATE + number);
+            self.departs.store(true, Ordering::Relaxed);
+            match &file {
+                HoldFile::Own(fd) => _ = os::unlock_byte(*fd, GATE + number),
+                // The first byte's description has no descriptor any more, and ends with its anchor.
+                HoldFile::Opened(file) => {
+                    if let Ok(anchor) = Anchor::of_own(file.as_fd()) {
+                        exclusive.replace_anchor(self, anchor);
+                    }
+                }
+            }
         }
         let _ = os::insist(|| self.remove_name(name, number, fd));
         drop(gate);
@@ -159,12 +167,16 @@ pub(crate) fn leave_all() {
             may_wait = in_turns(|exclusive| hold.depart(exclusive)).is_some();
         } else {
             // One gate that stays shut delays the exit, and not each of many.
-            hold.depart(&super::exclusive());
+            hold.depart(&mut super::exclusive());
         }
     }
 }
 
 /// The exit handler.
 pub(super) extern "C" fn at_exit() {
-    leave_all();
+    // Not in a child that no fork handler has seen: its holds are its parent's. And not in a handler of a fault that
+    // struck this thread in the middle of an open or a drop.
+    if fork::is_own_process() && !fork::has_exclusive() {
+        leave_all();
+    }
 }

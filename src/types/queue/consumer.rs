@@ -90,7 +90,7 @@ endpoint! {
     /// ```
     ///
     /// # Errors
-    /// [`GetError::TimedOut`], [`GetError::Closed`], [`GetError::Corrupt`].
+    /// [`GetError::Busy`], [`GetError::Closed`], [`GetError::Corrupt`].
     consumer_timeout;
 }
 

@@ -100,7 +100,7 @@ endpoint! {
     /// ```
     ///
     /// # Errors
-    /// [`PutError::TimedOut`], [`PutError::Closed`], [`PutError::Corrupt`].
+    /// [`PutError::Busy`], [`PutError::Closed`], [`PutError::Corrupt`].
     producer_timeout;
 }
 
