@@ -101,7 +101,7 @@
 //!         while !stop.load(Ordering::Relaxed) {
 //!             match jobs.get_timeout(Duration::from_millis(100)) {
 //!                 Ok(job) => println!("job {job}"),
-//!                 Err(GetError::TimedOut) => {} // nothing was taken
+//!                 Err(GetError::TimedOut | GetError::Busy) => {} // nothing was taken
 //!                 Err(_) => break,
 //!             }
 //!         }
@@ -160,7 +160,14 @@
 //!   default (`SIGTERM`), by `abort` or by `_exit`: the name stays until the next create or open of it, or
 //!   [`sweep`]. A normal exit (`std::process::exit`, a return from `main`) removes the names of which the
 //!   process is the last holder, even if it drops no handle.
-//! - While a process creates a large segment, its other creates, opens, drops and forks wait.
+//! - While a process creates a large segment, its other creates, opens, drops, forks and exits wait, and the
+//!   creating thread takes no signal.
+//! - A program may close descriptors that it does not know, as daemons do: a segment's hold goes on without
+//!   its descriptor. Two cases are left: a lock call on an anonymous or unlinked segment panics if it has to ask
+//!   whether another holder lives; and on overlayfs (a [`Place::file`] in a container's root), where a mapping
+//!   does not keep the file, the hold ends.
+//! - A dead process counts as a holder until the kernel has undone its memory. Whoever reads that memory through
+//!   /proc at this moment (`smaps`, `mem`) delays this.
 //! - A user who may only read a segment's file can lock bytes of it, and so stall its gate. The mode `0o600`
 //!   keeps other users out of that too.
 //! - A user can't remove another user's leftovers in the sticky /dev/shm: [`Error::PermissionDenied`],

@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs a body, and returns its report.
 pub(crate) type Run<'a> = &'a dyn Fn() -> String;
@@ -110,7 +111,10 @@ fn close_segments() {
         })
         .filter_map(|path| path.file_name()?.to_str()?.parse().ok())
         .collect();
-    assert!(!found.is_empty(), "nothing to close");
+    // A second time, there may be none: a hold goes on without its descriptor.
+    static HAS_CLOSED: AtomicBool = AtomicBool::new(false);
+    let has_closed = HAS_CLOSED.swap(true, Ordering::Relaxed);
+    assert!(has_closed || !found.is_empty(), "nothing to close");
     found.into_iter().for_each(close);
 }
 
