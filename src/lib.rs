@@ -159,7 +159,8 @@
 //! - A process that ends without its exit handlers leaves what a crash would, say by a signal that kills by
 //!   default (`SIGTERM`), by `abort` or by `_exit`: the name stays until the next create or open of it, or
 //!   [`sweep`]. A normal exit (`std::process::exit`, a return from `main`) removes the names of which the
-//!   process is the last holder, even if it drops no handle.
+//!   process is the last holder, even if it drops no handle, and ends pools and daemons first. A segment that
+//!   another thread creates while the exit handlers run may stay, and so does one that an `exec` leaves.
 //! - While a process creates a large segment, its other creates, opens, drops, forks and exits wait, and the
 //!   creating thread takes no signal.
 //! - A program may close descriptors that it does not know, as daemons do: a segment's hold goes on without

@@ -4,7 +4,7 @@ use super::child::Child;
 use crate::error::Error;
 use crate::os::Ask;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a process knows about itself and its children.
 pub(super) struct Family {
@@ -12,7 +12,7 @@ pub(super) struct Family {
     /// How many children this process has started, or has tried to start.
     children_started: u32,
     /// The children that had not ended when their handles were dropped.
-    dropped_children: Vec<Child>,
+    dropped_children: Vec<Arc<Child>>,
 }
 
 static FAMILY: Mutex<Family> = Mutex::new(Family::new(ProcessName {
@@ -47,7 +47,7 @@ impl Family {
     }
 
     /// Remembers a child that has lost its handle, so that it is reaped once it has ended.
-    pub(super) fn add_dropped(&mut self, child: Child) {
+    pub(super) fn add_dropped(&mut self, child: Arc<Child>) {
         self.dropped_children.push(child);
     }
 

@@ -7,7 +7,7 @@ use crate::os::{self, AsFd, Ask, BorrowedFd, ExitStatusExt, Signal};
 use std::fmt;
 use std::io;
 use std::process::ExitStatus;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A child process that runs a closure. The child is a fork of this process, with all handles and files that
@@ -78,13 +78,13 @@ use std::time::{Duration, Instant};
 /// `SIGCHLD` that does so in another thread may even reap the child before `spawn` returns.
 pub struct Process {
     /// `None` only during the drop.
-    child: Option<Child>,
+    child: Option<Arc<Child>>,
     process_name: ProcessName,
     name: OnceLock<String>,
 }
 
 impl Process {
-    pub(super) fn new(child: Child, process_name: ProcessName) -> Self {
+    pub(super) fn new(child: Arc<Child>, process_name: ProcessName) -> Self {
         Self {
             child: Some(child),
             process_name,

@@ -1,6 +1,7 @@
 //! [`Process`]: a forked child that runs a closure, and the handle to wait for it and to end it.
 
 mod child;
+mod daemons;
 mod family;
 mod handle;
 mod outcome;

@@ -11,6 +11,7 @@
 //! before it runs the closure, or in a nap ([`os::end_with_parent`]). Any other child goes on.
 
 use super::child::Child;
+use super::daemons::{end_at_exit, end_daemons};
 use super::family::{Family, ProcessName, lock_family};
 use super::handle::Process;
 use super::outcome::Outcome;
@@ -20,6 +21,7 @@ use crate::segment;
 use std::io::{self, Write};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The exit code of a process that panicked. A panic in Rust's `main` has the same.
@@ -254,7 +256,11 @@ impl ProcessBuilder {
             process_name.os_error("open a descriptor for it", error)
         })?;
         drop(signals);
-        Ok(Process::new(Child::new(pid, fd), process_name))
+        let child = Arc::new(Child::new(pid, fd));
+        if self.daemon {
+            end_at_exit(&child);
+        }
+        Ok(Process::new(child, process_name))
     }
 }
 
@@ -342,6 +348,7 @@ fn run_child<R: Outcome>(
         EXIT_PANICKED
     });
     let _ = catch_unwind(|| io::stdout().flush());
+    let _ = catch_unwind(end_daemons);
     // The exit drops no inherited handle, but the last holder of a segment must remove the segment's name.
     let _ = catch_unwind(segment::leave_all);
     os::exit_now(code)

@@ -192,7 +192,8 @@ impl<'a> Lock<'a> {
         assert!(
             me != 0,
             "this process is a fork that could not open the segment for itself \
-             (out of descriptors, or without permission), so it can't use the inherited handle"
+             (out of descriptors, without permission, or closed by the program), so it can't use the \
+             inherited handle"
         );
         let deadline = match wait {
             Wait::Try => Deadline::after(TRY_FOR),

@@ -112,6 +112,21 @@ pub(crate) fn a_pool_that_is_the_last_holder_removes_the_name() {
     }
 }
 
+/// Nobody drops a pool that lives when its caller exits. Its processes would be the last holders.
+pub(crate) fn an_exit_ends_a_pool_before_the_names_go() {
+    for round in 0..10 {
+        let name = Name::new(&format!("exit-{round}"));
+        let child = Child::fork(|| {
+            let _value = Value::create(&name.0, 0u64).expect("create");
+            let pool = pool(2);
+            works(&pool);
+            std::process::exit(0);
+        });
+        child.finish();
+        assert!(!name.exists(), "round {round}");
+    }
+}
+
 pub(crate) fn a_forked_copy_terminates_nothing() {
     let pool = pool(2);
     let task = pool.apply_async(double, 21).expect("apply");

@@ -51,6 +51,7 @@ const TESTS: fork::Tests = &[
     clean!(deaths::a_pool_whose_workers_all_die_goes_on),
     clean!(deaths::a_shutdown_with_work_pending_ends),
     clean!(deaths::a_shutdown_whose_workers_die_ends),
+    clean!(ends::an_exit_ends_a_pool_before_the_names_go),
     clean!(ends::a_killed_supervisor_ends_workers_and_tasks),
     clean!(ends::a_killed_supervisor_leaves_a_subreaper_no_zombies),
     clean!(ends::a_stopped_supervisor_delays_the_end_only),

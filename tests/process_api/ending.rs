@@ -173,6 +173,24 @@ pub(crate) fn a_daemon_has_an_empty_standard_input() {
     }
 }
 
+/// A daemon that the kernel ends after its parent's exit handlers would be the last holder.
+pub(crate) fn an_exit_ends_daemons_before_the_names_go() {
+    let ends: [fn(); 2] = [|| std::process::exit(0), || ()];
+    for (round, end) in ends.into_iter().cycle().take(20).enumerate() {
+        let name = Name::new(&format!("daemons-{round}"));
+        let parent = spawn(|| {
+            let queue = Queue::<u64>::create(&name.0, 4).expect("create");
+            let daemon = Process::builder().daemon(true).spawn(|| {
+                let _ = queue.get();
+            });
+            std::mem::forget((daemon.expect("spawn"), queue.clone()));
+            end();
+        });
+        assert_eq!(join(&parent), Some(0));
+        assert!(!name.exists(), "round {round}");
+    }
+}
+
 pub(crate) fn a_child_outlives_its_parent_and_keeps_the_name() {
     let name = Name::new("kept");
     let (go, done) = (Line::new(), Line::new());

@@ -42,6 +42,7 @@ const TESTS: fork::Tests = fork::tests![
     ending::a_daemon_whose_parent_died_at_once_never_runs,
     ending::a_daemon_that_the_kernel_forgot_ends_while_it_waits,
     ending::a_daemon_has_an_empty_standard_input,
+    ending::an_exit_ends_daemons_before_the_names_go,
     ending::a_child_outlives_its_parent_and_keeps_the_name,
     ending::a_child_that_is_the_last_one_out_removes_the_name,
     ending::a_child_runs_no_exit_handlers,

@@ -91,6 +91,7 @@ pub(crate) const ROOMS: &[Row] = &[
         ],
     ),
     ("process/child", &[]),
+    ("process/daemons", &["process/child"]),
     ("process/family", &["process/child"]),
     ("process/handle", &["process/child", "process/family"]),
     ("process/outcome", &["process/family"]),
@@ -98,6 +99,7 @@ pub(crate) const ROOMS: &[Row] = &[
         "process/start",
         &[
             "process/child",
+            "process/daemons",
             "process/family",
             "process/handle",
             "process/outcome",

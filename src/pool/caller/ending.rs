@@ -6,12 +6,41 @@ use crate::pool::error::TaskError;
 use crate::pool::wire::{EXIT_DONE, EXIT_FAILED};
 use std::io::Write;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 /// A supervisor that is told to end has this long before it is killed.
 const SUPERVISOR_GRACE: Duration = Duration::from_secs(2);
 
+/// The pools of this process.
+static POOLS: Mutex<Vec<Weak<Caller>>> = Mutex::new(Vec::new());
+
+/// The exit handler. It was registered after those that end daemons and decide about names, and so runs before them:
+/// a pool's processes would otherwise be the last holders of their segments.
+extern "C" fn at_exit() {
+    let pools = match POOLS.try_lock() {
+        Ok(pools) => pools,
+        Err(TryLockError::Poisoned(pools)) => pools.into_inner(),
+        Err(TryLockError::WouldBlock) => return, // a signal handler exits in the middle of a start
+    };
+    // In a forked child, the pools are its parent's, and `terminate` leaves them alone.
+    for pool in pools.iter().filter_map(Weak::upgrade) {
+        pool.terminate();
+    }
+}
+
 impl Caller {
+    /// Ends the pool when the process exits, as a drop does, if nobody has dropped it by then.
+    pub(crate) fn end_at_exit(self: &Arc<Self>) {
+        static WATCHING: OnceLock<()> = OnceLock::new();
+        WATCHING.get_or_init(|| {
+            os::on_exit(at_exit).expect("registering an exit handler needs a few bytes of memory");
+        });
+        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(self));
+    }
+
     /// Accepts no more tasks.
     pub(crate) fn close(&self) {
         if !self.is_forked_copy() {

@@ -250,10 +250,9 @@ impl<'fd> PoolBuilder<'fd> {
         })?;
         let stop_tx = stop_tx.take().expect("only the supervisor closes it");
         wait_until_ready(&shared, &supervisor)?;
-        Ok(Pool {
-            caller: Arc::new(Caller::new(shared, supervisor, (stop_rx, stop_tx))),
-            workers,
-        })
+        let caller = Arc::new(Caller::new(shared, supervisor, (stop_rx, stop_tx)));
+        caller.end_at_exit();
+        Ok(Pool { caller, workers })
     }
 }
 

@@ -154,21 +154,35 @@ impl Hold {
     }
 }
 
+/// How often a process that exits looks for further holds.
+const MOST_ROUNDS: usize = 100;
+
 /// Lets every hold depart whose segment's name goes with its holders. Called by a process that is about to
 /// end without dropping its handles.
 pub(crate) fn leave_all() {
-    let holds: Vec<_> = super::exclusive()
-        .entries()
-        .map(|entry| Arc::clone(&entry.hold))
-        .collect();
     let mut may_wait = true;
-    for hold in holds {
-        if may_wait {
-            may_wait = in_turns(|exclusive| hold.depart(exclusive)).is_some();
-        } else {
-            // One gate that stays shut delays the exit, and not each of many.
-            hold.depart(&mut super::exclusive());
+    let mut left = Vec::new();
+    // Another thread may create and open segments meanwhile. Somebody who does so without an end keeps its last.
+    for _ in 0..MOST_ROUNDS {
+        let is_new = |hold: &&Arc<Hold>| !left.iter().any(|old| Arc::ptr_eq(old, hold));
+        let holds: Vec<_> = super::exclusive()
+            .entries()
+            .map(|entry| &entry.hold)
+            .filter(is_new)
+            .cloned()
+            .collect();
+        if holds.is_empty() {
+            return;
         }
+        for hold in &holds {
+            if may_wait {
+                may_wait = in_turns(|exclusive| hold.depart(exclusive)).is_some();
+            } else {
+                // One gate that stays shut delays the exit, and not each of many.
+                hold.depart(&mut super::exclusive());
+            }
+        }
+        left.extend(holds);
     }
 }
 
