@@ -147,6 +147,14 @@ impl Hold {
         self.raw_fd().filter(|fd| self.is_own(*fd))
     }
 
+    /// Returns where the bytes lie of which the hold has one.
+    fn first_byte(&self) -> u64 {
+        match self.departs.load(Ordering::Relaxed) {
+            true => DEPARTING,
+            false => GATE,
+        }
+    }
+
     /// Returns whether the program closed the hold's descriptor.
     fn is_lost(&self) -> bool {
         self.raw_fd().is_some() && self.fd().is_none()
@@ -161,13 +169,11 @@ impl Hold {
     }
 
     /// Returns whether a descriptor is of the hold's own open file description: it leads to the file, and does
-    /// not see the hold's bytes locked. Through every other description of the file, they look locked.
+    /// not see the hold's byte locked. Through every other description of the file, the byte looks locked.
     fn is_own(&self, fd: BorrowedFd<'_>) -> bool {
-        let number = self.number.load(Ordering::Relaxed);
-        let looks_free = |first| {
-            os::insist(|| os::find_locked(fd, first + number, 1)).is_ok_and(|found| found.is_none())
-        };
-        leads_to(&fd, self.id) && looks_free(GATE) && looks_free(DEPARTING)
+        let byte = self.first_byte() + self.number.load(Ordering::Relaxed);
+        let found = || os::insist(|| os::find_locked(fd, byte, 1));
+        leads_to(&fd, self.id) && found().is_ok_and(|found| found.is_none())
     }
 
     /// Takes the descriptor out of the cell, if it is the hold's own.
@@ -271,13 +277,9 @@ impl Hold {
         }
         let anchor = Anchor::new(file.as_fd())?;
         // Who departs has no right to keep the name, and so can't pass it on.
-        let first = if self.departs.load(Ordering::Relaxed) {
-            DEPARTING
-        } else {
-            GATE
-        };
         // SAFETY: the counter is mapped while we are registered, and we are on the list.
-        let number = lock_new_number(first, file.as_fd(), unsafe { self.counter.as_ref() })?;
+        let number =
+            unsafe { lock_new_number(self.first_byte(), file.as_fd(), self.counter.as_ref()) }?;
         Ok(Heir {
             file,
             number,
