@@ -1,5 +1,5 @@
-//! Descriptors: none that this crate opens gets a number below 3. A program writes to those numbers without
-//! asking what they lead to.
+//! Descriptors: none to which a write could do harm gets a number below 3. A program writes to those numbers
+//! without asking what they lead to. (The standard library opens folders and /proc for us, to be read alone.)
 
 use super::base::{AsRawFd, BorrowedFd, File, OwnedFd, RawFd, check};
 use std::io;

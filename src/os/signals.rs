@@ -5,8 +5,8 @@ use std::io;
 use std::mem::zeroed;
 use std::ptr::{null, null_mut};
 
-/// Keeps every signal that somebody may send from the calling thread until this is dropped, on both sides of a
-/// fork. Faults still find their handlers: if they were blocked, the kernel would end the process.
+/// Keeps every signal but faults from the calling thread until this is dropped, on both sides of a fork. Faults
+/// still find their handlers: if they were blocked, the kernel would end the process.
 pub(crate) struct SignalsBlocked(libc::sigset_t);
 
 impl SignalsBlocked {

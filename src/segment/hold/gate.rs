@@ -8,7 +8,8 @@ use std::time::Duration;
 /// The gate's byte: beyond any file's end, with space above it for every number.
 pub(super) const GATE: u64 = 1 << 62;
 
-/// How long a process tries to enter a gate. A live process is inside for microseconds.
+/// How long a process tries to enter a gate. A live process is inside for microseconds; for longer if it looks
+/// through a large folder for the name of a file that came as a descriptor.
 pub(crate) const GATE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest pause between two tries.

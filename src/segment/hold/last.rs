@@ -8,7 +8,8 @@
 //!
 //! Whoever departs stays alive for locks, because other threads may still be in the middle of an operation,
 //! and counts as nobody for the name. So of several processes that exit at once, the last to depart finds no
-//! other holder, and removes the name.
+//! other holder, and removes the name. (If a killed holder's memory is still pinned, that holder looks alive, and
+//! the name becomes an orphan.)
 
 use super::{DEPARTING, Exclusive, GATE, Gate, Hold, HoldFile, fork, in_turns};
 use crate::os::{self, Anchor, AsFd, BorrowedFd};

@@ -88,7 +88,7 @@ impl ByteQueue {
     /// Waits while the queue is empty.
     ///
     /// The rest is as for [`get_with`](Self::get_with): a panic in `f` and a death leave the message too, and the
-    /// consumers' side is held while `f` runs. An message that `f` never accepts stays for ever, and all later
+    /// consumers' side is held while `f` runs. A message that `f` never accepts stays for ever, and all later
     /// ones behind it, so let `f` accept in the end, say by putting the message elsewhere.
     ///
     /// ```
