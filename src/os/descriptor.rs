@@ -69,9 +69,6 @@ pub(crate) fn can_open_descriptor() -> io::Result<()> {
     }
 }
 
-/// The number of the error that a closed descriptor gives.
-pub(crate) const CLOSED_DESCRIPTOR: i32 = libc::EBADF;
-
 /// Returns whether an error says that the process, or the system, has no descriptor, no lock or no memory left.
 pub(crate) fn is_want(error: &io::Error) -> bool {
     matches!(

@@ -155,11 +155,6 @@ impl Hold {
         }
     }
 
-    /// Returns whether the program closed the hold's descriptor.
-    fn is_lost(&self) -> bool {
-        self.raw_fd().is_some() && self.fd().is_none()
-    }
-
     /// Returns the number in the cell, which may be a stranger's by now.
     fn raw_fd(&self) -> Option<BorrowedFd<'_>> {
         let fd = self.fd.load(Ordering::Relaxed);

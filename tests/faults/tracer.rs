@@ -124,7 +124,11 @@ impl Run {
                 }
                 continue;
             }
-            self.stopped(pid, status, always)?;
+            match self.stopped(pid, status, always) {
+                // Somebody killed the process after its stop. A later wait tells of its end.
+                Err(error) if error.ends_with("(os error 3)") => {}
+                result => result?,
+            }
         }
     }
 

@@ -258,11 +258,11 @@ pub(crate) fn a_lost_descriptor_is_told_to_who_must_ask() {
             // Its path leads to the file.
             soon("a take-over", || value.set(2));
         } else {
-            let refused = shmkit::Process::spawn(|| ()).map(drop).expect_err("no way");
-            assert!(
-                refused.to_string().contains("Bad file descriptor"),
-                "{refused}"
-            );
+            Child::fork(|| {
+                let text = panic_of(|| value.set(2));
+                assert!(text.contains("closed by the program"), "{text}");
+            })
+            .finish();
             let text = panic_of(|| value.set(2));
             assert!(text.contains("the program closed"), "{text}");
             assert_eq!(value.get(), 1, "reading asks nobody");

@@ -154,8 +154,6 @@ extern "C" fn before_fork() {
             Err(error) if os::is_want(&error) => {
                 LAST_WANT.set(error.raw_os_error().unwrap_or_default());
             }
-            // The program closed the descriptor, and nothing else leads to the file.
-            Err(_) if entry.hold.is_lost() => LAST_WANT.set(os::CLOSED_DESCRIPTOR),
             Err(_) => {} // the child is told at its first use
         }
     }
