@@ -164,8 +164,9 @@ fn sweep_points<F: Family>(
                 )),
             }
         }
-        // The number of steps may depend on the time. So a child that gets through ends the sweep, and not the
-        // length of the first child's path.
+        // The number of steps may depend on the time. So a child that gets through ends the sweep, unless the first
+        // child's path was longer: a later child may wait for longer again.
+        ended &= point >= report.instructions;
         let enough = if row.is_control { 1 } else { MOST_VIOLATIONS };
         if ended || report.violations.len() >= enough {
             break;
